@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: MIT
+#
+# One makefile for everything; `make help` lists what it can do. Variables worth
+# knowing: VARIANT=release|debug|asan|tsan|fuzz, CC=gcc|clang, V=1 (show the
+# commands), PREFIX and DESTDIR (install), T= and F= (fuzz), DEPS_FROM,
+# DEPS_TARBALLS (deps/deps.mk), BUILD=elsewhere, EXTRA_CFLAGS, EXTRA_LDFLAGS.
+#
+# A source is taken in by lying in the right folder. Which folder may see which
+# library is written in CPPFLAGS_<layer> below: what a layer may not use is not
+# on its include path. `make layers` checks the rest of the rules.
+
+VERSION := 0.1.0
+VARIANT := release
+BUILD   := build
+OUT     := $(BUILD)/$(VARIANT)
+PREFIX  ?= /usr/local
+T ?= 30
+Q := $(if $(V),,@)
+
+.DEFAULT_GOAL := all
+.SUFFIXES:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+ifeq ($(MAKELEVEL),0)
+    MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+
+# ---------------------------------------------------------------- flags
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion \
+    -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
+LANGUAGE := -std=c11 -D_GNU_SOURCE -DRW_VERSION='"$(VERSION)"'
+
+# for each variant: what our code and the libraries are both compiled with,
+# what only our code gets, and what is linked with
+COMMON  := -g -fPIE -ffunction-sections -fdata-sections
+HARDEN  := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+
+BOTH_release := -O2
+OURS_release := $(HARDEN) -fno-plt
+BOTH_debug   := -O0 -fno-omit-frame-pointer
+OURS_debug   := -DRW_DEBUG
+BOTH_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address
+OURS_asan    := -DRW_DEBUG -fsanitize=undefined -fno-sanitize-recover=undefined
+BOTH_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread
+OURS_tsan    := -DRW_DEBUG
+BOTH_fuzz    := -O1 -fno-omit-frame-pointer -fsanitize=address,fuzzer-no-link
+OURS_fuzz    := -DRW_DEBUG -DRW_FUZZ \
+    -fsanitize=undefined -fno-sanitize-recover=undefined
+
+ifeq ($(BOTH_$(VARIANT)),)
+    $(error VARIANT is one of: release debug asan tsan fuzz)
+endif
+ifeq ($(VARIANT),fuzz)
+    override CC := $(or $(FUZZ_CC),clang)
+else ifeq ($(origin CC),default)
+    CC := cc
+endif
+OBJCOPY ?= objcopy
+
+ALL_FLAGS := $(COMMON) $(BOTH_$(VARIANT)) $(EXTRA_CFLAGS)
+# libraries check how they are used everywhere but in the release
+DEPS_FLAGS := -std=gnu11 -D_GNU_SOURCE $(ALL_FLAGS) -w \
+    $(if $(filter release,$(VARIANT)),,-DLUA_USE_APICHECK)
+OUR_FLAGS := $(LANGUAGE) $(ALL_FLAGS) $(OURS_$(VARIANT)) $(WARNINGS) \
+    -fvisibility=hidden
+LDFLAGS := $(BOTH_$(VARIANT)) $(filter -fsanitize=%,$(OURS_$(VARIANT))) \
+    -pie -Wl,--gc-sections -Wl,-z,relro,-z,now $(EXTRA_LDFLAGS)
+
+# ---------------------------------------------------------------- sources
+
+LAYERS   := base proto io bind cli
+$(foreach l,$(LAYERS),$(eval SRC_$(l) := $(sort $(wildcard src/$(l)/*.c))))
+LUA      := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
+HEADERS  := $(wildcard src/*.h src/*/*.h src/*/*.def)
+TORTURES := $(foreach t,torture torture_io,$(if $(wildcard spec/$(t)/*.c),$(t)))
+BENCHES  := $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c))
+FUZZERS  := $(patsubst spec/fuzz/fuzz_%.c,%,$(wildcard spec/fuzz/fuzz_*.c))
+
+object    = $(patsubst %.c,$(OUT)/%.o,$(1))
+CORE_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(SRC_io) $(SRC_bind)) \
+    $(OUT)/gen/lualib.o
+CLI_OBJ  := $(call object,$(SRC_cli))
+# the torture harnesses and the fuzzers work on the layers below Lua
+BELOW_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(SRC_io))
+$(foreach t,$(TORTURES),$(eval $(t)_OBJ := $(call object,$(wildcard spec/$(t)/*.c))))
+FUZZ_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(wildcard \
+    $(filter-out spec/fuzz/fuzz_%,$(wildcard spec/fuzz/*.c))))
+
+BINARY   := $(OUT)/ropewalk
+LIBRARY  := $(OUT)/libropewalk.a
+
+# ---------------------------------------------------------------- goals
+#
+# Goals that only check the tree, or that first have to see whether the tools
+# are there and then call make again, do without the libraries.
+
+LIGHT := help setup clean distclean run test asan tsan fuzz bench torture \
+    valgrind layers lines lint lint-lua lint-sh selftest
+ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
+    $(error clean goes alone: make clean && make …)
+endif
+.PHONY: $(LIGHT) all lint-c deps-info install FORCE
+FORCE:
+
+ifeq ($(VARIANT),release)
+all: $(BUILD)/ropewalk $(BUILD)/libropewalk.a ## build build/ropewalk and build/libropewalk.a (the default)
+else
+all: $(BINARY)
+endif
+
+run: ## build, then serve the demo application on port 8080
+	@sh deps/setup.sh build
+	@$(MAKE) all
+	@exec $(BUILD)/ropewalk run $(firstword $(wildcard apps/demo.lua) apps/hello.lua)
+
+setup: ## install what building and testing need (as root, with apt)
+	@sh deps/setup.sh build test
+
+test: ## everything that has to pass; the specs' totals come last
+	@sh deps/setup.sh build test
+	+@MAKE='$(MAKE)' BUILD=$(BUILD) bash spec/checks/test.sh
+
+asan: ## the specs under AddressSanitizer and UBSan (S="spec/…" for some)
+	@sh deps/setup.sh build test
+	@$(MAKE) VARIANT=asan all
+	@$(SANITIZER_ENV) $(BUILD)/asan/ropewalk test --exclude-tags=slow $(or $(S),spec)
+
+tsan: ## the specs under ThreadSanitizer
+	@sh deps/setup.sh build test
+	@$(MAKE) VARIANT=tsan all
+	@$(SANITIZER_ENV) $(BUILD)/tsan/ropewalk test --exclude-tags=slow $(or $(S),spec)
+
+valgrind: ## the specs under valgrind's memcheck
+	@sh deps/setup.sh build test
+	@$(MAKE) VARIANT=debug all
+	@valgrind -q --leak-check=full --errors-for-leak-kinds=definite \
+	    --error-exitcode=9 --num-callers=30 \
+	    $(BUILD)/debug/ropewalk test --exclude-tags=slow $(or $(S),spec)
+
+torture: ## every transcript in spec/wire: split everywhere, memory failing, …
+ifeq ($(TORTURES),)
+	@echo "torture: nothing in spec/torture"
+else
+	@$(MAKE) $(TORTURES:%=$(OUT)/%)
+	@set -e; for t in $(TORTURES); do \
+	    $(SANITIZER_ENV) $(OUT)/$$t $$(test $$t != torture || echo spec/wire); \
+	done
+endif
+
+fuzz: ## libFuzzer on every target: T=seconds for each, F=name for one
+ifeq ($(FUZZERS),)
+	@echo "fuzz: nothing in spec/fuzz"
+else
+	@sh deps/setup.sh build test
+	@mkdir -p $(BUILD)/fuzz
+	@$(MAKE) VARIANT=fuzz T=$(T) $(addprefix fuzz-run-,$(or $(F),$(FUZZERS)))
+endif
+
+bench: ## measure (spec/bench/run)
+	@sh deps/setup.sh build
+	@$(MAKE) all $(BENCHES:%=$(OUT)/bench/%)
+	@exec spec/bench/run $(ARGS)
+
+layers: ## who may include, require and yield (spec/checks/layers.table)
+	@sh spec/checks/layers.sh .
+
+lines: ## no file over its cap (spec/checks/lines.allow)
+	@sh spec/checks/lines.sh .
+
+lint: ## luacheck, clang's warnings, shell syntax
+	@$(MAKE) lint-lua lint-sh lint-c
+
+lint-lua:
+	@sh spec/checks/lint.sh lua .
+
+lint-sh:
+	@sh spec/checks/lint.sh sh .
+
+selftest: ## each check fails on a planted violation
+	+@MAKE='$(MAKE)' sh spec/checks/selftest.sh
+
+clean: ## remove what was built (not the libraries)
+	rm -rf $(addprefix $(BUILD)/,release debug asan tsan fuzz lint ropewalk libropewalk.a)
+
+distclean: ## remove the libraries, too
+	rm -rf $(BUILD)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+SANITIZER_ENV = ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1 \
+    UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1
+
+# From here on: what needs the libraries. The makefiles that say where they are
+# would be made by merely reading on, hence the guard.
+ifneq ($(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)),)
+
+include deps/deps.mk
+$(foreach d,$(DEPS),$(eval $(call dep_resolve,$(d))))
+$(foreach d,$(DEPS),$(eval $(call dep_build,$(d))))
+
+# Files that change only when their text would: what depends on them is remade
+# when a flag changes or a source comes or goes, and at no other time.
+# $(call remember,FILE,TEXT)
+same = $(and $(findstring x$(1)x,x$(2)x),$(findstring x$(2)x,x$(1)x))
+remember = $(if $(call same,$(strip $(file <$(1))),$(strip $(2))),,$(shell \
+    mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))
+$(call remember,$(OUT)/flags,$(CC) $(OUR_FLAGS) $(LDFLAGS) $(llhttp_CPPFLAGS))
+$(call remember,$(OUT)/deps-flags,$(CC) $(DEPS_FLAGS))
+$(call remember,$(OUT)/gen/modules,$(LUA))
+$(call remember,$(OUT)/gen/objects,$(CLI_OBJ) $(CORE_OBJ))
+$(call remember,$(OUT)/gen/torture,$(BELOW_OBJ) $(foreach t,$(TORTURES),$($(t)_OBJ)))
+
+# ---------------------------------------------------------------- compiling
+
+CPPFLAGS_io      := $(uv_CPPFLAGS)
+CPPFLAGS_bind    := $(lua_CPPFLAGS)
+CPPFLAGS_torture := -Ispec
+CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS)
+CPPFLAGS_fuzz    := $(llhttp_CPPFLAGS)
+CPPFLAGS_bench   := $(uv_CPPFLAGS) $(lua_CPPFLAGS)
+JSON             := src/base/json% src/bind/json%
+# $(call cppflags,SOURCE)
+cppflags = -Isrc $(CPPFLAGS_$(word 2,$(subst /, ,$(1)))) \
+    $(if $(filter $(JSON),$(1)),$(yyjson_CPPFLAGS))
+
+# the libraries' headers are no prerequisites (-MMD), their origin is
+$(OUT)/%.o: %.c $(OUT)/flags $(DEPS:%=$(DEPS_DIR)/%.mk)
+	@mkdir -p $(@D)
+	@echo "CC   $<"
+	$(Q)$(CC) $(OUR_FLAGS) $(call cppflags,$<) -MMD -MP -c $< -o $@
+
+-include $(patsubst %.o,%.d,$(sort $(CORE_OBJ) $(CLI_OBJ) $(FUZZ_OBJ) \
+    $(foreach t,$(TORTURES),$($(t)_OBJ)) $(BENCHES:%=$(OUT)/spec/bench/%.o) \
+    $(FUZZERS:%=$(OUT)/spec/fuzz/fuzz_%.o)))
+
+# ---------------------------------------------------------------- the Lua library
+#
+# Every file under lua/ becomes a module in the binary, by .incbin:
+# lua/ropewalk/web/init.lua is "ropewalk.web".
+
+define EMBED
+{ for (i = 1; i <= NF; i++) file[++n] = $$i }
+END {
+    print "#include \"bind/embedded.h\"\n"
+    for (i = 1; i <= n; i++) {
+        printf "__asm__(\".section .rodata\\n\"\n"
+        printf "\"lua_%d: .incbin \\\"%s\\\"\\n\"\n", i, file[i]
+        printf "\"lua_%d_end: .byte 0\\n.previous\\n\");\n", i
+        printf "extern const char lua_%d[], lua_%d_end[];\n", i, i
+    }
+    print "\nconst struct embedded_module embedded_modules[] = {"
+    for (i = 1; i <= n; i++) {
+        name = file[i]
+        sub(/^lua\//, "", name); sub(/\.lua$$/, "", name)
+        sub(/\/init$$/, "", name); gsub(/\//, ".", name)
+        printf "    {\"%s\", lua_%d, lua_%d_end},\n", name, i, i
+    }
+    print "    {0, 0, 0},\n};"
+    printf "const unsigned embedded_module_count = %d;\n", n
+}
+endef
+export EMBED
+
+$(OUT)/gen/lualib.c: $(OUT)/gen/modules Makefile
+	@awk "$$EMBED" $< >$@
+
+$(OUT)/gen/lualib.o: $(OUT)/gen/lualib.c $(LUA) $(OUT)/flags
+	@echo "LUA  $(words $(LUA)) modules"
+	$(Q)$(CC) $(OUR_FLAGS) -Isrc -MMD -MP -c $< -o $@
+
+# ---------------------------------------------------------------- linking
+
+CORE_LIBS := $(foreach d,lua uv yyjson,$($(d)_LIBS))
+
+# Lua's C modules, loaded at run time, find Lua's functions in the binary: those
+# are exported, nothing else. The revision is that of the last link: taken only when linking anyway, so a
+# commit alone rebuilds nothing. src/cli may print build_revision.
+$(BINARY): $(DEPS_FILES) $(CLI_OBJ) $(CORE_OBJ) $(OUT)/gen/objects deps/config/exports.list
+	@echo "LINK $@"
+	@revision=$$(test -e .git && git describe --always --dirty 2>/dev/null || :); \
+	printf 'extern const char build_revision[];\nconst char build_revision[] = "%s";\n' \
+	    "$$revision" >$(OUT)/gen/revision.c
+	$(Q)$(CC) $(OUR_FLAGS) $(LDFLAGS) -Wl,--dynamic-list=deps/config/exports.list \
+	    -o $@ $(OUT)/gen/revision.c $(CLI_OBJ) $(CORE_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
+
+# The library is one object: all our code and the static libraries under it,
+# every name local but rw_*. So neither our short names nor our copies of Lua
+# and libuv can meet the host's own. (System libraries that exist only as
+# shared ones stay outside: see the .pc file.)
+$(LIBRARY): $(DEPS_FILES) $(CORE_OBJ) $(OUT)/gen/objects
+	@echo "AR   $@"
+	$(Q)$(LD) -r -o $(OUT)/libropewalk.o $(CORE_OBJ) $(filter %.a,$(CORE_LIBS))
+	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='rw_*' $(OUT)/libropewalk.o
+	$(Q)rm -f $@ && $(AR) rcsD $@ $(OUT)/libropewalk.o
+
+ifeq ($(VARIANT),release)
+$(BUILD)/ropewalk $(BUILD)/libropewalk.a: $(BUILD)/%: $(OUT)/%
+	@ln -f $< $@
+endif
+
+define torture_rule
+$(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $(BELOW_OBJ) $(OUT)/gen/torture
+	@echo "LINK $$@"
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(uv_LIBS) $$(yyjson_LIBS) $$(DEPS_NEEDS)
+endef
+$(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
+
+# A measuring program may stand on anything, Lua and libuv bare included.
+$(BENCHES:%=$(OUT)/bench/%): $(OUT)/bench/%: $(OUT)/spec/bench/%.o $(DEPS_FILES) $(BELOW_OBJ)
+	@mkdir -p $(@D)
+	@echo "LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BELOW_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
+
+$(FUZZERS:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/spec/fuzz/fuzz_%.o $(FUZZ_OBJ) $(DEPS_FILES)
+	@echo "LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_OBJ) $(yyjson_LIBS) $(llhttp_LIBS) -lm
+
+# New inputs go to build/fuzz/corpus/NAME; seeds are spec/fuzz/corpus/NAME.
+.PHONY: $(FUZZERS:%=fuzz-run-%)
+$(FUZZERS:%=fuzz-run-%): fuzz-run-%: $(OUT)/fuzz_%
+	@sh spec/checks/fuzz.sh $< $* $(T) $(OUT)
+
+# ---------------------------------------------------------------- the rest
+
+CLANG := $(or $(FUZZ_CC),clang)
+LINT_C ?= $(foreach l,$(LAYERS),$(SRC_$(l))) $(wildcard spec/*/*.c)
+lint-c: $(if $(shell command -v $(CLANG)),$(LINT_C:%=$(BUILD)/lint/%.ok))
+	@$(if $^,:,echo "lint: no $(CLANG) or no C: nothing compiled with it")
+
+$(BUILD)/lint/%.ok: % $(HEADERS) $(OUT)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -fsyntax-only $(LANGUAGE) $(WARNINGS) $(call cppflags,$<) $<
+	@touch $@
+
+deps-info: ## where each library comes from
+	@$(foreach d,$(DEPS),printf '%-8s %s\n' '$(d)' '$($(d)_ORIGIN)';)
+
+install: TO = $(DESTDIR)$(PREFIX)
+install: all ## to PREFIX (/usr/local), below DESTDIR
+	install -d $(TO)/bin $(TO)/include \
+	    $(TO)/lib/pkgconfig $(TO)/share/ropewalk/apps
+	install -m 755 $(BUILD)/ropewalk $(TO)/bin
+	install -m 644 $(BUILD)/libropewalk.a $(TO)/lib
+	install -m 644 src/ropewalk.h $(TO)/include
+	set -- apps/*.lua; test ! -e "$$1" || \
+	    install -m 644 "$$@" $(TO)/share/ropewalk/apps
+	printf '%s\n' 'Name: ropewalk' 'Description: embeddable network server' \
+	    'Version: $(VERSION)' 'Cflags: -I$(PREFIX)/include' \
+	    'Libs: -L$(PREFIX)/lib -lropewalk $(filter-out %.a,$(CORE_LIBS)) $(strip $(DEPS_NEEDS))' \
+	    >$(TO)/lib/pkgconfig/ropewalk.pc
+
+endif

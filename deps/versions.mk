@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+# What each library must be. NAME_MIN is the oldest that works, NAME_PC its
+# pkg-config names, NAME_PACKAGE Debian's source package, NAME_SHA256 the
+# release tarballs known to be good (for DEPS_TARBALLS). How each is compiled
+# stands in deps.mk.
+
+lua_MIN       := 5.4.6
+lua_PC        := lua5.4 lua-5.4
+lua_PACKAGE   := lua5.4
+lua_SHA256    := 9fbf5e28ef86c69858f6d3d34eccc32e911c1a28b4120ff3e84aaa70cfbf1e30
+
+uv_MIN        := 1.48
+uv_PC         := libuv
+uv_PACKAGE    := libuv1
+uv_SHA256     := ec9de6ecf2a780fd2afb3b007947d2cd57c3bb17f3b9e721a66774980d35cd4d
+
+yyjson_MIN    := 0.8
+yyjson_PC     := yyjson
+yyjson_PACKAGE := yyjson
+yyjson_SHA256 := ae6fde69a193e10afab426ef13f113d6903446405f9db9ee98bfb572bd6c961a
+
+# Fuzzing only, and only when it can be had: the oracle for our HTTP/1 parser.
+llhttp_MIN    := 9.0
+llhttp_PC     := libllhttp llhttp

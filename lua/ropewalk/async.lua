@@ -1,0 +1,182 @@
+-- SPDX-License-Identifier: MIT
+-- Waiting. The only file that parks a task: functions made by `async` run in a
+-- task of their own, and `d:await()` in any task parks it until the Deferred
+-- fires. While one task waits, the others go on.
+--
+-- A Deferred that `async` made is cancelled from the outside in: the one that
+-- the task waits for is cancelled, and what that one then says is raised at the
+-- await, so that pcall, <close> variables and loops end as they should. The
+-- same happens when the scope of the task (its connection, its generation) closes.
+
+local core = require "ropewalk.core"
+local Deferred = require "ropewalk.deferred"
+local Failure = require "ropewalk.failure"
+
+local error, getmetatable, setmetatable, xpcall = error, getmetatable, setmetatable, xpcall
+local coroutine_running = coroutine.running
+local debug_traceback, getinfo, getlocal = debug.traceback, debug.getinfo, debug.getlocal
+local gsub = string.gsub
+local park, spawn, current_task, turn_end = core.park, core.spawn, core.task, core.turn_end
+local new, caught = Deferred.new, Failure.caught
+local LATER <const> = Deferred.LATER
+
+local _ENV <const> = nil
+
+local async = {}
+
+local waiting = {}                                  -- task → its waiter, while it is parked here
+local cancelled = setmetatable({}, { __mode = "k" }) -- task → true: raise at the next await
+
+-- Waiting ------------------------------------------------------------------
+
+-- What a parked task hangs on a Deferred. `wake` is called when that fires; it
+-- says whether somebody took the result.
+local Waiter = {}
+Waiter.__index = Waiter
+
+-- The task may not be parked yet, if it was interrupted on its way there.
+local function insist(waiter)
+  if waiter.seen or waiter.task:resume() or waiter.task:done() then return end
+  turn_end(function() insist(waiter) end)
+end
+
+function Waiter:wake(failed, result)
+  if self.fired then return false end
+  self.fired, self.failed, self.result = true, failed, result
+  insist(self)
+  return true
+end
+
+-- The scope of the task closed.
+local function give_up(waiter)
+  waiter.on:cancel()
+  if not waiter.fired then waiter:wake(true, Failure.new("cancelled", "cancelled")) end
+end
+
+local function wait(d)
+  local task = current_task()
+  if not task then
+    error("await: there is nothing to wait in here; call it in a hook, a handler, "
+      .. "or a function made by rw.async", 2)
+  end
+  if cancelled[task] then
+    cancelled[task] = nil
+    d:cancel()
+    if not d:peek() then error(Failure.new("cancelled", "cancelled"), 0) end
+    return d:await()
+  end
+  local waiter = setmetatable({ task = task, on = d, co = coroutine_running(), fired = false,
+    failed = false, result = nil, seen = false }, Waiter)
+  task:on_cancel(function() give_up(waiter) end)
+  waiting[task] = waiter
+  d:add_waiter(waiter)
+  while not waiter.fired do park() end
+  waiter.seen = true
+  waiting[task] = nil
+  task:on_cancel(nil)
+  if waiter.failed then error(waiter.result, 0) end
+  return waiter.result
+end
+Deferred.wait = wait
+
+---Waits for a Deferred in the running task; anything else is returned as it is.
+---
+---    local value = rw.await(maybe_a_deferred)
+---@param value any
+---@return any
+function async.await(value)
+  if value ~= nil and getmetatable(value) == Deferred then return value:await() end
+  return value
+end
+
+-- Tasks with a result ------------------------------------------------------
+
+local main
+
+-- Who waits for this Deferred, and who waits for them, for tracebacks.
+local function awaited_by(d)
+  local text, waiter = "", d:waiter()
+  for _ = 1, 20 do
+    if not waiter then break end
+    text = text .. "\nawaited by " .. gsub(debug_traceback(waiter.co, "", 0), "^%s+", "")
+    local level, owner = 0, nil
+    while true do
+      local info = getinfo(waiter.co, level, "f")
+      if not info then break end
+      if info.func == main then
+        local _, value = getlocal(waiter.co, level, 1)
+        owner = value
+      end
+      level = level + 1
+    end
+    waiter = owner and owner:waiter()
+  end
+  return text
+end
+
+function main(d, fn, ...)
+  local ok, result = xpcall(fn, caught, ...)
+  if ok then return d:resolve(result) end
+  local failure = Failure.wrap(result)
+  if failure.traceback and not failure.chain then
+    failure.chain = true
+    failure.traceback = failure.traceback .. awaited_by(d)
+  end
+  d.origin = d.origin or fn
+  return d:errback(failure)
+end
+
+local function cancel_task(d)
+  local task = d.task
+  if not task then return nil end
+  local waiter = waiting[task]
+  if waiter and not waiter.fired then waiter.on:cancel() else cancelled[task] = true end
+  return LATER
+end
+
+local function start(fn, ...)
+  local d = new(cancel_task)
+  local task = spawn(main, d, fn, ...)
+  if not d:called() then d.task = task end
+  return d
+end
+
+---Makes a function that runs in a task of its own: at once, until it waits for
+---the first time. Each call returns a Deferred of what the function returns.
+---
+---    local fetch = rw.async(function(key)
+---      local row = db:query("select …", key):await()
+---      return row.name
+---    end)
+---    fetch("a"):add_callback(print)
+---@param fn function
+---@return fun(...): ropewalk.Deferred
+function async.async(fn)
+  if not fn then error("async: a function is missing", 2) end
+  return function(...) return start(fn, ...) end
+end
+
+---Runs a function in a task of its own now.
+---
+---    rw.spawn(function() while true do rw.sleep(60):await() sweep() end end)
+---@param fn function
+---@return ropewalk.Deferred
+function async.spawn(fn, ...)
+  if not fn then error("spawn: a function is missing", 2) end
+  return start(fn, ...)
+end
+
+---Fires after so many seconds. Cancelling it frees the timer.
+---
+---    rw.sleep(0.5):await()
+---@param seconds number
+---@param value? any the result
+---@return ropewalk.Deferred
+function async.sleep(seconds, value)
+  local d
+  local timer = core.timer(seconds, function() d:callback(value) end)
+  d = new(function() timer:cancel() end)
+  return d
+end
+
+return async

@@ -1,0 +1,186 @@
+-- SPDX-License-Identifier: MIT
+-- A generation's life, as the C core calls it. Each call is a task and may wait.
+--
+--   stage(path)  runs the script, binds its ports, runs its self-tests
+--   commit()     starts the services: the code is live
+--   retire()     stops them, in reverse: newer code is live, or the process ends
+--   report()     the last call before the state is closed
+--
+-- stage returns true, or nil and the whole diagnostic as text: what failed, in
+-- which file and line, and the traceback.
+
+local Failure = require "ropewalk.failure"
+local Deferred = require "ropewalk.deferred"
+local loader = require "ropewalk.loader"
+local log = require "ropewalk.log"
+local reactor = require "ropewalk.reactor"
+local service = require "ropewalk.service"
+
+local getmetatable, ipairs, pairs, tostring, type, xpcall =
+  getmetatable, ipairs, pairs, tostring, type, xpcall
+local find, format, match = string.find, string.format, string.match
+local insert, pack = table.insert, table.pack
+local MultiService = service.MultiService
+
+local _ENV <const> = nil
+
+local boot = {}
+
+local logger = log.logger "boot"
+local root   -- the tree of this generation
+local checks = {}
+
+---rw.on_check.
+function boot.on_check(fn) insert(checks, fn) end
+
+-- Diagnostics --------------------------------------------------------------
+
+local function plural(value)
+  local kind = type(value)
+  if kind == "nil" then return "nothing" end
+  if kind ~= "table" then return "a " .. kind end
+  local class = getmetatable(value)
+  return class and "a " .. tostring(class.__name or "table") or "a table"
+end
+
+local EXPECTED <const> = "a script returns a service, or a list of services, for example\n"
+  .. '  return rw.server("tcp:127.0.0.1:7000", rw.Factory:for_protocol(Echo))'
+
+-- What the author sees. Compile errors and plain errors begin with file:line
+-- already; a Failure gets the place in front.
+local function diagnose(what, failure)
+  failure = Failure.wrap(failure)
+  local text = tostring(failure)
+  local place = failure:location()
+  if place and not find(text, place, 1, true) then text = place .. ": " .. text end
+  if what then text = what .. ": " .. text end
+  if failure.traceback then text = text .. "\n" .. failure.traceback end
+  local cause = failure.cause
+  if cause and cause.traceback and cause.traceback ~= failure.traceback then
+    text = text .. "\ncaused by: " .. cause:describe()
+  end
+  return text
+end
+
+-- What the script returned, as a list of services; nil and why not.
+local function services_of(value, path)
+  if type(value) == "table" and type(value.start_service) == "function"
+    and getmetatable(value) then
+    return { value }
+  end
+  if type(value) ~= "table" then
+    local hint = value == nil and " (is there a `return` at its end?)" or ""
+    return nil, format("%s returned %s%s; %s", path, plural(value), hint, EXPECTED)
+  end
+  if getmetatable(value) then
+    local hint = ""
+    if value.build_protocol or value.http then hint = "; put it into rw.server(endpoint, …)" end
+    return nil, format("%s returned %s, which is no service%s; %s", path, plural(value), hint,
+      EXPECTED)
+  end
+  local list = {}
+  for i, each in ipairs(value) do
+    local inner, why = services_of(each, format("%s: item %d of the list", path, i))
+    if not inner then return nil, why end
+    for _, one in ipairs(inner) do insert(list, one) end
+  end
+  for key in pairs(value) do
+    if type(key) ~= "number" then
+      local name = tostring(key)
+      return nil, format('%s returned a table with the field "%s"; %s', path, name, EXPECTED)
+    end
+  end
+  return list
+end
+
+-- Staging ------------------------------------------------------------------
+
+local function run_checks()
+  for _, fn in ipairs(checks) do
+    local results = pack(xpcall(fn, Failure.caught))
+    local ok, value, why = results[1], results[2], results[3]
+    if ok and Deferred.is(value) then
+      ok, value = xpcall(value.await, Failure.caught, value)
+      why = nil
+    end
+    if not ok then return nil, diagnose("self-test failed", value) end
+    if value == false or (value == nil and why ~= nil) or Failure.is_failure(value) then
+      return nil, diagnose("self-test failed", why or Failure.is_failure(value) and value
+        or Failure.new("check", "a function given to rw.on_check returned false"))
+    end
+  end
+  return true
+end
+
+---Runs the script and gets all ready that can fail.
+---@param path string
+---@param options? { bind: boolean } bind=false: ports are not bound (`ropewalk check`)
+---@return boolean? ok
+---@return string? diagnostic
+function boot.stage(path, options)
+  root = MultiService()
+  loader.set_script(path)
+  local chunk, why = loader.load_file(path)
+  if not chunk then return nil, why end
+  local ok, value = xpcall(chunk, Failure.caught, path)
+  if ok and Deferred.is(value) then ok, value = xpcall(value.await, Failure.caught, value) end
+  if not ok then return nil, diagnose(nil, value) end
+  local services
+  services, why = services_of(value, path)
+  if not services then return nil, why end
+  for _, each in ipairs(services) do
+    ok, value = xpcall(root.add_service, Failure.caught, root, each)
+    if not ok then return nil, diagnose(path, value) end
+  end
+  if not (options and options.bind == false) then
+    ok, value = xpcall(function()
+      return Deferred.maybe(root.privileged_start_service, root):await()
+    end, Failure.caught)
+    if not ok then return nil, diagnose(nil, value) end
+  end
+  return run_checks()
+end
+
+-- Live ---------------------------------------------------------------------
+
+---Starts the services. What does not start is logged; the others do.
+---@return boolean ok
+function boot.commit()
+  reactor.running = true
+  reactor:fire("before", "startup"):await()
+  local ok, failure = xpcall(function()
+    root.running = true
+    return Deferred.maybe(root.start_service, root):await()
+  end, Failure.caught)
+  if not ok then logger:failure(failure, "the services did not start") end
+  reactor:fire("during", "startup")
+  reactor:fire("after", "startup")
+  return ok
+end
+
+---Stops the services, the last first, and waits for them.
+function boot.retire()
+  if not root then return true end
+  reactor:fire("before", "shutdown"):await()
+  local ok, failure = xpcall(function()
+    return Deferred.maybe(root.stop_service, root):await()
+  end, Failure.caught)
+  if not ok then logger:failure(failure, "the services did not stop well") end
+  reactor.running = false
+  reactor:fire("during", "shutdown")
+  reactor:fire("after", "shutdown")
+  return ok
+end
+
+---The last words: failures that nobody took.
+function boot.report()
+  Deferred.flush()
+end
+
+---The tree of services, for `status` and specs.
+function boot.root() return root end
+
+---The script's own word for itself, for logs.
+function boot.script() return loader.script and match(loader.script, "[^/]*$") end
+
+return boot

@@ -1,0 +1,137 @@
+-- SPDX-License-Identifier: MIT
+-- Factory: what connections have in common. It makes a protocol for each and
+-- holds shared state and policy; it does not know where it listens.
+
+local Object = require "ropewalk.class"
+
+local error, next, pairs, setmetatable, type = error, next, pairs, setmetatable, type
+local pack, unpack = table.pack, table.unpack
+
+local _ENV <const> = nil
+
+---@class ropewalk.Factory
+---@field protocol? table the class of the protocols that build_protocol makes
+---@field reload_policy "finish"|"migrate"|"next_message"
+---@field ports integer how many ports it serves
+local Factory = Object:extend "Factory"
+
+Factory.protocol = false
+Factory.arguments = false
+Factory.ports = 0
+Factory.live = false
+
+---At a reload: "finish", connections stay with the code they began with;
+---"migrate", they go over at once with what protocol:save() gives;
+---"next_message", they go over at the next boundary (engines that have them).
+Factory.reload_policy = "finish"
+
+---A factory that makes protocols of this class, each with these arguments.
+---
+---    return rw.server("tcp:7000", rw.Factory:for_protocol(Echo))
+---@param protocol table a subclass of rw.Protocol
+---@return ropewalk.Factory
+function Factory:for_protocol(protocol, ...)
+  if type(protocol) ~= "table" then
+    error("for_protocol: the protocol class must be a table, not " .. type(protocol), 2)
+  end
+  local factory = self:new()
+  factory.protocol = protocol
+  local arguments = pack(...)
+  if arguments.n > 0 then factory.arguments = arguments end
+  return factory
+end
+
+---Makes the protocol of a new connection; nil refuses it.
+---
+---    function Guarded:build_protocol(address)
+---      if banned[address.host] then return nil end
+---      return rw.Factory.build_protocol(self, address)
+---    end
+---@param address table { kind, host, port } of the peer
+---@return ropewalk.Protocol?
+function Factory:build_protocol(address) -- luacheck: ignore 212
+  local class, arguments = self.protocol, self.arguments
+  if not class then error("the factory has no protocol: use Factory:for_protocol(Class)", 0) end
+  local protocol
+  if arguments then
+    protocol = class(unpack(arguments, 1, arguments.n))
+  else
+    protocol = class()
+  end
+  protocol.factory = self
+  return protocol
+end
+
+---Called before the first port opens.
+function Factory:start_factory() end -- luacheck: ignore 212
+
+---Called after the last port has closed.
+function Factory:stop_factory() end -- luacheck: ignore 212
+
+---A port opens. For ports only.
+function Factory:do_start()
+  local ports = self.ports
+  self.ports = ports + 1
+  if ports == 0 then self:start_factory() end
+end
+
+---A port has closed. For ports only.
+function Factory:do_stop()
+  local ports = self.ports
+  if ports == 0 then return end
+  self.ports = ports - 1
+  if ports == 1 then self:stop_factory() end
+end
+
+local weak = { __mode = "k" }
+
+---Notes a live protocol; make_connection does it.
+---@param protocol ropewalk.Protocol
+function Factory:track(protocol)
+  local live = self.live
+  if not live then
+    live = setmetatable({}, weak)
+    self.live = live
+  end
+  live[protocol] = true
+end
+
+local function next_connected(live, protocol)
+  repeat
+    protocol = next(live, protocol)
+  until not protocol or (protocol.transport and protocol.transport.connected)
+  return protocol
+end
+
+---Iterates over the protocols that are connected now.
+---
+---    for user in factory:connections() do user:send_line "going down" end
+function Factory:connections() return next_connected, self.live or {}, nil end
+
+---How many connections are open.
+---@return integer
+function Factory:connection_count()
+  local count = 0
+  for _ in self:connections() do count = count + 1 end
+  return count
+end
+
+---Takes over a connection from older code (reload policy "migrate"): makes a
+---protocol for it without calling connection_made. nil closes the connection.
+---@param transport ropewalk.Transport
+---@param data table what the older protocol's save() gave
+---@return ropewalk.Protocol?
+function Factory:restore(transport, data)
+  local protocol = self:build_protocol(transport.peer)
+  if not protocol then return nil end
+  protocol.transport = transport
+  if protocol.factory then self:track(protocol) end
+  if protocol.restored then
+    protocol:restored(data)
+  else
+    for key, value in pairs(data) do protocol[key] = value end
+  end
+  return protocol
+end
+
+return Factory

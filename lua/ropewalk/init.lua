@@ -1,0 +1,86 @@
+-- SPDX-License-Identifier: MIT
+-- ropewalk: what `require "ropewalk"` gives. The rest of the library is loaded
+-- when it is first asked for, so that a small script starts fast.
+
+local core = require "ropewalk.core"
+local async = require "ropewalk.async"
+local Deferred = require "ropewalk.deferred"
+local timer = require "ropewalk.timer"
+
+local require, setmetatable, rawset = require, setmetatable, rawset
+
+local _ENV <const> = nil
+
+---@class ropewalk
+---@field Protocol ropewalk.Protocol
+---@field Factory ropewalk.Factory
+---@field Deferred ropewalk.Deferred
+---@field Failure ropewalk.Failure
+---@field config table<string, string> filled by --set key=value
+---@field limits table the limits of this script's connections, by name
+---@field reactor ropewalk.Reactor
+---@field script_dir string the directory of the script
+local rw = {
+  version = core.version or "0",
+  config = core.config,
+  limits = core.limits,
+  generation = core.generation,
+
+  Deferred = Deferred,
+  Failure = require "ropewalk.failure",
+  Object = require "ropewalk.class",
+
+  async = async.async,
+  await = async.await,
+  sleep = async.sleep,
+  spawn = async.spawn,
+  call_later = timer.call_later,
+  gather = Deferred.gather,
+  race = Deferred.race,
+  maybe_deferred = Deferred.maybe,
+}
+
+-- name → module, or module and field
+local LAZY <const> = {
+  Protocol = { "protocol" },
+  LineProtocol = { "line" },
+  NetstringProtocol = { "netstring" },
+  Factory = { "factory" },
+  Service = { "service", "Service" },
+  MultiService = { "service", "MultiService" },
+  TimerService = { "looping", "TimerService" },
+  LoopingCall = { "looping" },
+  ClientService = { "client" },
+  DeferredLock = { "lock", "DeferredLock" },
+  DeferredSemaphore = { "lock", "DeferredSemaphore" },
+  DeferredQueue = { "queue" },
+  server = { "server" },
+  client = { "client" },
+  listen = { "listen", "listen" },
+  connect = { "listen", "connect" },
+  cooperate = { "cooperate" },
+  endpoint = { "endpoint" },
+  log = { "log" },
+  reactor = { "reactor" },
+  testing = { "testing" },
+}
+
+---Has a function run as a self-test while new code is staged, before it goes
+---live. It may wait. When it raises, or returns false or nil and a failure,
+---the reload is refused and the old code goes on.
+---
+---    rw.on_check(function() assert(rw.config.secret, "the secret is missing") end)
+---@param fn function
+function rw.on_check(fn) return require "ropewalk.boot".on_check(fn) end
+
+return setmetatable(rw, {
+  __index = function(_, name)
+    if name == "script_dir" then return require "ropewalk.loader".script_dir end
+    local from = LAZY[name]
+    if not from then return nil end
+    local value = require("ropewalk." .. from[1])
+    if from[2] then value = value[from[2]] end
+    rawset(rw, name, value)
+    return value
+  end,
+})

@@ -1,0 +1,134 @@
+-- SPDX-License-Identifier: MIT
+-- Listening and connecting: the endpoint and the factory meet here.
+
+local core = require "ropewalk.core"
+local Deferred = require "ropewalk.deferred"
+local Failure = require "ropewalk.failure"
+local endpoint = require "ropewalk.endpoint"
+
+local error, setmetatable, tostring, type = error, setmetatable, tostring, type
+local format, lower = string.format, string.lower
+
+local _ENV <const> = nil
+
+local net = {}
+
+-- core's `nil, code, message` → Failure with both words of it.
+local function failed(op, at, code, message)
+  local name = tostring(code)
+  local text = name
+  if message and lower(message) ~= lower(name) then text = format("%s (%s)", message, name) end
+  local failure = Failure.new(name, format("cannot %s %s: %s", op, tostring(at), text))
+  failure.name = name
+  return failure
+end
+
+local function check(what, factory)
+  if type(factory) ~= "table" then
+    error(what .. ": the factory must be a table, not " .. type(factory), 3)
+  end
+  if not factory.build_protocol and not factory.http then
+    error(what .. ": the factory has no build_protocol; is it a protocol class? "
+      .. "Then use rw.Factory:for_protocol(Class)", 3)
+  end
+end
+
+-- Ports --------------------------------------------------------------------
+
+---@class ropewalk.Port
+---@field address table { kind, host, port } where it listens
+---@field port? integer
+---@field factory ropewalk.Factory
+local Port = { __name = "Port" }
+Port.__index = Port
+
+---Opens a port at once: port, or nil and a Failure.
+---@param where string|ropewalk.Endpoint
+---@param factory ropewalk.Factory
+---@return ropewalk.Port? port
+---@return ropewalk.Failure? failure
+function net.open(where, factory)
+  check("listen", factory)
+  local at, failure = endpoint.parse(where)
+  if not at then return nil, failure end
+  if factory.do_start then factory:do_start() end
+  local server, code, message = core.listen(at, factory, at.limits)
+  if not server then
+    if factory.do_stop then factory:do_stop() end
+    return nil, failed("listen on", at, code, message)
+  end
+  local address = server:address()
+  return setmetatable({ server = server, factory = factory, endpoint = at, address = address,
+    port = address and address.port, stopping = false }, Port)
+end
+
+---Stops listening. Connections that were accepted stay. The factory's
+---stop_factory runs when it was its last port.
+---
+---    port:stop_listening():await()
+---@return ropewalk.Deferred
+function Port:stop_listening()
+  local d = Deferred.new()
+  local stopping = self.stopping
+  if stopping then
+    if stopping == true then return Deferred.succeed() end
+    stopping:add_both(function(result)
+      d:callback()
+      return result
+    end)
+    return d
+  end
+  self.stopping = d
+  self.server:close(function()
+    self.stopping = true
+    local factory = self.factory
+    if factory.do_stop then d:add_callback(function() factory:do_stop() end) end
+    d:callback()
+  end)
+  return d
+end
+
+Port.close = Port.stop_listening
+
+function Port:__tostring() return "Port " .. tostring(self.endpoint) end
+
+---Listens.
+---
+---    local port = rw.listen("tcp:127.0.0.1:0", factory):await()
+---    print(port.address.port)
+---@param where string|ropewalk.Endpoint
+---@param factory ropewalk.Factory
+---@return ropewalk.Deferred of a port
+function net.listen(where, factory)
+  check("listen", factory)
+  local port, failure = net.open(where, factory)
+  if port then return Deferred.succeed(port) end
+  return Deferred.fail(failure)
+end
+
+---Connects. Cancelling it gives up.
+---
+---    local client = rw.connect("tcp:localhost:7000", rw.Factory:for_protocol(Client)):await()
+---@param where string|ropewalk.Endpoint
+---@param factory ropewalk.Factory
+---@return ropewalk.Deferred of the protocol
+function net.connect(where, factory)
+  check("connect", factory)
+  local at, failure = endpoint.parse(where)
+  if not at then return Deferred.fail(failure) end
+  local connector
+  local d = Deferred.new(function() if connector then connector:cancel() end end)
+  local function done(protocol, code, message)
+    if d:called() then return end -- cancelled
+    if protocol then return d:callback(protocol) end
+    return d:errback(failed("connect to", at, code, message))
+  end
+  local code, message
+  connector, code, message = core.connect(at, factory, done, at.limits)
+  if not connector and not d:called() then
+    d:errback(failed("connect to", at, code, message))
+  end
+  return d
+end
+
+return net

@@ -1,0 +1,175 @@
+-- SPDX-License-Identifier: MIT
+-- LoopingCall: a function again and again, on a beat that does not drift. It
+-- never overlaps itself: while it waits (or the Deferred that it returned has
+-- not fired) beats are skipped, and the next call is on the beat again.
+
+local Deferred = require "ropewalk.deferred"
+local Object = require "ropewalk.class"
+local async = require "ropewalk.async"
+local log = require "ropewalk.log"
+local reactor = require "ropewalk.reactor"
+local Service = require "ropewalk.service".Service
+
+local error, type = error, type
+local floor = math.floor
+local pack, unpack = table.pack, table.unpack
+
+local _ENV <const> = nil
+
+---@class ropewalk.LoopingCall
+---@field running boolean
+---@field interval? number
+---@field clock table
+local LoopingCall = Object:extend "LoopingCall"
+
+LoopingCall.running = false
+LoopingCall.interval = false
+LoopingCall.call, LoopingCall.deferred, LoopingCall.counting = false, false, false
+
+---    local loop = rw.LoopingCall(sweep, cache)
+---    loop:start(60):add_errback(rw.log.failure, "sweeping")
+---@param fn function
+function LoopingCall:init(fn, ...)
+  if not fn then error("LoopingCall: a function is missing", 3) end
+  self.fn, self.arguments, self.clock = fn, pack(...), reactor
+end
+
+---A loop whose function gets the number of beats since the last call: 1, or
+---more when some were skipped.
+---
+---    rw.LoopingCall.with_count(function(beats) total = total + beats end):start(1)
+---@param fn fun(beats: integer)
+---@return ropewalk.LoopingCall
+function LoopingCall.with_count(fn)
+  local loop = LoopingCall(fn)
+  loop.counting = true
+  return loop
+end
+
+-- The beats that have passed since the start, at this time.
+local function beats(self, now)
+  if self.interval == 0 then return 0 end
+  -- a timer may fire a hair early on the scale of floating point
+  return floor((now - self.started) / self.interval + 1e-9)
+end
+
+local run
+
+local function schedule(self)
+  local now = self.clock:seconds()
+  local delay = 0
+  if self.interval > 0 then
+    delay = self.started + (beats(self, now) + 1) * self.interval - now
+  end
+  self.call = self.clock:call_later(delay, run, self)
+end
+
+local function finish(self, failure)
+  local d = self.deferred
+  self.running, self.deferred = false, false
+  if not d then return end
+  if failure then d:errback(failure) else d:callback(self) end
+end
+
+function run(self)
+  self.call = false
+  local arguments = self.arguments
+  local d
+  if self.counting then
+    local count = 1
+    if self.interval > 0 then
+      local beat = beats(self, self.clock:seconds())
+      count = beat - self.last_beat
+      self.last_beat = beat
+    end
+    if count < 1 then return schedule(self) end
+    d = async.spawn(self.fn, count)
+  else
+    d = async.spawn(self.fn, unpack(arguments, 1, arguments.n))
+  end
+  self.pending = d
+  d:add_callbacks(function()
+    self.pending = false
+    if self.running then schedule(self) else finish(self) end
+  end, function(failure)
+    self.pending = false
+    finish(self, failure)
+  end)
+end
+
+---Begins. Fires when stopped, with the loop; fails with the first failure of
+---the function, which ends the loop.
+---@param seconds number
+---@param now? boolean false: the first call after the first interval
+---@return ropewalk.Deferred
+function LoopingCall:start(seconds, now)
+  if self.running then error("start: the loop runs already", 2) end
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    error("start: seconds must be a number of at least 0", 2)
+  end
+  self.running, self.interval = true, seconds
+  self.started = self.clock:seconds()
+  self.last_beat = now == false and 0 or -1
+  local d = Deferred.new(function() if self.running then self:stop() end end)
+  self.deferred = d
+  if now == false then schedule(self) else run(self) end
+  return d
+end
+
+---Ends; a call under way is finished first.
+function LoopingCall:stop()
+  if not self.running then error("stop: the loop does not run", 2) end
+  self.running = false
+  if self.call then
+    self.call:cancel()
+    self.call = false
+    finish(self)
+  end
+end
+
+---The next call comes one interval from now, and the beat goes from there.
+function LoopingCall:reset()
+  if not self.running then error("reset: the loop does not run", 2) end
+  if self.call then
+    self.call:cancel()
+    self.started, self.last_beat = self.clock:seconds(), 0
+    schedule(self)
+  end
+end
+
+-- As a service -------------------------------------------------------------
+
+---@class ropewalk.TimerService: ropewalk.Service
+---@field loop ropewalk.LoopingCall
+local TimerService = Service:extend "TimerService"
+
+---A service that calls a function every so many seconds while it runs.
+---
+---    return { rw.server("tcp:80", site), rw.TimerService(60, sweep) }
+---@param seconds number
+---@param fn function
+function TimerService:init(seconds, fn, ...)
+  self.seconds, self.loop = seconds, LoopingCall(fn, ...)
+  self.done = false
+end
+
+function TimerService:start_service()
+  self.running = true
+  self.done = self.loop:start(self.seconds)
+  self.done:add_errback(function(failure)
+    log.failure(failure, "a TimerService ended")
+  end)
+end
+
+function TimerService:stop_service()
+  self.running = false
+  local loop = self.loop
+  if loop.running then loop:stop() end
+  if not loop.pending then return nil end
+  local d = Deferred.new()
+  self.done:add_both(function() d:callback() end)
+  return d
+end
+
+LoopingCall.TimerService = TimerService
+return LoopingCall

@@ -1,0 +1,69 @@
+-- SPDX-License-Identifier: MIT
+-- What scripts find in the global table: Lua's standard libraries, with the few
+-- things changed that would hurt the whole process. Called once per generation,
+-- before the script. It keeps accidents away, not attackers: a script runs with
+-- the rights of the process.
+
+local core = require "ropewalk.core"
+local loader = require "ropewalk.loader"
+local log = require "ropewalk.log"
+
+local error, pairs, select, tostring = error, pairs, select, tostring
+local collectgarbage = collectgarbage
+local concat = table.concat
+local package, debug, os = package, debug, os
+
+local _ENV <const> = nil
+
+local sandbox = {}
+
+local logger = log.logger "print"
+
+local function print(...)
+  local parts = { ... }
+  for i = 1, select("#", ...) do parts[i] = tostring(parts[i]) end
+  logger:info(concat(parts, "\t"))
+end
+
+local function exit()
+  error("os.exit would cut every connection; use rw.reactor:stop() to stop the server", 2)
+end
+
+local COLLECT <const> = { collect = true, count = true, step = true, isrunning = true }
+
+local function collect(option, ...)
+  option = option or "collect"
+  if not COLLECT[option] then
+    error('collectgarbage "' .. tostring(option) .. '" is not for scripts: '
+      .. "each generation's collector is tuned by the core", 2)
+  end
+  return collectgarbage(option, ...)
+end
+
+local function refuse(name, why)
+  return function() error(name .. " is not for scripts: " .. why, 2) end
+end
+
+local HOOK <const> = "the hook belongs to the watchdog"
+local ROOTS <const> = "it holds the core's own objects"
+
+---Changes the global table for scripts.
+---@param globals table usually _G
+function sandbox.install(globals)
+  -- luacheck: push ignore 122
+  globals.print = print
+  globals.require = loader.require
+  globals.load, globals.loadfile, globals.dofile = loader.load, loader.loadfile, loader.dofile
+  globals.collectgarbage = collect
+  os.exit = exit
+  os.setlocale = refuse("os.setlocale", "it changes the whole process")
+  debug.sethook = refuse("debug.sethook", HOOK)
+  debug.getregistry = refuse("debug.getregistry", ROOTS)
+  debug.debug = refuse("debug.debug", "it would block the server")
+  package.loadlib = refuse("package.loadlib", "native code goes into the core")
+  -- luacheck: pop
+  globals.warn = function(...) logger:warn(concat({ ... })) end
+  for name, value in pairs(core.globals or {}) do globals[name] = value end
+end
+
+return sandbox

@@ -1,0 +1,248 @@
+-- SPDX-License-Identifier: MIT
+-- Doubles for tests: a clock that stands still, a transport that remembers, and
+-- looks at Deferreds. What takes a clock or a transport cannot tell them from
+-- the real ones.
+
+local Deferred = require "ropewalk.deferred"
+local Failure = require "ropewalk.failure"
+local Object = require "ropewalk.class"
+
+local error, ipairs, setmetatable, tostring, type =
+  error, ipairs, setmetatable, tostring, type
+local concat, insert, pack, remove, unpack =
+  table.concat, table.insert, table.pack, table.remove, table.unpack
+
+local _ENV <const> = nil
+
+local testing = {}
+
+-- Clock --------------------------------------------------------------------
+
+---@class ropewalk.testing.Clock
+local Clock = Object:extend "Clock"
+
+---    local clock = rw.testing.Clock()
+---    local loop = rw.LoopingCall(tick)
+---    loop.clock = clock
+---    loop:start(1)
+---    clock:advance(10)
+function Clock:init() self.now, self.calls, self.count = 0, {}, 0 end
+
+---@return number
+function Clock:seconds() return self.now end
+
+local Call = { __name = "DelayedCall" }
+Call.__index = Call
+
+local function insert_call(clock, call)
+  local at = #clock.calls + 1
+  while at > 1 and clock.calls[at - 1].time_ > call.time_ do at = at - 1 end
+  insert(clock.calls, at, call)
+end
+
+local function take_call(call)
+  for i, each in ipairs(call.clock.calls) do
+    if each == call then return remove(call.clock.calls, i) end
+  end
+  local code = call.cancelled and "already_cancelled" or "already_called"
+  error(Failure.new(code, "the delayed call is over"), 0)
+end
+
+function Call:cancel()
+  take_call(self)
+  self.cancelled = true
+end
+
+function Call:reset(seconds)
+  take_call(self)
+  self.time_ = self.clock.now + seconds
+  insert_call(self.clock, self)
+end
+
+function Call:delay(seconds)
+  take_call(self)
+  self.time_ = self.time_ + seconds
+  insert_call(self.clock, self)
+end
+
+function Call:active()
+  for _, each in ipairs(self.clock.calls) do
+    if each == self then return true end
+  end
+  return false
+end
+
+function Call:get_time() return self.time_ end
+
+---As the reactor's.
+function Clock:call_later(seconds, fn, ...)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    error("call_later: seconds must be a number of at least 0", 2)
+  end
+  local call = setmetatable({ clock = self, time_ = self.now + seconds, fn = fn,
+    arguments = pack(...), cancelled = false }, Call)
+  insert_call(self, call)
+  return call
+end
+
+---Lets time pass: what is due is called in order of time, and so is what becomes
+---due through it.
+---@param seconds number
+function Clock:advance(seconds)
+  self.now = self.now + seconds
+  local call = self.calls[1]
+  while call and call.time_ <= self.now do
+    remove(self.calls, 1)
+    call.fn(unpack(call.arguments, 1, call.arguments.n))
+    call = self.calls[1]
+  end
+end
+
+---Advances by each of the steps.
+---
+---    clock:pump { 0.5, 0.5, 1 }
+---@param steps number[]
+function Clock:pump(steps)
+  for _, seconds in ipairs(steps) do self:advance(seconds) end
+end
+
+---The calls that are still to come, the next one first.
+---@return table[]
+function Clock:pending() return self.calls end
+
+testing.Clock = Clock
+
+-- Transport ----------------------------------------------------------------
+
+local Address = { __name = "Address" }
+Address.__index = Address
+function Address:__tostring() return self.kind .. ":" .. self.host .. ":" .. self.port end
+function Address:__call() return self end
+
+---@param host string
+---@param port integer
+---@return table address
+function testing.address(host, port)
+  return setmetatable({ kind = "tcp", host = host, port = port }, Address)
+end
+
+---A transport that collects what is written. Tests look at its fields:
+---`disconnecting`, `aborted`, `producing`, `events` (what went through `send`).
+---@class ropewalk.testing.StringTransport
+local StringTransport = Object:extend "StringTransport"
+
+---    local transport = rw.testing.StringTransport()
+---    local echo = Echo()
+---    echo:make_connection(transport)
+---    echo:data_received "hi"
+---    assert(transport:value() == "hi")
+function StringTransport:init(options)
+  options = options or {}
+  self.peer = options.peer or testing.address("192.0.2.1", 54321)
+  self.host = options.host or testing.address("192.0.2.2", 7000)
+  self.parts, self.events, self.options, self.limits = {}, {}, {}, {}
+  self.connected, self.disconnecting, self.aborted = true, false, false
+  self.producing, self.write_closed, self.buffered = true, false, 0
+end
+
+function StringTransport:write(bytes)
+  if not self.connected or self.disconnecting then return true end
+  if type(bytes) == "table" then bytes = concat(bytes) end
+  insert(self.parts, tostring(bytes))
+  return true
+end
+
+function StringTransport:send(event, ...)
+  if not self.connected then return true end
+  insert(self.events, { event, ... })
+  if event == "line" then return self:write((...) .. "\r\n") end
+  if event == "string" then return self:write(#... .. ":" .. ... .. ",") end
+  return self:write((...))
+end
+
+---All that was written.
+---@return string
+function StringTransport:value() return concat(self.parts) end
+
+---Forgets it.
+function StringTransport:clear() self.parts, self.events = {}, {} end
+
+function StringTransport:lose_connection() self.disconnecting = true end
+
+function StringTransport:abort_connection()
+  self.aborted, self.disconnecting, self.connected = true, true, false
+end
+
+function StringTransport:lose_write() self.write_closed = true end
+function StringTransport:pause_producing() self.producing = false end
+function StringTransport:resume_producing() self.producing = true end
+function StringTransport:set_option(name, value) self.options[name] = value end
+function StringTransport:set_timeout(seconds) self.timeout = seconds end
+function StringTransport:set_raw(n) self.raw = n or true end
+function StringTransport:set_lines(rest) self.raw, self.rest = nil, rest end
+function StringTransport:set_delimiter(delimiter) self.delimiter = delimiter end
+function StringTransport:drained() return self.connected end
+
+testing.StringTransport = StringTransport
+
+---Makes the factory's protocol and connects it to a new StringTransport.
+---
+---    local echo, transport = rw.testing.connected(factory)
+---@param factory ropewalk.Factory
+---@return ropewalk.Protocol protocol
+---@return ropewalk.testing.StringTransport transport
+function testing.connected(factory, options)
+  local transport = StringTransport(options)
+  local protocol = factory:build_protocol(transport.peer)
+  protocol:make_connection(transport)
+  return protocol, transport
+end
+
+-- Deferreds ----------------------------------------------------------------
+
+---The result of a Deferred that has fired; raises when it has not, or failed.
+---
+---    assert(rw.testing.success_result_of(d) == 42)
+---@param d ropewalk.Deferred
+---@return any
+function testing.success_result_of(d)
+  local fired, result = d:peek()
+  if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
+  if Failure.is_failure(result) then
+    d.handled = true
+    error("the Deferred has failed: " .. result:describe(), 2)
+  end
+  return result
+end
+
+---The Failure of a Deferred that has failed; it counts as handled.
+---@param d ropewalk.Deferred
+---@param ... string|table codes or classes, one of which it must be
+---@return ropewalk.Failure
+function testing.failure_result_of(d, ...)
+  local fired, result = d:peek()
+  if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
+  if not Failure.is_failure(result) then
+    error("the Deferred has not failed, its result is " .. tostring(result), 2)
+  end
+  d.handled = true
+  if ... and not result:check(...) then
+    error("the Deferred has failed in another way: " .. result:describe(), 2)
+  end
+  return result
+end
+
+---Raises when the Deferred has fired.
+---@param d ropewalk.Deferred
+function testing.assert_no_result(d)
+  local fired, result = d:peek()
+  if fired then
+    if Failure.is_failure(result) then d.handled = true end
+    error("the Deferred has fired already, with " .. tostring(result), 2)
+  end
+end
+
+---Is it a Deferred?
+testing.is_deferred = Deferred.is
+
+return testing

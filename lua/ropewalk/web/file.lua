@@ -1,0 +1,148 @@
+-- SPDX-License-Identifier: MIT
+--- The response that a file is: conditions, ranges, and the bytes by sendfile.
+--- Small files are read and go out with the head in one write.
+
+local conditional = require "ropewalk.web.conditional"
+local core = require "ropewalk.core"
+local mime = require "ropewalk.web.mime"
+local range = require "ropewalk.web.range"
+local response = require "ropewalk.web.response"
+
+local error, ipairs, string, table, tostring = error, ipairs, string, table, tostring
+local _ENV <const> = nil
+
+local INLINE = 65536 -- bytes up to which a file is read into memory
+
+local M = {}
+
+local errors = { EACCES = 403, EPERM = 403, EMFILE = 503, ENFILE = 503, ENOMEM = 503,
+                 EIO = 500 }
+
+--- The response for a file that could not be opened.
+---@param code string
+---@return ropewalk.web.Response
+function M.refused(code)
+  return response.error(errors[tostring(code)] or 404)
+end
+
+local function etag_of(file)
+  return string.format('"%x-%x.%x-%x"', file.size, file.mtime, file.mtime_ns, file.inode)
+end
+
+--- A producer that sends pieces: strings, and {offset, length} of the file.
+local function sender(file, pieces)
+  return function(request)
+    for _, piece in ipairs(pieces) do
+      local ok
+      if piece.length then
+        ok = piece.length == 0 or request:send_file(file, piece.offset, piece.length)
+      else
+        ok = request:write(piece.text)
+      end
+      if not ok then break end
+    end
+    file:close()
+  end
+end
+
+local function whole(file, code, headers, offset, length)
+  if length > INLINE then
+    return response.produced(code, headers, length,
+      sender(file, { { offset = offset, length = length } }))
+  end
+  local bytes = length == 0 and "" or file:read(offset, length)
+  file:close()
+  if not bytes or #bytes ~= length then -- it has become shorter
+    return response.error(500)
+  end
+  return response.response(code, bytes, headers)
+end
+
+local function multipart(file, headers, ranges)
+  local boundary = core.hex_encode(core.random(16))
+  local pieces, total = {}, 0
+  local function add(text)
+    pieces[#pieces + 1] = { text = text }
+    total = total + #text
+  end
+  for i, r in ipairs(ranges) do
+    add(table.concat { i > 1 and "\r\n" or "", "--", boundary, "\r\nContent-Type: ",
+      headers["Content-Type"], "\r\nContent-Range: ",
+      string.format("bytes %d-%d/%d", r.first, r.last, file.size), "\r\n\r\n" })
+    local length = r.last - r.first + 1
+    pieces[#pieces + 1] = { offset = r.first, length = length }
+    total = total + length
+  end
+  add("\r\n--" .. boundary .. "--\r\n")
+  headers["Content-Type"] = "multipart/byteranges; boundary=" .. boundary
+  return response.produced(206, headers, total, sender(file, pieces))
+end
+
+--- The response for an open, regular file. Options: `type`, `types`, `max_age`,
+--- `headers`.
+---@param request table
+---@param file table of core.dir
+---@param name string
+---@param options table
+---@return ropewalk.web.Response
+function M.respond(request, file, name, options)
+  local etag, mtime, size = etag_of(file), file.mtime, file.size
+  local headers = {
+    ETag = etag, ["Last-Modified"] = core.http_date(mtime),
+    ["Accept-Ranges"] = "bytes",
+    ["Cache-Control"] = options.max_age and string.format("public, max-age=%d", options.max_age),
+    ["X-Content-Type-Options"] = "nosniff",
+  }
+  local code = conditional.check(request, etag, mtime)
+  if code then
+    file:close()
+    if code == 304 then return response.response(304, nil, headers) end
+    return response.error(code, nil, headers)
+  end
+  local ranges
+  if request.method == "GET" and conditional.range_counts(request, etag, mtime) then
+    ranges = range.parse(request.headers["range"], size)
+  end
+  if ranges == false then
+    file:close()
+    return response.error(416, nil, { ["Content-Range"] = string.format("bytes */%d", size) })
+  end
+  headers["Content-Type"] = options.type or mime.of(name, options.types)
+  if not ranges then return whole(file, 200, headers, 0, size) end
+  if #ranges > 1 then return multipart(file, headers, ranges) end
+  local first, last = ranges[1].first, ranges[1].last
+  headers["Content-Range"] = string.format("bytes %d-%d/%d", first, last, size)
+  return whole(file, 206, headers, first, last - first + 1)
+end
+
+local dirs = {}
+
+--- A file of the script's choosing, with conditions and ranges; the path is
+--- trusted. Options as for web.static: `type`, `max_age`.
+---
+---     site:get("/logo", function(request) return web.file(request, "img/logo.svg") end)
+---@param request table
+---@param path string
+---@param options? table
+---@return ropewalk.web.Response
+function M.file(request, path, options)
+  local parent, name = path:match "^(.-)([^/]+)$"
+  if not name then error("web.file: bad path", 2) end
+  parent = parent == "" and "." or parent
+  local dir = dirs[parent]
+  if not dir then
+    local opened, _, message = core.dir(parent)
+    if not opened then error("web.file: " .. parent .. ": " .. tostring(message), 2) end
+    dir = opened
+    dirs[parent] = dir
+  end
+  local file, code = dir:open(name)
+  if not file then return M.refused(code) end
+  if not file.is_regular then
+    file:close()
+    return response.error(404)
+  end
+  return M.respond(request, file, name, options or {})
+end
+
+return M

@@ -1,0 +1,2 @@
+#include "torture.h"
+const struct test file_tests[] = {{0}};

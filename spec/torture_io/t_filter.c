@@ -1,0 +1,2 @@
+#include "torture.h"
+const struct test filter_tests[] = {{0}};

@@ -1,0 +1,2 @@
+#include "torture.h"
+const struct test memory_tests[] = {{0}};

@@ -1,0 +1,2 @@
+#include "torture.h"
+const struct test send_tests[] = {{0}};

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* What all connections share: the stream's hooks, the generation's list, the
+ * one output buffer, the deadline, and when to read.
+ *
+ * Output: while C or Lua works for a connection, its bytes gather in rw->out,
+ * one buffer for the whole worker; they go to the stream when the work is done
+ * or another connection's bytes come. An idle connection owns no buffer.
+ *
+ * The peer's clock stands still while we are the slow side: a hook runs or
+ * waits, or reading is paused. Deadlines are on that clock.
+ */
+#include "bind/bind.h"
+
+/* ── output ───────────────────────────────────────────────────────────────*/
+
+void conn_flush(struct conn *c) {
+    struct rw *rw = c->rw;
+    if (rw->out_owner != c) return;
+    rw->out_owner = NULL;
+    if (buf_len(&rw->out) == 0) return;
+    if (c->stream) {
+        struct str bytes = buf_str(&rw->out);
+        int rc = stream_write(c->stream, bytes);
+        if (rc >= 0) rw->stats.bytes_out += bytes.n;
+    }
+    buf_clear(&rw->out);
+}
+
+void conn_flush_all(struct rw *rw) {
+    if (rw->out_owner) conn_flush(rw->out_owner);
+}
+
+void conn_begin_output(struct conn *c) {
+    struct rw *rw = c->rw;
+    if (rw->out_owner == c) return;
+    conn_flush_all(rw);
+    rw->out_owner = c;
+}
+
+/* ── the deadline ─────────────────────────────────────────────────────────*/
+
+uint64_t conn_peer_clock(const struct conn *c) {
+    uint64_t now = c->paused_at ? c->paused_at : loop_now(c->rw->loop);
+    return now - c->away;
+}
+
+static void conn_timer_fired(struct timer *t) {
+    struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, timer));
+    uint64_t now = loop_now(c->rw->loop);
+    if (!c->deadline || c->paused_at) return;
+    if (now < c->deadline)
+        timer_start(c->rw->loop, t, c->deadline - now, conn_timer_fired);
+    else
+        c->ops->deadline(c);
+}
+
+/* The timer is moved only when it would fire too late; too early costs one
+ * look at the clock. */
+static void conn_arm(struct conn *c) {
+    if (!c->deadline || c->paused_at) return;
+    if (timer_active(&c->timer) && c->timer.due <= c->deadline) return;
+    uint64_t now = loop_now(c->rw->loop);
+    uint64_t delay = c->deadline > now ? c->deadline - now : 0;
+    timer_start(c->rw->loop, &c->timer, delay, conn_timer_fired);
+}
+
+void conn_set_deadline(struct conn *c, uint64_t peer_deadline) {
+    c->deadline = peer_deadline ? peer_deadline + c->away : 0;
+    conn_arm(c);
+}
+
+/* ── reading ──────────────────────────────────────────────────────────────*/
+
+void conn_update_reading(struct conn *c) {
+    if (!c->stream) return;
+    bool wants = !c->paused && !c->closing && !c->eof_seen &&
+                 buf_len(&c->in) < c->limits->max_pipelined;
+    if (wants != c->stream->reading) stream_read(c->stream, wants);
+    bool stands = c->busy || (!wants && !c->closing);
+    if (stands && !c->paused_at) {
+        c->paused_at = loop_now(c->rw->loop);
+    } else if (!stands && c->paused_at) {
+        uint64_t away = loop_now(c->rw->loop) - c->paused_at;
+        c->paused_at = 0;
+        c->away += away;
+        if (c->deadline) c->deadline += away;
+        conn_arm(c);
+    }
+}
+
+/* ── the stream's hooks ───────────────────────────────────────────────────*/
+
+static void conn_on_data(struct stream *s, struct str bytes) {
+    struct conn *c = s->owner;
+    c->rw->stats.bytes_in += bytes.n;
+    c->ops->input(c, bytes);
+}
+
+static void conn_on_eof(struct stream *s) {
+    struct conn *c = s->owner;
+    c->eof_seen = true;
+    c->ops->eof(c);
+}
+
+static void conn_on_drain(struct stream *s) {
+    struct conn *c = s->owner;
+    c->ops->drain(c);
+}
+
+static void conn_on_close(struct stream *s, int reason) {
+    struct conn *c = s->owner;
+    c->stream = NULL;
+    c->closing = true;
+    if (!c->reason) c->reason = reason;
+    timer_stop(c->rw->loop, &c->timer);
+    if (c->rw->out_owner == c) conn_flush(c);
+    c->ops->lost(c, c->reason);
+}
+
+static const struct stream_hooks conn_hooks = {
+    conn_on_data, conn_on_eof, conn_on_drain, conn_on_close,
+};
+
+/* ── life ─────────────────────────────────────────────────────────────────*/
+
+void conn_join(struct conn *c, struct generation *g) {
+    struct generation *old = c->gen;
+    if (c->prev) {
+        *c->prev = c->next;
+        if (c->next) c->next->prev = c->prev;
+        c->prev = NULL;
+    }
+    c->gen = g;
+    if (g) {
+        c->next = g->conns;
+        c->prev = &g->conns;
+        if (c->next) c->next->prev = &c->next;
+        g->conns = c;
+    }
+    if (old) generation_check(old);
+}
+
+void conn_set_server(struct conn *c, struct server *s) {
+    if (c->server == s) return;
+    if (s) {
+        s->conns++;
+        c->limits = &s->limits;
+        if (c->stream) c->stream->limits = &s->limits;
+    }
+    struct server *old = c->server;
+    c->server = s;
+    if (old) server_unref(old);
+}
+
+void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
+                 struct stream *s) {
+    c->ops = ops;
+    c->rw = rw;
+    c->stream = s;
+    buf_init(&c->in, &rw->mem, SIZE_MAX / 4);
+    s->hooks = &conn_hooks;
+    s->owner = c;
+    rw->stats.connections_open++;
+}
+
+void conn_free(struct conn *c) {
+    struct rw *rw = c->rw;
+    timer_stop(rw->loop, &c->timer);
+    if (rw->out_owner == c) {
+        rw->out_owner = NULL;
+        buf_clear(&rw->out);
+    }
+    buf_release(&c->in);
+    scope_close(&c->scope);
+    rw->stats.connections_open--;
+    rw->stats.connections_closed++;
+    conn_set_server(c, NULL);
+    conn_join(c, NULL);
+    mem_free(&rw->mem, c, c->size);
+}
+
+void conn_close(struct conn *c) {
+    c->closing = true;
+    conn_flush(c);
+    if (c->stream) stream_close(c->stream);
+}
+
+void conn_abort(struct conn *c, int reason) {
+    c->closing = true;
+    if (!c->reason) c->reason = reason;
+    if (c->stream) stream_abort(c->stream, reason);
+}
+
+/* ── accepting ────────────────────────────────────────────────────────────*/
+
+static void refused_closed(struct stream *s, int reason) { (void)s, (void)reason; }
+static const struct stream_hooks refused_hooks = {.on_close = refused_closed};
+
+static void refuse(struct rw *rw, struct stream *s, const char *limit) {
+    rw->stats.connections_refused++;
+    if (limit) {
+        rw->stats.limits_hit++;
+        log_warn(&rw->log, "connection refused", LF_Z("limit", limit));
+    }
+    s->hooks = &refused_hooks;
+    stream_abort(s, RW_ELIMIT);
+}
+
+void conn_accept(struct port *port, struct stream *s) {
+    struct rw *rw = port->rw;
+    struct server *server = port->server;
+    rw->stats.connections_accepted++;
+    if (!server) {
+        refuse(rw, s, NULL);
+        return;
+    }
+    if (rw->stats.connections_open >= server->limits.max_connections) {
+        refuse(rw, s, "max_connections");
+        return;
+    }
+    struct conn *c = server->http ? http_conn_new(rw, server, s)
+                                  : proto_conn_new(rw, server, s);
+    if (!c) refuse(rw, s, NULL);
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/* The rest of ropewalk.core: log, configuration, limits, counters, stopping. */
+#include "bind/bind.h"
+
+#include <lualib.h>
+#include <math.h>
+#include <time.h>
+
+/* ── log ──────────────────────────────────────────────────────────────────*/
+
+enum { MAX_LOG_FIELDS = 32 };
+
+static enum log_level check_level(lua_State *L, int index) {
+    size_t n;
+    const char *name = luaL_checklstring(L, index, &n);
+    enum log_level level = LOG_INFO;
+    luaL_argcheck(L, log_level_parse(str_of(name, n), &level) == 0, index,
+                  "'debug', 'info', 'warn' or 'error'");
+    return level;
+}
+
+static bool is_block(struct str s) { return memchr(s.p, '\n', s.n) != NULL; }
+
+static void set_log_field(lua_State *L, struct log_field *f, const char *key) {
+    f->key = key; /* both strings stay on the stack */
+    switch (lua_type(L, -1)) {
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, -1)) *f = LF_INT(key, lua_tointeger(L, -1));
+        else *f = LF_REAL(key, lua_tonumber(L, -1));
+        break;
+    case LUA_TBOOLEAN:
+        *f = LF_BOOL(key, lua_toboolean(L, -1));
+        break;
+    default: {
+        struct str s;
+        s.p = luaL_tolstring(L, -1, &s.n);
+        lua_replace(L, -2);
+        *f = is_block(s) ? LF_BLOCK(key, s) : LF_STR(key, s);
+    }
+    }
+}
+
+/* core.log(level, source, message, fields) */
+static int core_log(lua_State *L) {
+    struct generation *g = generation_of(L);
+    enum log_level level = check_level(L, 1);
+    if (!log_wants(&g->rw->log, level)) return 0;
+    struct str message, source = STR_NONE;
+    source.p = luaL_optlstring(L, 2, "", &source.n);
+    message.p = luaL_checklstring(L, 3, &message.n);
+    struct log_field fields[MAX_LOG_FIELDS + 2];
+    size_t n = 0;
+    if (source.n) fields[n++] = LF_STR("source", source);
+    fields[n++] = LF_UINT("generation", g->id);
+    if (lua_istable(L, 4)) {
+        luaL_checkstack(L, 2 * MAX_LOG_FIELDS + 8, NULL);
+        lua_pushnil(L);
+        while (n < MAX_LOG_FIELDS && lua_next(L, 4)) {
+            int key = lua_gettop(L) - 1;
+            if (lua_type(L, key) == LUA_TSTRING)
+                set_log_field(L, &fields[n++], lua_tostring(L, key));
+            lua_pushvalue(L, key); /* what is below stays anchored */
+        }
+    }
+    for (size_t i = 0; i + 1 < n; i++) /* blocks go last */
+        if (fields[i].kind == LOG_BLOCK) {
+            struct log_field block = fields[i];
+            fields[i] = fields[n - 1];
+            fields[n - 1] = block;
+        }
+    log_write(&g->rw->log, level, message, fields, n);
+    return 0;
+}
+
+static int core_log_enabled(lua_State *L) {
+    lua_pushboolean(L, log_wants(&generation_of(L)->rw->log, check_level(L, 1)));
+    return 1;
+}
+
+/* ── limits ───────────────────────────────────────────────────────────────*/
+
+static bool is_time(const struct limit_def *def) { return strcmp(def->unit, "ms") == 0; }
+
+/* Lua says seconds where the table says ms. */
+static void push_limit(lua_State *L, const struct limits *l, const struct limit_def *def) {
+    uint64_t value = limits_get(l, def);
+    if (is_time(def)) lua_pushnumber(L, (lua_Number)value / 1000);
+    else lua_pushinteger(L, (lua_Integer)value);
+}
+
+static void set_limit(lua_State *L, struct limits *l, int key, int value) {
+    struct str name;
+    name.p = luaL_checklstring(L, key, &name.n);
+    const struct limit_def *def = limit_find(name);
+    if (!def) luaL_error(L, "there is no limit '%s' (see docs/limits.md)", name.p);
+    lua_Number n = luaL_checknumber(L, value);
+    if (is_time(def)) n = ceil(n * 1000);
+    if (!(n >= 1 && n < 9e15))
+        luaL_error(L, "limit %s: a positive number is expected; a limit can be large, "
+                   "not absent", name.p);
+    limits_set(l, name, (uint64_t)n);
+}
+
+void limits_override(lua_State *L, int index, struct limits *l) {
+    if (lua_isnoneornil(L, index)) return;
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        set_limit(L, l, lua_gettop(L) - 1, lua_gettop(L));
+        lua_pop(L, 1);
+    }
+}
+
+static int limits_index(lua_State *L) {
+    struct str name;
+    name.p = luaL_checklstring(L, 2, &name.n);
+    const struct limit_def *def = limit_find(name);
+    if (!def) return 0;
+    push_limit(L, &generation_of(L)->limits, def);
+    return 1;
+}
+
+static int limits_newindex(lua_State *L) {
+    set_limit(L, &generation_of(L)->limits, 2, 3);
+    return 0;
+}
+
+static int limits_iterate(lua_State *L) {
+    lua_newtable(L);
+    for (size_t i = 0; i < limit_def_count; i++) {
+        push_limit(L, &generation_of(L)->limits, &limit_defs[i]);
+        lua_setfield(L, -2, limit_defs[i].name);
+    }
+    lua_getglobal(L, "next");
+    lua_insert(L, -2);
+    return 2;
+}
+
+static void add_limits(lua_State *L) {
+    static const luaL_Reg meta[] = {
+        {"__index", limits_index}, {"__newindex", limits_newindex},
+        {"__pairs", limits_iterate}, {NULL, NULL},
+    };
+    lua_newtable(L);
+    luaL_newlib(L, meta);
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "limits");
+}
+
+/* ── the rest ─────────────────────────────────────────────────────────────*/
+
+static int core_stop(lua_State *L) {
+    struct rw *rw = generation_of(L)->rw;
+    int status = (int)luaL_optinteger(L, 1, 0);
+    if (rw->status == 0) rw->status = status;
+    rw_ask_stop(rw);
+    return 0;
+}
+
+static int core_stats(lua_State *L) {
+    struct generation *g = generation_of(L);
+    lua_newtable(L);
+    for (size_t i = 0; i < stat_def_count; i++) {
+        lua_pushinteger(L, (lua_Integer)stat_get(&g->rw->stats, &stat_defs[i]));
+        lua_setfield(L, -2, stat_defs[i].name);
+    }
+    lua_pushinteger(L, (lua_Integer)g->mem.live);
+    lua_setfield(L, -2, "script_memory");
+    lua_pushinteger(L, (lua_Integer)g->task_count);
+    lua_setfield(L, -2, "tasks");
+    return 1;
+}
+
+static int core_time(lua_State *L) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
+    return 1;
+}
+
+struct turn_end_list { /* in the registry: functions, and the hook */
+    struct turn_end hook;
+    struct generation *gen;
+    bool set;
+};
+static const char turn_end_key, turn_functions_key;
+
+static int run_turn_end(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+    lua_Integer n = luaL_len(L, -1);
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_rawgeti(L, -1, i);
+        if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
+            door_report(L, -1, "error at the end of a turn");
+            lua_pop(L, 1);
+        }
+    }
+    return 0;
+}
+
+static void turn_ended(struct turn_end *hook) {
+    struct turn_end_list *list = (struct turn_end_list *)hook;
+    loop_turn_end_remove(hook);
+    list->set = false;
+    door_enter(list->gen, &(struct door_call){.body = run_turn_end});
+}
+
+static int core_turn_end(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &turn_end_key);
+    struct turn_end_list *list = lua_touserdata(L, -1);
+    if (!list->set) loop_at_turn_end(list->gen->rw->loop, &list->hook);
+    list->set = true;
+    return 0;
+}
+
+static int turn_end_gc(lua_State *L) {
+    struct turn_end_list *list = lua_touserdata(L, 1);
+    if (list->set) loop_turn_end_remove(&list->hook);
+    list->set = false;
+    return 0;
+}
+
+static void add_turn_end(lua_State *L) {
+    struct turn_end_list *list = lua_newuserdatauv(L, sizeof *list, 0);
+    *list = (struct turn_end_list){.hook.run = turn_ended, .gen = generation_of(L)};
+    lua_newtable(L);
+    lua_pushcfunction(L, turn_end_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &turn_end_key);
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+}
+
+static void add_config(lua_State *L) {
+    struct rw *rw = generation_of(L)->rw;
+    lua_newtable(L);
+    for (size_t i = 0; i < rw->config_count; i++) {
+        lua_pushstring(L, rw->config[i].value);
+        lua_setfield(L, -2, rw->config[i].key);
+    }
+    lua_setfield(L, -2, "config");
+}
+
+void core_open(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"log", core_log}, {"log_enabled", core_log_enabled}, {"stop", core_stop},
+        {"stats", core_stats}, {"time", core_time}, {"turn_end", core_turn_end},
+        {NULL, NULL},
+    };
+    luaL_setfuncs(L, functions, 0);
+    lua_pushinteger(L, generation_of(L)->id);
+    lua_setfield(L, -2, "generation");
+    lua_pushstring(L, RW_VERSION);
+    lua_setfield(L, -2, "version");
+    add_limits(L);
+    add_config(L);
+    add_turn_end(L);
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* The script's own coroutines. A task that waits, or is preempted, inside one
+ * must not look to its creator like a yield: so resume and wrap are ours and
+ * pass such yields through, outwards to the task, and the wake-up inwards
+ * again. They also tell the watchdog which coroutine runs. */
+#include "bind/task.h"
+
+static lua_State *check_co(lua_State *L) {
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argexpected(L, co, 1, "coroutine");
+    return co;
+}
+
+/* Moves nargs values from L to co, runs it. Results > 0: on top of L; < 0: an
+ * error, on top of L. PASS: the yield is not for us. */
+enum { FAILED = -1, PASS = -2 };
+
+static int run(lua_State *L, lua_State *co, int nargs) {
+    struct rw *rw = generation_of(L)->rw;
+    struct door *door = &rw->door;
+    struct task *t = door->task;
+    if (!lua_checkstack(co, nargs + 1)) {
+        lua_pushliteral(L, "too many arguments to resume");
+        return FAILED;
+    }
+    lua_xmove(L, co, nargs);
+    lua_State *outer = door->running;
+    if (t) t->yield = YIELD_NONE;
+    door->running = co;
+    if (t) task_set_hook(t, co);
+    int results, status = lua_resume(co, L, nargs, &results);
+    door->running = outer;
+    if (status == LUA_YIELD && t && t->yield != YIELD_NONE) return PASS;
+    if (status == LUA_OK || status == LUA_YIELD) {
+        if (!lua_checkstack(L, results + 1)) {
+            lua_pop(co, results);
+            lua_pushliteral(L, "too many results to resume");
+            return FAILED;
+        }
+        lua_xmove(co, L, results);
+        return results;
+    }
+    lua_xmove(co, L, 1);
+    if (t) task_set_hook(t, L); /* a killed task's error is not to be caught */
+    return FAILED;
+}
+
+static int resume_again(lua_State *L, int status, lua_KContext base);
+
+static int finish_resume(lua_State *L, lua_KContext base, int n) {
+    if (n == PASS) return lua_yieldk(L, 0, base, resume_again);
+    lua_pushboolean(L, n >= 0);
+    lua_insert(L, -(n >= 0 ? n : 1) - 1);
+    return (n >= 0 ? n : 1) + 1;
+}
+
+static int resume_again(lua_State *L, int status, lua_KContext base) {
+    (void)status;
+    int n = run(L, lua_tothread(L, 1), lua_gettop(L) - (int)base);
+    return finish_resume(L, base, n);
+}
+
+static int co_resume(lua_State *L) {
+    lua_State *co = check_co(L);
+    int nargs = lua_gettop(L) - 1;
+    if (lua_status(co) == LUA_OK && lua_gettop(co) == 0) {
+        lua_pushboolean(L, 0);
+        lua_pushliteral(L, "cannot resume dead coroutine");
+        return 2;
+    }
+    return finish_resume(L, 1, run(L, co, nargs));
+}
+
+static int wrap_again(lua_State *L, int status, lua_KContext base);
+
+static int finish_wrap(lua_State *L, lua_State *co, lua_KContext base, int n) {
+    if (n == PASS) return lua_yieldk(L, 0, base, wrap_again);
+    if (n >= 0) return n;
+    int status = lua_status(co);
+    if (status != LUA_OK && status != LUA_YIELD) { /* close its variables */
+        if (lua_closethread(co, L) != LUA_OK) lua_xmove(co, L, 1);
+    }
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int wrap_again(lua_State *L, int status, lua_KContext base) {
+    (void)status;
+    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+    return finish_wrap(L, co, base, run(L, co, lua_gettop(L) - (int)base));
+}
+
+static int call_wrapped(lua_State *L) {
+    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+    if (lua_status(co) == LUA_OK && lua_gettop(co) == 0)
+        return luaL_error(L, "cannot resume dead coroutine");
+    return finish_wrap(L, co, 0, run(L, co, lua_gettop(L)));
+}
+
+static int co_wrap(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, call_wrapped, 1);
+    return 1;
+}
+
+/* A yield of the task's own coroutine would go nowhere. */
+static int co_yield(lua_State *L) {
+    struct task *t = task_running(generation_of(L)->rw);
+    if (t && t->co == L)
+        return luaL_error(L, "attempt to yield from outside a coroutine "
+                          "(to wait for something, use deferred:await())");
+    return lua_yield(L, lua_gettop(L));
+}
+
+void coroutine_open(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"resume", co_resume}, {"wrap", co_wrap}, {"yield", co_yield}, {NULL, NULL},
+    };
+    lua_getglobal(L, "coroutine");
+    luaL_setfuncs(L, functions, 0);
+    lua_pop(L, 1);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* Directories are capabilities: a path given to dir:open is looked up beneath
+ * the directory and nowhere else (io's dir_open_file has the kernel see to
+ * it). Descriptors close with their userdata at the latest. */
+#include "bind/dir.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "bind/bind.h"
+
+enum {
+    FILE_MAX_READ = 64 << 20, /* one read: a string that long is a mistake */
+    DIR_MAX_NAMES = 10000,    /* a listing nobody would read */
+};
+
+static const char *const dir_name = "ropewalk.dir";
+static const char *const file_name = "ropewalk.file";
+
+struct bind_dir {
+    int fd; /* owned; -1: closed */
+};
+
+struct bind_file *file_check(lua_State *L, int index) {
+    struct bind_file *f = luaL_checkudata(L, index, file_name);
+    luaL_argcheck(L, f->fd >= 0, index, "file is closed");
+    return f;
+}
+
+static struct bind_dir *dir_check(lua_State *L, int index) {
+    struct bind_dir *d = luaL_checkudata(L, index, dir_name);
+    luaL_argcheck(L, d->fd >= 0, index, "directory is closed");
+    return d;
+}
+
+/* ── files ────────────────────────────────────────────────────────────────*/
+
+/* file:read(offset, n) → bytes (fewer at the end of the file, "" there) */
+static int l_file_read(lua_State *L) {
+    struct bind_file *f = file_check(L, 1);
+    lua_Integer offset = luaL_checkinteger(L, 2), n = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, offset >= 0, 2, "negative");
+    luaL_argcheck(L, n >= 0 && n <= FILE_MAX_READ, 3, "out of range");
+    luaL_Buffer b;
+    char *out = luaL_buffinitsize(L, &b, (size_t)n);
+    size_t done = 0;
+    int got = 1;
+    while (got > 0 && done < (size_t)n) {
+        got = file_read(f->fd, (uint64_t)offset + done, out + done,
+                        (size_t)n - done);
+        if (got > 0) done += (size_t)got;
+    }
+    luaL_pushresultsize(&b, done);
+    return got < 0 ? push_failure(L, got) : 1;
+}
+
+static int l_file_close(lua_State *L) {
+    struct bind_file *f = luaL_checkudata(L, 1, file_name);
+    if (f->fd >= 0) file_close(f->fd);
+    f->fd = -1;
+    return 0;
+}
+
+static void push_entry(lua_State *L, const struct dirent *e) {
+    lua_pushstring(L, e->d_name);
+    if (e->d_type == DT_DIR) {
+        lua_pushliteral(L, "/");
+        lua_concat(L, 2);
+    }
+}
+
+/* A DIR that an error of Lua's cannot leak. */
+static int l_listing_gc(lua_State *L) {
+    DIR **listing = lua_touserdata(L, 1);
+    if (*listing) closedir(*listing);
+    *listing = NULL;
+    return 0;
+}
+
+/* file:names() → {"a.txt", "sub/", …} of a directory, unsorted, without "."
+ * and ".."; true as second result when there are more. */
+static int l_file_names(lua_State *L) {
+    struct bind_file *f = file_check(L, 1);
+    luaL_argcheck(L, f->info.is_directory, 1, "not a directory");
+    DIR **listing = lua_newuserdatauv(L, sizeof *listing, 0);
+    *listing = NULL;
+    luaL_setmetatable(L, "ropewalk.listing");
+    int fd = openat(f->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return push_failure(L, -errno);
+    *listing = fdopendir(fd);
+    if (!*listing) {
+        int failed = -errno;
+        close(fd);
+        return push_failure(L, failed);
+    }
+    lua_newtable(L);
+    lua_Integer count = 0;
+    struct dirent *e;
+    while ((e = readdir(*listing)) && count < DIR_MAX_NAMES) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        push_entry(L, e);
+        lua_rawseti(L, -2, ++count);
+    }
+    lua_pushboolean(L, e != NULL);
+    closedir(*listing);
+    *listing = NULL;
+    return 2;
+}
+
+static int l_file_index(lua_State *L) {
+    struct bind_file *f = luaL_checkudata(L, 1, file_name);
+    const char *key = luaL_checkstring(L, 2);
+    const struct file_info *i = &f->info;
+    if (!strcmp(key, "size")) lua_pushinteger(L, (lua_Integer)i->size);
+    else if (!strcmp(key, "mtime")) lua_pushinteger(L, i->mtime);
+    else if (!strcmp(key, "mtime_ns"))
+        lua_pushinteger(L, (lua_Integer)i->mtime_ns);
+    else if (!strcmp(key, "inode")) lua_pushinteger(L, (lua_Integer)i->inode);
+    else if (!strcmp(key, "is_directory")) lua_pushboolean(L, i->is_directory);
+    else if (!strcmp(key, "is_regular")) lua_pushboolean(L, i->is_regular);
+    else {
+        lua_pushvalue(L, 2);
+        lua_rawget(L, lua_upvalueindex(1));
+    }
+    return 1;
+}
+
+/* ── directories ──────────────────────────────────────────────────────────*/
+
+/* dir:open(path) → file; nil, code, message */
+static int l_dir_open(lua_State *L) {
+    struct bind_dir *d = dir_check(L, 1);
+    struct str path;
+    path.p = luaL_checklstring(L, 2, &path.n);
+    if (str_find(path, 0) < path.n) return push_failure(L, -ENOENT);
+    struct bind_file *f = lua_newuserdatauv(L, sizeof *f, 0);
+    f->fd = -1;
+    luaL_setmetatable(L, file_name);
+    int fd = dir_open_file(d->fd, path, &f->info);
+    if (fd < 0) return push_failure(L, fd);
+    f->fd = fd;
+    return 1;
+}
+
+static int l_dir_close(lua_State *L) {
+    struct bind_dir *d = luaL_checkudata(L, 1, dir_name);
+    if (d->fd >= 0) file_close(d->fd);
+    d->fd = -1;
+    return 0;
+}
+
+/* dir(path) → dir; nil, code, message */
+static int l_dir(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    struct bind_dir *d = lua_newuserdatauv(L, sizeof *d, 0);
+    d->fd = -1;
+    luaL_setmetatable(L, dir_name);
+    int fd = dir_open(path);
+    if (fd < 0) return push_failure(L, fd);
+    d->fd = fd;
+    return 1;
+}
+
+static void set_gc(lua_State *L, lua_CFunction gc) {
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+}
+
+void dir_open_lib(lua_State *L) {
+    static const luaL_Reg file_methods[] = {{"read", l_file_read},
+                                            {"names", l_file_names},
+                                            {"close", l_file_close},
+                                            {NULL, NULL}};
+    static const luaL_Reg dir_methods[] = {
+        {"open", l_dir_open}, {"close", l_dir_close}, {NULL, NULL}};
+
+    luaL_newmetatable(L, file_name);
+    luaL_newlib(L, file_methods);
+    lua_pushcclosure(L, l_file_index, 1);
+    lua_setfield(L, -2, "__index");
+    set_gc(L, l_file_close);
+    lua_pushcfunction(L, l_file_close);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
+
+    luaL_newmetatable(L, dir_name);
+    luaL_newlib(L, dir_methods);
+    lua_setfield(L, -2, "__index");
+    set_gc(L, l_dir_close);
+    lua_pop(L, 1);
+
+    luaL_newmetatable(L, "ropewalk.listing");
+    set_gc(L, l_listing_gc);
+    lua_pop(L, 1);
+
+    lua_pushcfunction(L, l_dir);
+    lua_setfield(L, -2, "dir");
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* The one door into Lua. Each call runs as a task: a coroutine from a pool,
+ * resumed here and nowhere else. That buys four things at once: the call may
+ * wait (park), it can be preempted, an error in it keeps its stack until the
+ * traceback is written, and nothing C does is ever unwound by longjmp.
+ *
+ *      IDLE → RUNNING ⇄ PARKED (waits for task_wake)
+ *               ⇅         ↓
+ *              READY ←────┘ (in the queue: woken, or preempted)
+ *
+ * Preemption costs nothing until it happens. The watchdog ticks in processor
+ * time; when one entry has lasted for a slice, the signal handler sets a count
+ * hook on the coroutine that runs (lua_sethook is made for that). The hook
+ * yields where the stack allows it; inside a C function that calls back
+ * (gsub, sort) it cannot, and after BURST_SLICES of that it raises. A task
+ * over its budget is killed: the hook raises at every instruction from then
+ * on, so no pcall loop outlives it.
+ */
+#include "bind/bind.h"
+
+#include "bind/task.h"
+
+enum { BURST_SLICES = 4, TICK_PERIOD_MS = 4, MAX_SPAWN_DEPTH = 64 };
+
+/* ── the watchdog's view: one door is open per thread at a time ───────────*/
+
+static _Thread_local struct door *volatile open_door;
+static _Thread_local volatile unsigned long seen_entry;
+static _Thread_local volatile unsigned seen_ticks;
+static _Thread_local volatile unsigned slice_ticks;
+
+static void on_slice_end(lua_State *L, lua_Debug *ar);
+
+static void on_tick(void) { /* in a signal handler */
+    struct door *door = open_door;
+    if (!door || !door->running) return;
+    if (door->entries != seen_entry) {
+        seen_entry = door->entries;
+        seen_ticks = 0;
+        return;
+    }
+    if (++seen_ticks < slice_ticks) return;
+    seen_ticks = 0;
+    lua_sethook(door->running, on_slice_end, LUA_MASKCOUNT, 1);
+}
+
+int door_watchdog_start(struct rw *rw) {
+    unsigned ticks = (unsigned)(rw->limits.script_slice / TICK_PERIOD_MS);
+    slice_ticks = ticks > 1 ? ticks : 1;
+    return watchdog_start(TICK_PERIOD_MS, on_tick);
+}
+
+/* Over its budget: raises at every instruction, so that nothing catches it. */
+static void on_killed(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    struct task *t = generation_of(L)->rw->door.task;
+    luaL_error(L, "script budget exceeded: %d ms of processor time "
+               "(limit script_budget)", (int)t->budget);
+}
+
+/* Its scope is gone: raises once, so that what is to be closed can close. */
+static void on_cancelled(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    struct task *t = generation_of(L)->rw->door.task;
+    lua_sethook(L, NULL, 0, 0);
+    if (!t->cancel_due) return;
+    t->cancel_due = false;
+    luaL_error(L, "cancelled: what this task worked for is gone");
+}
+
+void task_set_hook(struct task *t, lua_State *co) {
+    if (t->killed) lua_sethook(co, on_killed, LUA_MASKCOUNT, 1);
+    else if (t->cancel_due) lua_sethook(co, on_cancelled, LUA_MASKCOUNT, 1);
+}
+
+static void task_doom(struct task *t, lua_State *L) {
+    if (!t->killed) generation_of(L)->rw->stats.script_kills++;
+    t->killed = true;
+    task_set_hook(t, L);
+}
+
+static void on_slice_end(lua_State *L, lua_Debug *ar) {
+    lua_sethook(L, NULL, 0, 0);
+    struct rw *rw = generation_of(L)->rw;
+    struct task *t = rw->door.task;
+    if (!t) return;
+    t->slices++;
+    if (t->slices * rw->limits.script_slice > t->budget) {
+        task_doom(t, L);
+        on_killed(L, ar);
+    }
+    if (lua_isyieldable(L)) {
+        t->burst = 0;
+        t->yield = YIELD_PREEMPT;
+        rw->stats.script_preemptions++;
+        lua_yield(L, 0);
+    } else if (++t->burst >= BURST_SLICES && !rw->testing) {
+        task_doom(t, L);
+        luaL_error(L, "script ran for %d ms where it cannot be interrupted "
+                   "(inside a sort, gsub or metamethod callback)",
+                   (int)(t->burst * rw->limits.script_slice));
+    }
+}
+
+/* ── the pool ─────────────────────────────────────────────────────────────*/
+
+static int make_thread(lua_State *L) {
+    struct task *t = lua_touserdata(L, 1);
+    t->co = lua_newthread(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, t);
+    return 0;
+}
+
+static int drop_thread(lua_State *L) {
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+    return 0;
+}
+
+int door_protect(struct generation *g, lua_CFunction fn, void *arg) {
+    lua_State *L = g->L;
+    int top = lua_gettop(L);
+    lua_pushcfunction(L, fn);
+    lua_pushlightuserdata(L, arg);
+    int status = lua_pcall(L, 1, 0, 0);
+    if (status != LUA_OK)
+        log_error(&g->rw->log, "internal call failed",
+                  LF_Z("error", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
+                                                               : "no memory"));
+    lua_settop(L, top);
+    return status == LUA_OK ? 0 : RW_ENOMEM;
+}
+
+static struct task *task_take(struct generation *g) {
+    struct task *t = g->idle_tasks;
+    if (t) {
+        g->idle_tasks = t->next;
+        return t;
+    }
+    t = mem_zalloc(&g->rw->mem, sizeof *t);
+    if (!t) return NULL;
+    t->gen = g;
+    if (door_protect(g, make_thread, t) < 0) {
+        mem_free(&g->rw->mem, t, sizeof *t);
+        return NULL;
+    }
+    return t;
+}
+
+void task_pool_free(struct generation *g) {
+    for (struct task *t; (t = g->idle_tasks);) {
+        g->idle_tasks = t->next;
+        mem_free(&g->rw->mem, t, sizeof *t);
+    }
+}
+
+/* ── a task's life ────────────────────────────────────────────────────────*/
+
+static void task_scope_closed(struct scope_item *item);
+
+static struct task *task_new(struct generation *g, const struct door_call *call) {
+    struct task *t = task_take(g);
+    if (!t) return NULL;
+    t->scope = call->scope ? call->scope : &g->scope;
+    t->owner = call->owner;
+    t->done = call->done;
+    t->budget = call->budget ? call->budget : g->limits.script_budget;
+    t->slices = t->burst = 0;
+    t->killed = t->cancelled = t->cancel_due = t->orphan = false;
+    t->yield = YIELD_NONE;
+    t->box = NULL;
+    t->item.cancel = task_scope_closed;
+    scope_add(t->scope, &t->item);
+    g->task_count++;
+    return t;
+}
+
+/* Its result (status != 0: the error, on top of co) has been dealt with. */
+static void task_end(struct task *t, int status) {
+    struct generation *g = t->gen;
+    scope_remove(&t->item);
+    task_box_detach(t);
+    if (t->done) t->done(t, status);
+    t->state = TASK_IDLE;
+    g->task_count--;
+    if (status == 0) {
+        lua_settop(t->co, 0);
+        t->next = g->idle_tasks;
+        g->idle_tasks = t;
+    } else { /* a stack that failed is not used again */
+        door_protect(g, drop_thread, t);
+        mem_free(&g->rw->mem, t, sizeof *t);
+    }
+    generation_check(g);
+}
+
+static int task_status(const struct task *t, int lua_status) {
+    if (t->killed) return RW_EBUDGET;
+    return lua_status == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT;
+}
+
+/* Makes a Failure with the traceback of where it was raised. */
+int door_traceback(lua_State *L) {
+    lua_settop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, "ropewalk.failure") != LUA_TTABLE) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    lua_getfield(L, -1, "wrap");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    if (lua_getfield(L, -1, "traceback") == LUA_TNIL) {
+        luaL_traceback(L, L, NULL, 1);
+        lua_setfield(L, -3, "traceback");
+    }
+    lua_settop(L, 4);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
+void door_report(lua_State *L, int index, const char *message) {
+    struct generation *g = generation_of(L);
+    index = lua_absindex(L, index);
+    const char *text = luaL_tolstring(L, index, NULL);
+    const char *traceback = "";
+    if (lua_istable(L, index) && lua_getfield(L, index, "traceback") == LUA_TSTRING)
+        traceback = lua_tostring(L, -1);
+    log_error(&g->rw->log, message, LF_UINT("generation", g->id), LF_Z("error", text),
+              LF_BLOCK("traceback", str_c(traceback)));
+    lua_settop(L, index);
+}
+
+static int report_failed(lua_State *L) {
+    struct task *t = lua_touserdata(L, 1);
+    const char *text = NULL;
+    if (!lua_checkstack(t->co, 4)) return 0;
+    lua_pushvalue(t->co, -1);
+    lua_xmove(t->co, L, 1);
+    text = luaL_tolstring(L, -1, NULL);
+    luaL_traceback(L, t->co, text, 0);
+    log_error(&t->gen->rw->log, "script error",
+              LF_UINT("generation", t->gen->id),
+              LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
+    return 0;
+}
+
+/* Runs it until it ends (false) or waits. */
+static bool task_resume(struct task *t, lua_State *from, int nargs) {
+    struct rw *rw = t->gen->rw;
+    struct door *door = &rw->door;
+    struct task *outer_task = door->task;
+    lua_State *outer_running = door->running;
+    struct door *outer_door = open_door;
+
+    t->state = TASK_RUNNING;
+    t->yield = YIELD_NONE;
+    door->task = t;
+    door->running = t->co;
+    door->entries++;
+    open_door = door;
+    task_set_hook(t, t->co);
+
+    int results, status = lua_resume(t->co, from, nargs, &results);
+
+    open_door = outer_door;
+    door->entries++;
+    door->task = outer_task;
+    door->running = outer_running;
+
+    bool alive = status == LUA_YIELD;
+    if (status == LUA_OK) {
+        lua_sethook(t->co, NULL, 0, 0);
+        task_end(t, 0);
+    } else if (!alive) {
+        lua_sethook(t->co, NULL, 0, 0);
+        if (!t->cancelled) {
+            rw->stats.script_errors++;
+            if (door_protect(t->gen, report_failed, t) < 0)
+                log_error(&rw->log, "script error", LF_Z("error", "out of memory"));
+        }
+        task_end(t, task_status(t, status));
+    } else if (t->yield == YIELD_PREEMPT) {
+        t->resume_args = 0;
+        task_make_ready(t);
+    } else {
+        t->state = TASK_PARKED;
+        if (t->orphan && !task_ask_cancel(t)) task_kill(t);
+    }
+    if (!door->task) conn_flush_all(rw);
+    return alive;
+}
+
+struct task *door_enter(struct generation *g, const struct door_call *call) {
+    struct task *t = task_new(g, call);
+    if (!t) {
+        log_error(&g->rw->log, "no memory for a script call",
+                  LF_UINT("generation", g->id));
+        if (call->done) {
+            struct task none = {.gen = g, .owner = call->owner};
+            call->done(&none, RW_ENOMEM);
+        }
+        return NULL;
+    }
+    lua_State *co = t->co;
+    lua_pushcfunction(co, call->body);
+    lua_pushlightuserdata(co, call->arg);
+    return task_resume(t, g->rw->door.running, 1) ? t : NULL;
+}
+
+/* ── the ready queue ──────────────────────────────────────────────────────*/
+
+void task_make_ready(struct task *t) {
+    struct rw *rw = t->gen->rw;
+    struct door *door = &rw->door;
+    t->state = TASK_READY;
+    t->next = NULL;
+    *door->ready_end = t;
+    door->ready_end = &t->next;
+    if (!deferral_waits(&door->pump)) loop_defer(rw->loop, &door->pump);
+}
+
+/* Runs those that are ready now; who becomes ready meanwhile waits for the
+ * next turn, after the loop has looked at its sockets. */
+static void door_pump(struct deferral *d) {
+    struct door *door = (struct door *)((char *)d - offsetof(struct door, pump));
+    struct task *batch = door->ready;
+    door->ready = NULL;
+    door->ready_end = &door->ready;
+    while (batch) {
+        struct task *t = batch;
+        batch = t->next;
+        task_resume(t, NULL, t->resume_args);
+    }
+}
+
+void door_init(struct rw *rw) {
+    rw->door.ready_end = &rw->door.ready;
+    rw->door.pump.run = door_pump;
+}
+
+int task_park(lua_State *L, lua_KContext ctx, lua_KFunction k) {
+    struct task *t = generation_of(L)->rw->door.task;
+    if (!t) return luaL_error(L, "cannot wait here: no task is running");
+    if (!lua_isyieldable(L))
+        return luaL_error(L, "cannot wait here: inside a callback of a C function "
+                          "(sort, gsub, a metamethod)");
+    if (t->cancelled) return luaL_error(L, "cancelled: what this task worked for is gone");
+    t->yield = YIELD_PARK;
+    return lua_yieldk(L, 0, ctx, k);
+}
+
+void task_wake(struct task *t, lua_State *from, int nargs) {
+    if (t->state != TASK_PARKED) {
+        if (nargs) lua_pop(from, nargs);
+        return;
+    }
+    if (nargs) {
+        if (!lua_checkstack(t->co, nargs + 1)) luaL_error(from, "stack overflow");
+        lua_xmove(from, t->co, nargs);
+    }
+    t->resume_args = nargs;
+    task_make_ready(t);
+}
+
+void task_continue(struct task *t) {
+    if (t->state == TASK_PARKED) task_resume(t, NULL, 0);
+}
+
+struct task *task_running(struct rw *rw) { return rw->door.task; }
+
+/* The scope is gone. Lua, when it has said what to do (on_cancel), is asked
+ * to end the wait in its own way; otherwise the wait ends with an error. */
+static void task_scope_closed(struct scope_item *item) {
+    struct task *t = (struct task *)((char *)item - offsetof(struct task, item));
+    /* What it still does on its way out is the generation's; if that is what
+     * closes, it is in no scope any more and ends with the state. */
+    bool last = t->scope == &t->gen->scope;
+    t->scope = &t->gen->scope;
+    if (!last) scope_add(t->scope, item);
+    t->orphan = true;
+    if (t->state == TASK_PARKED && !task_ask_cancel(t)) task_kill(t);
+}
+
+void task_kill(struct task *t) {
+    if (t->state != TASK_PARKED) return;
+    t->cancelled = t->cancel_due = true;
+    t->resume_args = 0;
+    task_make_ready(t);
+}
+
+static bool door_may_nest(const struct door *door) {
+    return door->depth < MAX_SPAWN_DEPTH;
+}
+
+struct task *door_spawn(struct generation *g, struct scope *scope, lua_State *from,
+                        int nargs, struct task_box *box) {
+    struct task *outer = g->rw->door.task;
+    const struct door_call call = {
+        .scope = scope, .budget = outer ? outer->budget : 0};
+    struct task *t = task_new(g, &call);
+    if (!t) luaL_error(from, "not enough memory");
+    t->box = box;
+    box->task = t;
+    if (!lua_checkstack(t->co, nargs + 1)) luaL_error(from, "stack overflow");
+    lua_xmove(from, t->co, nargs + 1);
+    struct door *door = &g->rw->door;
+    if (door_may_nest(door)) {
+        door->depth++;
+        task_resume(t, from, nargs);
+        door->depth--;
+    } else {
+        t->resume_args = nargs;
+        task_make_ready(t);
+    }
+    return box->task;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a generation: made for staging, freed whole when nobody uses it
+ * any more. What a reload does with it in between is reload.c. */
+#include "bind/bind.h"
+
+#include "bind/state.h"
+
+static void reap(struct deferral *d) {
+    struct generation *g =
+        (struct generation *)((char *)d - offsetof(struct generation, reaper));
+    generation_free(&g);
+}
+
+struct generation *generation_new(struct rw *rw) {
+    struct generation *g = mem_zalloc(&rw->mem, sizeof *g);
+    if (!g) return NULL;
+    g->rw = rw;
+    g->id = ++rw->generation_count;
+    g->limits = rw->limits;
+    g->reaper.run = reap;
+    mem_init(&g->mem, rw->limits.script_memory);
+    g->next = rw->generations;
+    g->prev = &rw->generations;
+    if (g->next) g->next->prev = &g->next;
+    rw->generations = g;
+    rw->stats.generations++;
+    if (state_open(g) < 0) generation_free(&g);
+    return g;
+}
+
+void generation_free(struct generation **handle) {
+    struct generation *g = *handle;
+    *handle = NULL;
+    if (!g) return;
+    struct rw *rw = g->rw;
+    g->state = GENERATION_DEAD;
+    timer_stop(rw->loop, &g->deadline);
+    loop_defer_cancel(&g->reaper);
+    scope_close(&g->scope);
+    servers_release(g);
+    if (g->L) lua_close(g->L);
+    task_pool_free(g);
+    sources_free(g);
+    proto_classes_free(g);
+    log_debug(&rw->log, "generation freed", LF_UINT("generation", g->id),
+              LF_UINT("peak_memory", g->mem.peak));
+    *g->prev = g->next;
+    if (g->next) g->next->prev = g->prev;
+    rw->stats.generations--;
+    mem_free(&rw->mem, g, sizeof *g);
+    worker_check_stopped(rw);
+}
+
+void generation_check(struct generation *g) {
+    if (g->state != GENERATION_RETIRED || !g->retire_done) return;
+    if (g->conns || g->task_count || deferral_waits(&g->reaper)) return;
+    loop_defer(g->rw->loop, &g->reaper);
+}

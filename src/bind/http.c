@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+/* The faster door for HTTP: no event unions, no Lua object per connection.
+ * Per request: the router is asked in C, a request object is made, the
+ * handler runs as a task of the connection, a string result goes out in one
+ * piece. An idle keep-alive connection holds nothing in any lua_State, which
+ * is why it can change generations between two requests.
+ *
+ *      input ─→ feed ─→ REQUEST ─→ handler (task) ─→ respond
+ *                 ↑        └ waits? the rest of the input is kept in `in`,
+ *                 │          chunk() goes on pulling from there
+ *                 └─ END, then the next request
+ */
+#include "bind/http.h"
+
+#include "base/codec.h"
+#include "bind/conn.h"
+
+struct str http_date(struct rw *rw) {
+    int64_t now = loop_unix_time(rw->loop);
+    if (now != rw->date_second) {
+        rw->date_second = now;
+        http_date_format(now, rw->date);
+    }
+    return str_c(rw->date);
+}
+
+/* ── output ───────────────────────────────────────────────────────────────*/
+
+enum { OUT_FLUSH_AT = 65536 };
+
+void http_begin_output(struct http_conn *h) { conn_begin_output(&h->base); }
+
+void http_sent(struct http_conn *h) {
+    if (buf_len(&h->base.rw->out) >= OUT_FLUSH_AT) conn_flush(&h->base);
+}
+
+void http_fail(struct http_conn *h, int code) {
+    struct conn *c = &h->base;
+    if (!c->reason) c->reason = code;
+    if (code == RW_ETIMEDOUT) c->rw->stats.timeouts++;
+    else if (code == RW_EPROTO || code == RW_ELIMIT) c->rw->stats.protocol_errors++;
+    if (code == RW_ETIMEDOUT || code == RW_ELIMIT) c->rw->stats.limits_hit++;
+    log_debug(&c->rw->log, "HTTP connection failed", LF_ERR("error", code));
+    conn_close(c);
+}
+
+/* A whole answer from C, when Lua could not give one. */
+static void respond_plain(struct http_conn *h, int status, struct str text) {
+    http_begin_output(h);
+    if (http1_respond(&h->engine, status, STR("text/plain; charset=utf-8"), text,
+                      http_date(h->base.rw)) < 0)
+        conn_abort(&h->base, RW_ENOMEM);
+}
+
+/* ── the handler's task ───────────────────────────────────────────────────*/
+
+/* Stack of the task: 1 server's box, 2 request, 3 message handler, then what
+ * the function called last has returned. */
+enum { AT_BOX = 1, AT_REQUEST, AT_HANDLER, AT_RESULTS };
+
+static int answered(lua_State *L, int status, lua_KContext ctx);
+static int handled(lua_State *L, int status, lua_KContext ctx);
+
+static void call_site(lua_State *L, const char *function, int nargs,
+                      lua_KContext ctx) { /* arguments on top */
+    lua_getiuservalue(L, AT_BOX, BOX_HTTP);
+    lua_getfield(L, -1, function);
+    lua_remove(L, -2);
+    lua_insert(L, -nargs - 1);
+    int status = lua_pcallk(L, nargs, 0, AT_HANDLER, ctx, answered);
+    answered(L, status, ctx);
+}
+
+static void finish_response(struct http_conn *h) {
+    struct request *r = h->request;
+    if (!h->base.stream || r->finished) return;
+    if (!r->started) {
+        respond_plain(h, 500, STR("the handler gave no answer\n"));
+    } else {
+        http_begin_output(h);
+        int rc = http1_send_end(&h->engine);
+        if (rc < 0) conn_abort(&h->base, rc);
+    }
+    r->finished = true;
+}
+
+static void give_up(struct http_conn *h) { /* the failed handler failed */
+    struct request *r = h->request;
+    h->base.rw->stats.responses_error++;
+    if (!h->base.stream || r->finished) return;
+    if (r->started) conn_abort(&h->base, RW_ESCRIPT);
+    else respond_plain(h, 500, STR("Internal Server Error\n"));
+    r->started = r->finished = true;
+}
+
+/* An answer thrown on purpose (error(web.error(404))) is not a fault. */
+static bool is_answer(lua_State *L, int index) {
+    if (!lua_istable(L, index)) return false;
+    int type = lua_getfield(L, index, "value");
+    bool yes = false;
+    if (type == LUA_TTABLE) {
+        yes = lua_getfield(L, -1, "status") == LUA_TNUMBER;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return yes;
+}
+
+/* The error is on top. */
+static void handler_failed(lua_State *L, struct http_conn *h, bool again) {
+    struct task *t = task_running(h->base.rw);
+    bool answer = is_answer(L, -1);
+    if (!answer && !t->cancelled) {
+        h->base.rw->stats.script_errors++;
+        door_report(L, -1, "handler failed");
+    }
+    if (again || t->killed || t->cancelled || h->request->started || !h->base.stream) {
+        give_up(h);
+        return;
+    }
+    if (!answer) h->base.rw->stats.responses_error++;
+    lua_pushvalue(L, AT_REQUEST);
+    lua_insert(L, -2);
+    call_site(L, "failed", 2, (lua_KContext)(intptr_t)h | 1);
+}
+
+/* After answer() or failed(); ctx: the connection, bit 0: it was failed(). */
+static int answered(lua_State *L, int status, lua_KContext ctx) {
+    struct http_conn *h = (struct http_conn *)(ctx & ~(lua_KContext)1);
+    if (status == LUA_OK || status == LUA_YIELD) finish_response(h);
+    else handler_failed(L, h, ctx & 1);
+    return 0;
+}
+
+static int handled(lua_State *L, int status, lua_KContext ctx) {
+    struct http_conn *h = (struct http_conn *)ctx;
+    if (status != LUA_OK && status != LUA_YIELD) {
+        handler_failed(L, h, false);
+        return 0;
+    }
+    if (!h->base.stream || h->request->finished) return 0;
+    int results = lua_gettop(L) - AT_HANDLER;
+    if (results == 1 && !h->request->started &&
+        lua_type(L, AT_RESULTS) == LUA_TSTRING) {
+        struct str body;
+        body.p = lua_tolstring(L, AT_RESULTS, &body.n);
+        respond_plain(h, 200, body);
+        h->request->started = h->request->finished = true;
+        http_sent(h);
+        return 0;
+    }
+    if (h->request->started && results == 0) {
+        finish_response(h);
+        return 0;
+    }
+    lua_pushvalue(L, AT_REQUEST);
+    lua_insert(L, AT_RESULTS);
+    call_site(L, "answer", results + 1, ctx);
+    return 0;
+}
+
+static struct str path_of(struct str target) {
+    if (target.n && target.p[0] != '/') { /* absolute-form: its path */
+        size_t scheme = str_find(target, ':');
+        if (scheme + 3 <= target.n && target.p[scheme + 1] == '/') {
+            target = str_skip(target, scheme + 3);
+            size_t slash = str_find(target, '/');
+            target = slash < target.n ? str_skip(target, slash) : STR("/");
+        }
+    }
+    return str_of(target.p, str_find(target, '?'));
+}
+
+static int handle_body(lua_State *L) {
+    struct http_conn *h = lua_touserdata(L, 1);
+    struct server *server = h->base.server;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, server);
+    lua_replace(L, 1);
+    struct request *r = request_push(L, h);
+    lua_pushcfunction(L, door_traceback);
+
+    struct route_match m;
+    struct str path = path_of(r->target);
+    lua_getiuservalue(L, AT_BOX, BOX_ROUTER);
+    struct bind_router *router = server->router;
+    int id = route_path_ok(path) ? router_find(router, r->method, path, &m) : -1;
+    if (id < 0) {
+        respond_plain(h, 400, STR("malformed path\n"));
+        r->started = r->finished = true;
+        return 0;
+    }
+    r->route = id;
+    if (id == 0) {
+        router_push_allowed(L, router, &m);
+        lua_replace(L, -2);
+        lua_pushvalue(L, AT_REQUEST);
+        lua_insert(L, -2);
+        call_site(L, "answer_missing", 2, (lua_KContext)h);
+        return 0;
+    }
+    if (m.param_count) {
+        if (router_push_params(L, &m) < 0) lua_newtable(L);
+        request_set_params(L, AT_REQUEST);
+    }
+    router_push_handler(L, -1, id);
+    lua_replace(L, -2);
+    lua_pushvalue(L, AT_REQUEST);
+    int status = lua_pcallk(L, 1, LUA_MULTRET, AT_HANDLER, (lua_KContext)h, handled);
+    return handled(L, status, (lua_KContext)h);
+}
+
+static void http_continue(struct http_conn *h);
+static void http_retire(struct conn *c);
+static void http_gone(struct http_conn *h);
+
+/* Calls the on_finish functions of the request in the registry. */
+static int tell_finish(lua_State *L) {
+    struct http_conn *h = lua_touserdata(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, h);
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, h);
+    lua_getiuservalue(L, -1, 2);
+    lua_Integer n = luaL_len(L, -1);
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_rawgeti(L, -1, i);
+        if (h->base.stream) lua_pushnil(L);
+        else lua_pushstring(L, err_name(h->base.reason));
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+            door_report(L, -1, "on_finish failed");
+            lua_pop(L, 1);
+        }
+    }
+    return 0;
+}
+
+static void handler_done(struct task *t, int status) {
+    struct http_conn *h = t->owner;
+    if (h->tells_finish) {
+        h->tells_finish = false;
+        door_enter(t->gen, &(struct door_call){.body = tell_finish, .arg = h});
+    }
+    if (status < 0 && h->request) give_up(h); /* the error was in our own part */
+    else if (status < 0) respond_plain(h, 500, STR("Internal Server Error\n"));
+    if (h->request) h->request->conn = NULL;
+    h->request = NULL;
+    h->active = false;
+    h->base.busy = false;
+    h->reader = h->writer = NULL;
+    if (h->pumping) return;
+    if (h->base.lost_due) http_gone(h);
+    else http_continue(h);
+}
+
+/* ── generations ──────────────────────────────────────────────────────────*/
+
+/* Between two messages the code may change. */
+static void join_current(struct http_conn *h) {
+    struct conn *c = &h->base;
+    struct server *now = c->port ? c->port->server : NULL;
+    if (now == c->server) return;
+    if (!now || !now->http) {
+        http1_close_after(&h->engine);
+        return;
+    }
+    conn_set_server(c, now);
+    h->engine.env.limits = c->limits;
+    conn_join(c, now->gen);
+}
+
+/* ── pumping ──────────────────────────────────────────────────────────────*/
+
+static void begin_request(struct http_conn *h) {
+    struct conn *c = &h->base;
+    join_current(h);
+    c->rw->stats.requests++;
+    h->active = c->busy = true;
+    door_enter(c->gen, &(struct door_call){
+        .body = handle_body, .arg = h, .scope = &c->scope, .owner = h,
+        .done = handler_done});
+}
+
+/* What `unread` and `in` hold goes into the engine piece by piece. */
+static int64_t feed_some(struct http_conn *h) {
+    struct conn *c = &h->base;
+    int64_t taken;
+    if (buf_len(&c->in)) {
+        taken = http1_feed(&h->engine, buf_str(&c->in));
+        if (taken > 0) buf_drop(&c->in, (size_t)taken);
+    } else if (h->unread.n) {
+        taken = http1_feed(&h->engine, h->unread);
+        if (taken > 0) h->unread = str_skip(h->unread, (size_t)taken);
+    } else {
+        return 0;
+    }
+    return taken;
+}
+
+int http_pull_body(struct http_conn *h, struct str *data) {
+    http_begin_output(h); /* a refusal may have to be said */
+    for (;;) {
+        int event = http1_next(&h->engine, data);
+        if (event == HTTP1_BODY + 1) return 1;
+        if (event == HTTP1_END + 1) return 0;
+        if (event == 0) {
+            int64_t taken = feed_some(h);
+            if (taken > 0) continue;
+            if (taken == 0 && h->base.eof_seen) taken = http1_eof(&h->engine);
+            if (taken == 0) return h->base.stream ? RW_EAGAIN : RW_ECLOSED;
+            event = (int)taken;
+        }
+        http_fail(h, event);
+        return event;
+    }
+}
+
+static void pump(struct http_conn *h) {
+    struct conn *c = &h->base;
+    struct str data;
+    h->pumping = true;
+    while (!h->active && !c->closing && !c->lost_due) {
+        http_begin_output(h);
+        int event = http1_next(&h->engine, &data);
+        int64_t taken = event;
+        if (event == HTTP1_REQUEST + 1) begin_request(h);
+        if (event > 0) continue;
+        if (event == 0) taken = feed_some(h);
+        if (taken < 0) http_fail(h, (int)taken);
+        if (taken <= 0) break;
+    }
+    h->pumping = false;
+}
+
+static void settle(struct http_conn *h) {
+    struct conn *c = &h->base;
+    if (h->unread.n) { /* it dies with this round */
+        if (buf_add_str(&c->in, h->unread) < 0) conn_abort(c, RW_ENOMEM);
+        h->unread = STR_NONE;
+    } else if (c->in.cap && buf_len(&c->in) == 0) {
+        buf_release(&c->in);
+    }
+    conn_flush(c);
+    if (c->lost_due && !h->active) {
+        http_gone(h);
+        return;
+    }
+    if (!c->stream) return;
+    if (!h->active && !c->closing) {
+        if (c->gen->state == GENERATION_RETIRED) http_retire(c);
+        if (c->eof_seen && buf_len(&c->in) == 0 && http1_eof(&h->engine) < 0)
+            http_fail(h, RW_EOF);
+        else if (http1_finished(&h->engine))
+            conn_close(c);
+    }
+    c->busy = h->active && !h->reader;
+    conn_update_reading(c);
+    if (!c->closing) conn_set_deadline(c, http1_tick(&h->engine, conn_peer_clock(c)));
+}
+
+static void http_continue(struct http_conn *h) {
+    pump(h);
+    settle(h);
+}
+
+static void http_input(struct conn *c, struct str bytes) {
+    struct http_conn *h = http_of(c);
+    h->unread = bytes;
+    if (!h->active) {
+        pump(h);
+    } else if (h->reader) {
+        struct task *t = h->reader;
+        h->reader = NULL;
+        h->pumping = true;
+        task_continue(t);
+        h->pumping = false;
+        if (!h->active) pump(h);
+    }
+    settle(h);
+}
+
+static void wake_both(struct http_conn *h) {
+    struct task *reader = h->reader, *writer = h->writer;
+    h->reader = h->writer = NULL;
+    if (reader) task_wake(reader, NULL, 0);
+    if (writer && writer != reader) task_wake(writer, NULL, 0);
+}
+
+static void http_eof(struct conn *c) {
+    struct http_conn *h = http_of(c);
+    if (h->reader) wake_both(h); /* chunk() finds the end */
+    settle(h);
+}
+
+static void http_drain(struct conn *c) {
+    struct http_conn *h = http_of(c);
+    struct task *t = h->writer;
+    h->writer = NULL;
+    if (t) task_wake(t, NULL, 0);
+}
+
+static void http_deadline(struct conn *c) {
+    struct http_conn *h = http_of(c);
+    struct str data;
+    http_begin_output(h);
+    http1_tick(&h->engine, conn_peer_clock(c));
+    int rc = http1_next(&h->engine, &data);
+    http_fail(h, rc < 0 ? rc : RW_ETIMEDOUT);
+}
+
+static void http_gone(struct http_conn *h) {
+    http1_fini(&h->engine);
+    conn_free(&h->base);
+}
+
+static void http_lost(struct conn *c, int reason) {
+    (void)reason;
+    struct http_conn *h = http_of(c);
+    c->lost_due = true;
+    if (h->active) {
+        wake_both(h);        /* they see that it is over … */
+        scope_close(&c->scope); /* … and other waits are cancelled */
+    } else if (!h->pumping) {
+        http_gone(h);
+    }
+}
+
+void http_hand_over(lua_State *L, struct http_conn *h) {
+    struct conn *c = &h->base;
+    struct stream *s = c->stream;
+    struct str ahead = h->unread;
+    if (buf_len(&c->in) && buf_add_str(&c->in, ahead) == 0) ahead = buf_str(&c->in);
+    c->stream = NULL;
+    c->closing = c->lost_due = true;
+    timer_stop(c->rw->loop, &c->timer);
+    proto_conn_adopt(L, 4, s, c, ahead);
+    h->unread = STR_NONE;
+}
+
+static void http_retire(struct conn *c) {
+    struct http_conn *h = http_of(c);
+    if (h->active) return; /* begin_request looks again */
+    join_current(h);
+    if (http1_finished(&h->engine) || (!c->port && http1_idle(&h->engine))) conn_close(c);
+}
+
+static const struct conn_ops http_ops = {
+    "http", http_input, http_eof, http_drain, http_lost, http_deadline, http_retire,
+};
+
+struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *s) {
+    struct http_conn *h = mem_zalloc(&rw->mem, sizeof *h);
+    if (!h) return NULL;
+    struct conn *c = &h->base;
+    c->size = sizeof *h;
+    c->port = server->port;
+    conn_attach(c, &http_ops, rw, s);
+    conn_join(c, server->gen);
+    conn_set_server(c, server);
+    const struct engine_env env = {ROLE_SERVER, c->limits, &rw->mem, &rw->out};
+    http1_init(&h->engine, &env);
+    stream_read(s, true);
+    conn_set_deadline(c, http1_tick(&h->engine, conn_peer_clock(c)));
+    return c;
+}

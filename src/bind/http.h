@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* HTTP connections: http.c drives the engine and runs handlers, request.c and
+ * response.c are what handlers hold. */
+#ifndef BIND_HTTP_H
+#define BIND_HTTP_H
+
+#include "bind/bind.h"
+#include "bind/router.h"
+#include "proto/http1.h"
+
+/* The request object: a userdata with the head's bytes behind it, so that it
+ * stays readable for as long as somebody holds it. Uservalues: 1 the fields
+ * that scripts assign and those computed once; 2 on_finish functions. */
+struct request {
+    struct http_conn *conn; /* NULL: the exchange is over */
+    struct str method, target, host; /* into bytes */
+    int version;
+    int64_t length;         /* -1: chunked */
+    bool keep_alive, started, finished, body_ended;
+    int route;              /* id in the router, 0: none */
+    size_t field_count;
+    struct field *fields;   /* behind the struct; then the bytes */
+};
+
+struct http_conn {
+    struct conn base;
+    struct http1 engine;
+    struct request *request; /* of the handler that runs, else NULL */
+    struct str unread;       /* fed in this round, not yet taken; borrowed */
+    struct task *reader;     /* waits for a piece of the body */
+    struct task *writer;     /* waits for the peer to read */
+    bool tells_finish;       /* the request is in the registry, by this address */
+    bool active;             /* a handler runs or waits */
+    bool pumping;
+};
+
+static inline struct http_conn *http_of(struct conn *c) {
+    return (struct http_conn *)c;
+}
+
+/* Pushes a request made from the engine's current one. */
+struct request *request_push(lua_State *L, struct http_conn *h);
+/* The table on top becomes request.params; popped. */
+void request_set_params(lua_State *L, int index);
+struct request *request_check(lua_State *L, int index);
+void response_methods(lua_State *L); /* added to the table on top */
+
+struct str http_date(struct rw *rw); /* value for the Date field */
+
+/* Bytes that are here already: BODY (1, borrowed until the next call), END
+ * (0), RW_EAGAIN, or an error. */
+int http_pull_body(struct http_conn *h, struct str *data);
+
+/* Encoding begins: `out` is this connection's. Large output is sent. */
+void http_begin_output(struct http_conn *h);
+void http_sent(struct http_conn *h);
+
+/* After 101. Stack: …, factory at 4. The stream is a protocol's from now on. */
+void http_hand_over(lua_State *L, struct http_conn *h);
+
+/* The exchange failed: closes after what is in `out`. */
+void http_fail(struct http_conn *h, int code);
+
+/* The class' uservalue positions of a server's box for HTTP. */
+enum { BOX_FACTORY = 1, BOX_HTTP, BOX_ROUTER };
+
+#endif

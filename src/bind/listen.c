@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* core.listen and core.connect. */
+#include <stdio.h>
+
+#include "bind/conn.h"
+#include "bind/http.h"
+#include "bind/port.h"
+
+static const char server_class[] = "ropewalk.server";
+static const char connector_class[] = "ropewalk.connector";
+
+/* ── endpoints ────────────────────────────────────────────────────────────*/
+
+static lua_Integer int_field(lua_State *L, int index, const char *name,
+                             lua_Integer otherwise) {
+    lua_getfield(L, index, name);
+    lua_Integer n = lua_isnil(L, -1) ? otherwise : luaL_checkinteger(L, -1);
+    lua_pop(L, 1);
+    return n;
+}
+
+static void string_field(lua_State *L, int index, const char *name, char *out,
+                         size_t size) {
+    lua_getfield(L, index, name);
+    const char *text = luaL_optstring(L, -1, "");
+    if (strlen(text) >= size) luaL_error(L, "endpoint: %s is too long", name);
+    snprintf(out, size, "%s", text);
+    lua_pop(L, 1);
+}
+
+static void check_endpoint(lua_State *L, int index, struct endpoint *e, char *key,
+                           size_t key_size) {
+    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", NULL};
+    luaL_checktype(L, index, LUA_TTABLE);
+    *e = (struct endpoint){0};
+    lua_getfield(L, index, "kind");
+    e->kind = (enum endpoint_kind)luaL_checkoption(L, -1, NULL, kinds);
+    lua_pop(L, 1);
+    string_field(L, index, e->kind == ENDPOINT_UNIX ? "path" : "host", e->host,
+                 sizeof e->host);
+    e->port = (uint16_t)int_field(L, index, "port", 0);
+    e->fd = (int)int_field(L, index, "fd", -1);
+    e->mode = (int)int_field(L, index, "mode", 0);
+    e->backlog = (int)int_field(L, index, "backlog", 0);
+    lua_getfield(L, index, "timeout");
+    e->timeout_ms = (uint32_t)(luaL_optnumber(L, -1, 0) * 1000);
+    lua_pop(L, 1);
+    string_field(L, index, "text", key, key_size);
+    if (!*key)
+        snprintf(key, key_size, "%s:%s:%d", kinds[e->kind], e->host,
+                 e->kind == ENDPOINT_FD ? e->fd : e->port);
+}
+
+/* ── servers ──────────────────────────────────────────────────────────────*/
+
+static void read_factory(lua_State *L, int index, struct server *s) {
+    lua_getfield(L, index, "http");
+    s->http = lua_istable(L, -1);
+    lua_getfield(L, index, "lazy");
+    s->lazy = lua_toboolean(L, -1);
+    lua_getfield(L, index, "reload_policy");
+    const char *policy = luaL_optstring(L, -1, s->http ? "next_message" : "finish");
+    s->policy = strcmp(policy, "migrate") == 0   ? POLICY_MIGRATE
+                : strcmp(policy, "finish") == 0  ? POLICY_FINISH
+                                                 : POLICY_NEXT_MESSAGE;
+    lua_pop(L, 3);
+}
+
+/* factory.http at 2; the box on top. */
+static struct bind_router *anchor_site(lua_State *L) {
+    lua_getfield(L, 2, "http");
+    lua_getfield(L, -1, "router");
+    struct bind_router *router = router_check(L, -1);
+    lua_setiuservalue(L, -3, BOX_ROUTER);
+    lua_setiuservalue(L, -2, BOX_HTTP);
+    return router;
+}
+
+static int core_listen(lua_State *L) {
+    struct generation *g = generation_of(L);
+    struct endpoint e;
+    char key[sizeof ((struct port *)0)->key];
+    check_endpoint(L, 1, &e, key, sizeof key);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 3);
+    if (g->state == GENERATION_RETIRED || g->rw->stopping)
+        return push_failure(L, RW_ESTATE);
+    struct limits limits = g->limits;
+    struct server found = {0};
+    read_factory(L, 2, &found);
+    if (!found.http) limits.idle_timeout = limits.session_timeout;
+    limits_override(L, 3, &limits);
+
+    struct server_box *box = lua_newuserdatauv(L, sizeof *box, 3);
+    box->server = NULL;
+    luaL_setmetatable(L, server_class);
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, -2, BOX_FACTORY);
+    struct bind_router *router = found.http ? anchor_site(L) : NULL;
+
+    struct port *port = NULL;
+    if (!g->rw->checking) {
+        int rc = port_claim(g->rw, key, &e, &port);
+        if (rc < 0) return push_failure(L, rc);
+    }
+    struct server *s = mem_zalloc(&g->rw->mem, sizeof *s);
+    if (!s) return luaL_error(L, "not enough memory");
+    s->gen = g;
+    s->port = port;
+    s->limits = limits;
+    s->http = found.http;
+    s->lazy = found.lazy;
+    s->policy = found.policy;
+    s->router = router;
+    s->box = box;
+    box->server = s;
+    s->next = g->servers;
+    s->prev = &g->servers;
+    if (s->next) s->next->prev = &s->next;
+    g->servers = s;
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, s);
+    if (port) server_start(s);
+    return 1;
+}
+
+/* Closing is done at once as far as Lua can tell; fn is called after. */
+static int server_close_method(lua_State *L) {
+    struct server_box *box = luaL_checkudata(L, 1, server_class);
+    lua_settop(L, 2);
+    if (box->server) server_close(box->server);
+    if (lua_isfunction(L, 2)) lua_call(L, 0, 0);
+    return 0;
+}
+
+static int server_address_method(lua_State *L) {
+    struct server_box *box = luaL_checkudata(L, 1, server_class);
+    struct address a = {0};
+    if (!box->server || !box->server->port || !box->server->port->listener) return 0;
+    int rc = listener_address(box->server->port->listener, &a);
+    if (rc < 0) return push_failure(L, rc);
+    push_address(L, &a);
+    return 1;
+}
+
+static int server_gc(lua_State *L) {
+    struct server_box *box = luaL_checkudata(L, 1, server_class);
+    if (box->server) box->server->box = NULL;
+    return 0;
+}
+
+/* ── outgoing connections ─────────────────────────────────────────────────*/
+
+struct connecting { /* userdata; uservalues: factory, done */
+    struct scope_item item;
+    struct generation *gen;
+    struct connector *connector; /* NULL: over */
+    struct limits limits;
+};
+
+struct connected { /* for connect_done_body, on the C stack */
+    struct connecting *c;
+    int status;
+    struct stream *stream;
+};
+
+static int connect_over(lua_State *L, int status, lua_KContext ctx) {
+    (void)L, (void)status, (void)ctx;
+    return 0;
+}
+
+static int connect_made(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx; /* stack: done, protocol or nil */
+    if (lua_isnil(L, -1)) {
+        lua_pushliteral(L, "RW_EABORTED");
+        lua_pushliteral(L, "the factory refused the connection");
+        lua_callk(L, 3, 0, 0, connect_over);
+    } else {
+        lua_callk(L, 1, 0, 0, connect_over);
+    }
+    return 0;
+}
+
+static int connect_done_body(lua_State *L) {
+    struct connected a = *(struct connected *)lua_touserdata(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, a.c);
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, a.c);
+    lua_getiuservalue(L, -1, 2);
+    if (a.status < 0) {
+        push_failure(L, a.status);
+        lua_callk(L, 3, 0, 0, connect_over);
+        return 0;
+    }
+    lua_getiuservalue(L, -2, 1);
+    lua_replace(L, -3); /* factory, done */
+    lua_insert(L, -2);  /* done, factory */
+    return proto_conn_connect(L, a.stream, &a.c->limits, connect_made);
+}
+
+static void connect_done(void *owner, int status, struct stream *s) {
+    struct connecting *c = owner;
+    struct connected a = {c, status, s};
+    scope_remove(&c->item);
+    c->connector = NULL;
+    if (status == 0) c->gen->rw->stats.connections_opened++;
+    door_enter(c->gen, &(struct door_call){.body = connect_done_body, .arg = &a});
+}
+
+static void connect_cancel(struct scope_item *item) {
+    struct connecting *c = (struct connecting *)((char *)item - offsetof(struct connecting, item));
+    if (c->connector) connector_cancel(c->connector);
+}
+
+static int core_connect(lua_State *L) {
+    struct generation *g = generation_of(L);
+    struct endpoint e;
+    char key[320];
+    check_endpoint(L, 1, &e, key, sizeof key);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    lua_settop(L, 4);
+    struct connecting *c = lua_newuserdatauv(L, sizeof *c, 2);
+    *c = (struct connecting){.gen = g, .limits = g->limits, .item.cancel = connect_cancel};
+    c->limits.idle_timeout = c->limits.session_timeout;
+    limits_override(L, 4, &c->limits);
+    luaL_setmetatable(L, connector_class);
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, 3);
+    lua_setiuservalue(L, -2, 2);
+    int rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
+    if (rc < 0) return push_failure(L, rc);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, c);
+    struct task *t = task_running(g->rw);
+    scope_add(t ? t->scope : &g->scope, &c->item);
+    return 1;
+}
+
+static int connector_cancel_method(lua_State *L) {
+    struct connecting *c = luaL_checkudata(L, 1, connector_class);
+    lua_pushboolean(L, c->connector != NULL);
+    if (c->connector) connector_cancel(c->connector);
+    return 1;
+}
+
+void port_open(lua_State *L) {
+    static const luaL_Reg server_methods[] = {
+        {"close", server_close_method}, {"address", server_address_method}, {NULL, NULL},
+    };
+    luaL_newmetatable(L, server_class);
+    luaL_newlib(L, server_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, server_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+
+    static const luaL_Reg connector_methods[] = {
+        {"cancel", connector_cancel_method}, {NULL, NULL},
+    };
+    luaL_newmetatable(L, connector_class);
+    luaL_newlib(L, connector_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+
+    static const luaL_Reg functions[] = {
+        {"listen", core_listen}, {"connect", core_connect}, {NULL, NULL},
+    };
+    luaL_setfuncs(L, functions, 0);
+}

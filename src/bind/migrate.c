@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* A live connection changes generations: the old protocol's save() gives plain
+ * data, which is copied into the new lua_State, where the new factory's
+ * restore(transport, data) makes the protocol that goes on with the same
+ * socket, the same engine and whatever it holds half-read. Until restore has
+ * returned a protocol nothing is lost: any failure leaves the connection with
+ * the old code. Neither may wait. */
+#include "bind/conn.h"
+
+static void restore(struct generation *g, void *migration);
+
+struct migration {
+    struct proto_conn *conn;
+    struct server *target;
+    lua_State *from;  /* save()'s result is on top of it */
+    struct transport_box *box; /* the new one */
+    const struct proto_class *class;
+    bool moved;
+};
+
+static int saved(lua_State *L) {
+    struct migration *m = lua_touserdata(L, 1);
+    struct proto_conn *p = m->conn;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, p);
+    lua_getiuservalue(L, -1, 1);
+    lua_getfield(L, -1, "save");
+    if (lua_isnil(L, -1)) {
+        lua_pushnil(L);
+    } else {
+        lua_insert(L, -2);
+        lua_call(L, 1, 1);
+    }
+    m->from = L;
+    restore(m->target->gen, m);
+    return 0;
+}
+
+static int restored(lua_State *L) {
+    struct migration *m = lua_touserdata(L, 1);
+    struct proto_conn *p = m->conn;
+    struct transport_box *old = p->box;
+    server_push_factory(L, m->target);
+    lua_getfield(L, -1, "restore");
+    lua_insert(L, -2);
+    p->box = NULL;
+    transport_push(L, p); /* one of this generation */
+    m->box = p->box;
+    p->box = old;
+    lua_pushvalue(L, -1);
+    lua_insert(L, 2); /* transport, restore, factory, transport */
+    if (transfer(m->from, -1, L) < 0)
+        return luaL_error(L, "save() returned more than plain data");
+    lua_call(L, 3, 1);
+    if (!lua_istable(L, -1)) return luaL_error(L, "restore() returned no protocol");
+    m->class = proto_class_of(L, -1);
+    if (m->class->engine != p->class->engine)
+        return luaL_error(L, "restore() returned a protocol of another engine (%s, not %s)",
+                          m->class->engine->name, p->class->engine->name);
+    lua_setiuservalue(L, 2, 1);
+    m->moved = true;
+    return 0;
+}
+
+static void restore(struct generation *g, void *migration) {
+    door_enter(g, &(struct door_call){.body = restored, .arg = migration});
+}
+
+static int forget(lua_State *L) {
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+    return 0;
+}
+
+static void join_target(struct proto_conn *p, struct server *target) {
+    struct conn *c = &p->base;
+    conn_set_server(c, target);
+    if (p->engine) ((struct engine_env *)p->engine)->limits = c->limits;
+    conn_join(c, target->gen);
+}
+
+void proto_migrate(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    struct server *target = c->port->server;
+    if (!target || target == c->server || target->http || !c->stream) return;
+    if (!p->class) { /* nothing of it is in Lua yet */
+        join_target(p, target);
+        return;
+    }
+    struct generation *old = c->gen;
+    struct migration m = {.conn = p, .target = target};
+    conn_flush_all(c->rw);
+    door_enter(old, &(struct door_call){.body = saved, .arg = &m});
+    if (!m.moved) {
+        log_warn(&c->rw->log, "a connection stays with the old code",
+                 LF_UINT("generation", old->id));
+        if (m.box) {
+            m.box->conn = NULL;
+            door_protect(target->gen, forget, p);
+        }
+        return;
+    }
+    door_protect(old, forget, p);
+    p->box->conn = NULL;
+    p->box = m.box;
+    p->class = m.class;
+    join_target(p, target);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* Ports belong to the worker and outlive generations; servers are what a
+ * generation wants of a port: a factory and limits. A port has one current
+ * server, set at the commit; servers of a generation that is being staged wait
+ * with their claim until then. */
+#include "bind/port.h"
+
+#include <stdio.h>
+
+static void port_accept(struct listener *l, struct stream *s) {
+    conn_accept(listener_owner(l), s);
+}
+
+static void port_free(struct port *p) {
+    struct rw *rw = p->rw;
+    *p->prev = p->next;
+    if (p->next) p->next->prev = p->prev;
+    mem_free(&rw->mem, p, sizeof *p);
+    worker_check_stopped(rw);
+}
+
+static void port_closed(struct listener *l) { port_free(listener_owner(l)); }
+
+static const struct listener_hooks port_hooks = {port_accept, port_closed};
+
+static struct port *port_find(struct rw *rw, const char *key) {
+    for (struct port *p = rw->ports; p; p = p->next)
+        if (!p->closing && strcmp(p->key, key) == 0) return p;
+    return NULL;
+}
+
+/* Nobody claims it any more. */
+static void port_close(struct port *p) {
+    if (p->closing) return;
+    p->closing = true;
+    p->server = NULL;
+    for (struct generation *g = p->rw->generations; g; g = g->next)
+        for (struct conn *c = g->conns; c; c = c->next)
+            if (c->port == p) c->port = NULL;
+    if (!p->listener) {
+        port_free(p);
+        return;
+    }
+    listener_start(p->listener, &port_hooks, p); /* for the hook */
+    listener_stop(p->listener);
+    listener_close(p->listener);
+}
+
+int port_claim(struct rw *rw, const char *key, const struct endpoint *e,
+               struct port **out) {
+    struct port *p = port_find(rw, key);
+    if (!p) {
+        p = mem_zalloc(&rw->mem, sizeof *p);
+        if (!p) return RW_ENOMEM;
+        p->rw = rw;
+        p->endpoint = *e;
+        snprintf(p->key, sizeof p->key, "%s", key);
+        if (e->kind != ENDPOINT_STDIO) {
+            int rc = listener_open(rw->loop, e, &rw->limits, &p->listener);
+            if (rc < 0) {
+                mem_free(&rw->mem, p, sizeof *p);
+                return rc;
+            }
+        }
+        p->next = rw->ports;
+        p->prev = &rw->ports;
+        if (p->next) p->next->prev = &p->next;
+        rw->ports = p;
+    }
+    p->claims++;
+    *out = p;
+    return 0;
+}
+
+static void port_unclaim(struct port *p, struct server *s) {
+    if (p->server == s) p->server = NULL;
+    if (--p->claims == 0) port_close(p);
+}
+
+/* From now on this server gets the port's connections. */
+static void server_activate(struct server *s) {
+    struct port *p = s->port;
+    bool first = !p->server;
+    p->server = s;
+    if (!first) return;
+    if (p->listener) {
+        listener_start(p->listener, &port_hooks, p);
+    } else if (!p->starts_stdio) {
+        struct stream *stream;
+        p->starts_stdio = true;
+        if (stream_stdio(p->rw->loop, &s->limits, &stream) == 0) conn_accept(p, stream);
+    }
+}
+
+void servers_commit(struct generation *g) {
+    for (struct server *s = g->servers; s; s = s->next)
+        if (s->port) server_activate(s);
+}
+
+void server_start(struct server *s) {
+    if (s->gen->state == GENERATION_CURRENT) server_activate(s);
+}
+
+static int drop_server(lua_State *L) {
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+    return 0;
+}
+
+static void server_free(struct server *s) {
+    struct rw *rw = s->gen->rw;
+    if (s->gen->state != GENERATION_DEAD) door_protect(s->gen, drop_server, s);
+    if (s->box) s->box->server = NULL;
+    *s->prev = s->next;
+    if (s->next) s->next->prev = s->prev;
+    mem_free(&rw->mem, s, sizeof *s);
+}
+
+void server_close(struct server *s) {
+    if (s->closed) return;
+    s->closed = true;
+    struct port *p = s->port;
+    s->port = NULL;
+    if (p) port_unclaim(p, s);
+    if (!s->conns) server_free(s);
+}
+
+void server_unref(struct server *s) {
+    if (--s->conns == 0 && s->closed) server_free(s);
+}
+
+void servers_release(struct generation *g) {
+    for (struct server *s = g->servers, *next; s; s = next) {
+        next = s->next;
+        server_close(s);
+    }
+}
+
+void server_push_factory(lua_State *L, struct server *s) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, s);
+    lua_getiuservalue(L, -1, 1);
+    lua_remove(L, -2);
+}
+
+void ports_stop(struct rw *rw) {
+    for (struct port *p = rw->ports, *next; p; p = next) {
+        next = p->next;
+        port_close(p);
+    }
+    for (struct generation *g = rw->generations; g; g = g->next)
+        for (struct server *s = g->servers; s; s = s->next) s->port = NULL;
+}

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT */
+/* Where an engine meets a Lua protocol: bytes go into the engine, its events
+ * become method calls, one at a time; while a method waits, the rest stays in
+ * the engine and in `in`, and the peer is paused when that grows.
+ *
+ *      accept ─→ (lazy: first bytes) ─→ build_protocol, make_connection
+ *             ─→ event methods … ─→ connection_lost ─→ freed
+ */
+#include "bind/conn.h"
+
+/* ── classes ──────────────────────────────────────────────────────────────*/
+
+static void read_class(lua_State *L, int index, struct proto_class *class) {
+    lua_getfield(L, index, "engine");
+    const char *name = luaL_optstring(L, -1, "raw");
+    class->engine = engine_find(str_c(name));
+    if (!class->engine) luaL_error(L, "unknown protocol engine '%s'", name);
+    lua_pop(L, 1);
+    lua_getfield(L, index, "events");
+    for (int i = 0; class->engine->events[i].name && i < PROTO_MAX_EVENTS; i++) {
+        const char *event = class->engine->events[i].name;
+        if (lua_istable(L, -1)) lua_getfield(L, -1, event);
+        else lua_pushnil(L);
+        if (lua_isnil(L, -1)) lua_pushfstring(L, "on_%s", event);
+        size_t n;
+        const char *method = luaL_checklstring(L, -1, &n);
+        if (n >= PROTO_NAME_SIZE) luaL_error(L, "name of a method is too long");
+        memcpy(class->methods[i], method, n + 1);
+        lua_pop(L, 2);
+        lua_getfield(L, index, "events");
+    }
+    lua_pop(L, 1);
+}
+
+const struct proto_class *proto_class_of(lua_State *L, int index) {
+    struct generation *g = generation_of(L);
+    index = lua_absindex(L, index);
+    const void *key = NULL;
+    if (lua_getmetatable(L, index)) {
+        key = lua_topointer(L, -1);
+        lua_pop(L, 1);
+    }
+    for (struct proto_class *c = g->proto_classes; c; c = c->next)
+        if (key && c->class == key) return c;
+    struct proto_class found = {.class = key};
+    read_class(L, index, &found);
+    struct proto_class *c = mem_alloc(&g->rw->mem, sizeof *c);
+    if (!c) luaL_error(L, "not enough memory");
+    *c = found;
+    c->next = g->proto_classes;
+    g->proto_classes = c;
+    return c;
+}
+
+void proto_classes_free(struct generation *g) {
+    for (struct proto_class *c; (c = g->proto_classes);) {
+        g->proto_classes = c->next;
+        mem_free(&g->rw->mem, c, sizeof *c);
+    }
+}
+
+/* ── running a hook ───────────────────────────────────────────────────────*/
+
+static void tell_lost(struct proto_conn *p);
+
+static void hook_done(struct task *t, int status) {
+    struct proto_conn *p = t->owner;
+    struct conn *c = &p->base;
+    c->busy = false;
+    if (status < 0 && !c->closing) {
+        c->reason = status;
+        conn_close(c);
+    }
+    if (p->pumping) return;
+    if (c->lost_due) tell_lost(p);
+    else proto_continue(p);
+}
+
+/* False: it ended the connection, or waits. */
+static void run_hook(struct proto_conn *p, lua_CFunction body, void *arg) {
+    struct conn *c = &p->base;
+    c->busy = true;
+    door_enter(c->gen, &(struct door_call){
+        .body = body, .arg = arg, .scope = &c->scope, .owner = p, .done = hook_done});
+}
+
+static int no_results(lua_State *L, int status, lua_KContext ctx) {
+    (void)L, (void)status, (void)ctx;
+    return 0;
+}
+
+/* ── building the protocol ────────────────────────────────────────────────*/
+
+/* Stack: …, protocol or nil. */
+static int protocol_made(lua_State *L, int status, lua_KContext ctx) {
+    struct proto_conn *p = (struct proto_conn *)ctx;
+    lua_KFunction after = p->after_made;
+    p->after_made = NULL;
+    return after ? after(L, status, 0) : 0;
+}
+
+static void start_engine(lua_State *L, struct proto_conn *p,
+                         const struct proto_class *class) {
+    struct conn *c = &p->base;
+    const struct engine_env env = {
+        ROLE_SERVER, c->limits, &c->rw->mem, &c->rw->out};
+    p->engine = mem_zalloc(&c->rw->mem, class->engine->size);
+    if (!p->engine) luaL_error(L, "not enough memory");
+    p->class = class;
+    int rc = class->engine->init(p->engine, &env);
+    if (rc < 0) luaL_error(L, "engine %s: %s", class->engine->name, err_text(rc));
+}
+
+/* Stack: …, protocol or nil. ctx: the connection. */
+static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
+    struct proto_conn *p = (struct proto_conn *)ctx;
+    if (!p->base.stream) lua_pushnil(L); /* lost while it waited */
+    if (lua_isnil(L, -1)) {
+        conn_close(&p->base);
+        return protocol_made(L, status, ctx);
+    }
+    luaL_checktype(L, -1, LUA_TTABLE);
+    start_engine(L, p, proto_class_of(L, -1));
+    transport_push(L, p);
+    lua_pushvalue(L, -2);
+    lua_setiuservalue(L, -2, 1);
+    lua_getfield(L, -2, "make_connection");
+    lua_pushvalue(L, -3);
+    lua_pushvalue(L, -3);
+    lua_remove(L, -4); /* protocol, make_connection, protocol, transport */
+    lua_callk(L, 2, 0, ctx, protocol_made);
+    return protocol_made(L, LUA_OK, ctx);
+}
+
+/* Stack: …, factory. */
+static int build_protocol(lua_State *L, struct proto_conn *p) {
+    struct address a = {0};
+    stream_peer(p->base.stream, &a);
+    lua_getfield(L, -1, "build_protocol");
+    lua_insert(L, -2);
+    push_address(L, &a);
+    lua_callk(L, 2, 1, (lua_KContext)p, protocol_built);
+    return protocol_built(L, LUA_OK, (lua_KContext)p);
+}
+
+static int make_body(lua_State *L) {
+    struct proto_conn *p = lua_touserdata(L, 1);
+    server_push_factory(L, p->base.server);
+    return build_protocol(L, p);
+}
+
+/* ── events ───────────────────────────────────────────────────────────────*/
+
+struct delivery {
+    struct proto_conn *conn;
+    const struct event *event;
+};
+
+static void push_fields(lua_State *L, struct fields fields) {
+    lua_createtable(L, (int)fields.count, 0);
+    for (size_t i = 0; i < fields.count; i++) {
+        lua_createtable(L, 2, 0);
+        lua_pushlstring(L, fields.at[i].name.p, fields.at[i].name.n);
+        lua_rawseti(L, -2, 1);
+        lua_pushlstring(L, fields.at[i].value.p, fields.at[i].value.n);
+        lua_rawseti(L, -2, 2);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
+static int push_args(lua_State *L, const char *types, const struct event *ev) {
+    int n = 0;
+    char kind;
+    struct str name;
+    while (event_arg_next(&types, &kind, &name)) {
+        const union event_arg *arg = &ev->args[n++];
+        if (kind == 's') lua_pushlstring(L, arg->str.p, arg->str.n);
+        else if (kind == 'i') lua_pushinteger(L, arg->num);
+        else push_fields(L, arg->fields);
+    }
+    return n;
+}
+
+static void push_protocol(lua_State *L, struct proto_conn *p) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, p);
+    lua_getiuservalue(L, -1, 1);
+    lua_remove(L, -2);
+}
+
+static int deliver_body(lua_State *L) {
+    const struct delivery *d = lua_touserdata(L, 1);
+    const struct proto_class *class = d->conn->class;
+    push_protocol(L, d->conn);
+    lua_getfield(L, -1, class->methods[d->event->type]);
+    lua_insert(L, -2);
+    int n = push_args(L, class->engine->events[d->event->type].args, d->event);
+    lua_callk(L, n + 1, 0, 0, no_results);
+    return 0;
+}
+
+/* ── pumping ──────────────────────────────────────────────────────────────*/
+
+static bool may_deliver(const struct proto_conn *p) {
+    const struct conn *c = &p->base;
+    return !c->busy && !c->paused && !c->closing;
+}
+
+void proto_fail(struct proto_conn *p, int code) {
+    struct conn *c = &p->base;
+    if (code == RW_ETIMEDOUT) c->rw->stats.timeouts++;
+    else c->rw->stats.protocol_errors++;
+    log_debug(&c->rw->log, "connection failed", LF_Z("engine", p->class->engine->name),
+              LF_ERR("error", code));
+    if (!c->reason) c->reason = code;
+    conn_close(c);
+}
+
+/* Pulls events until the engine wants more (1), the script must first do
+ * something (0), or it is over (< 0). */
+static int pull(struct proto_conn *p) {
+    const struct engine *engine = p->class->engine;
+    struct event ev;
+    while (may_deliver(p)) {
+        int rc = engine->next(p->engine, &ev);
+        if (rc < 0) proto_fail(p, rc);
+        if (rc <= 0) return rc < 0 ? rc : 1;
+        run_hook(p, deliver_body, &(struct delivery){p, &ev});
+    }
+    return 0;
+}
+
+static void keep(struct proto_conn *p, struct str rest) {
+    struct conn *c = &p->base;
+    if (rest.n && buf_add_str(&c->in, rest) < 0) conn_abort(c, RW_ENOMEM);
+}
+
+static void pump_new(struct proto_conn *p, struct str bytes) {
+    const struct engine *engine = p->class->engine;
+    while (bytes.n && may_deliver(p)) {
+        int64_t taken = engine->feed(p->engine, bytes);
+        if (taken < 0) {
+            proto_fail(p, (int)taken);
+            return;
+        }
+        bytes = str_skip(bytes, (size_t)taken);
+        int rc = pull(p);
+        if (rc < 0) return;
+        if (rc == 0 && engine->hold(p->engine) < 0) {
+            conn_abort(&p->base, RW_ENOMEM);
+            return;
+        }
+        if (taken == 0 && rc == 1) break; /* it will take no more */
+    }
+    keep(p, bytes);
+}
+
+static void pump_kept(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    while (may_deliver(p) && pull(p) == 1 && buf_len(&c->in)) {
+        int64_t taken = p->class->engine->feed(p->engine, buf_str(&c->in));
+        if (taken <= 0) {
+            if (taken < 0) proto_fail(p, (int)taken);
+            return;
+        }
+        if (pull(p) == 0) p->class->engine->hold(p->engine);
+        buf_drop(&c->in, (size_t)taken);
+    }
+    if (!buf_len(&c->in)) buf_release(&c->in);
+}
+
+static int read_lost_body(lua_State *L) {
+    struct proto_conn *p = lua_touserdata(L, 1);
+    push_protocol(L, p);
+    lua_getfield(L, -1, "read_connection_lost");
+    if (lua_isnil(L, -1)) {
+        conn_close(&p->base);
+        return 0;
+    }
+    lua_insert(L, -2);
+    lua_callk(L, 1, 0, 0, no_results);
+    return 0;
+}
+
+static void pump_eof(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    if (!c->eof_due || !may_deliver(p) || buf_len(&c->in)) return;
+    c->eof_due = false;
+    int rc = p->class->engine->eof(p->engine);
+    if (rc < 0) log_debug(&c->rw->log, "the peer left in mid-message");
+    run_hook(p, read_lost_body, p);
+}
+
+static void update_deadline(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    if (!c->stream || c->closing) return;
+    uint64_t now = conn_peer_clock(c);
+    uint64_t deadline = p->class ? p->class->engine->tick(p->engine, now) : 0;
+    uint64_t idle = p->idle_limit ? p->idle_limit : c->limits->idle_timeout;
+    uint64_t quiet = p->last_heard + idle;
+    if (idle != UINT64_MAX && (!deadline || (p->idle_limit && quiet < deadline)))
+        deadline = quiet;
+    conn_set_deadline(c, deadline);
+}
+
+static void settle(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    conn_flush(c);
+    if (c->lost_due && !c->busy) {
+        tell_lost(p);
+        return;
+    }
+    if (p->retire_due && !c->busy) c->ops->retire(c);
+    conn_update_reading(c);
+    update_deadline(p);
+}
+
+void proto_continue(struct proto_conn *p) {
+    if (p->pumping || !p->class) return;
+    p->pumping = true;
+    pump_kept(p);
+    pump_eof(p);
+    p->pumping = false;
+    settle(p);
+}
+
+static bool ensure_made(struct proto_conn *p) {
+    if (p->class || p->base.busy) return p->class != NULL;
+    bool outer = p->pumping;
+    p->pumping = true;
+    run_hook(p, make_body, p);
+    p->pumping = outer;
+    return p->class != NULL;
+}
+
+static void proto_input(struct conn *c, struct str bytes) {
+    struct proto_conn *p = proto_of(c);
+    p->last_heard = conn_peer_clock(c);
+    bool kept = buf_len(&c->in) > 0;
+    if (!ensure_made(p) || kept || !may_deliver(p)) {
+        keep(p, bytes);
+        if (p->class && may_deliver(p)) proto_continue(p);
+        else settle(p);
+        return;
+    }
+    p->pumping = true;
+    pump_new(p, bytes);
+    pump_eof(p);
+    p->pumping = false;
+    settle(p);
+}
+
+static void proto_eof(struct conn *c) {
+    struct proto_conn *p = proto_of(c);
+    c->eof_due = true;
+    if (!p->class && !c->busy && c->server && c->server->lazy) conn_close(c);
+    else if (p->class) proto_continue(p);
+}
+
+/* ── write side, deadline ─────────────────────────────────────────────────*/
+
+static int wake_drained(lua_State *L) {
+    struct proto_conn *p = lua_touserdata(L, 1);
+    for (struct task *t; (t = p->drain_waiters);) {
+        p->drain_waiters = t->next;
+        lua_pushboolean(L, p->base.stream != NULL);
+        task_wake(t, L, 1);
+    }
+    return 0;
+}
+
+static int drain_body(lua_State *L) {
+    struct proto_conn *p = lua_touserdata(L, 1);
+    push_protocol(L, p);
+    lua_getfield(L, -1, "write_drained");
+    if (lua_isnil(L, -1)) return 0;
+    lua_insert(L, -2);
+    lua_callk(L, 1, 0, 0, no_results);
+    return 0;
+}
+
+static void proto_drain(struct conn *c) {
+    struct proto_conn *p = proto_of(c);
+    if (p->drain_waiters) door_protect(c->gen, wake_drained, p);
+    if (p->producing && p->class)
+        door_enter(c->gen, &(struct door_call){
+            .body = drain_body, .arg = p, .scope = &c->scope});
+}
+
+static void proto_deadline(struct conn *c) {
+    struct proto_conn *p = proto_of(c);
+    uint64_t now = conn_peer_clock(c);
+    int rc = RW_ETIMEDOUT;
+    if (p->class && !p->idle_limit) {
+        const struct engine *engine = p->class->engine;
+        struct event ev;
+        engine->tick(p->engine, now);
+        if (engine->next(p->engine, &ev) < 0) rc = RW_ETIMEDOUT;
+    }
+    c->rw->stats.timeouts++;
+    c->rw->stats.limits_hit++;
+    log_debug(&c->rw->log, "connection timed out",
+              LF_Z("limit", p->class && !p->idle_limit ? "session_timeout" : "idle"));
+    if (!c->reason) c->reason = rc;
+    conn_close(c);
+}
+
+/* ── the end ──────────────────────────────────────────────────────────────*/
+
+static int lost_body(lua_State *L) {
+    struct proto_conn *p = lua_touserdata(L, 1);
+    push_protocol(L, p);
+    lua_getfield(L, -1, "connection_lost");
+    if (lua_isnil(L, -1)) return 0;
+    lua_insert(L, -2);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "ropewalk.failure");
+    lua_getfield(L, -1, "from_close");
+    lua_pushinteger(L, p->base.reason);
+    lua_pushstring(L, err_name(p->base.reason));
+    lua_pushstring(L, err_text(p->base.reason));
+    lua_call(L, 3, 1);
+    lua_replace(L, -3);
+    lua_pop(L, 1); /* connection_lost, protocol, failure */
+    lua_callk(L, 2, 0, 0, no_results);
+    return 0;
+}
+
+static void proto_free(struct proto_conn *p) {
+    struct rw *rw = p->base.rw;
+    if (p->box) transport_detach(p);
+    if (p->engine) {
+        p->class->engine->fini(p->engine);
+        mem_free(&rw->mem, p->engine, p->class->engine->size);
+    }
+    mem_free(&rw->mem, p->own_limits, sizeof *p->own_limits);
+    conn_free(&p->base);
+}
+
+static void lost_done(struct task *t, int status) {
+    (void)status;
+    proto_free(t->owner);
+}
+
+static void tell_lost(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    if (p->told_lost) return;
+    p->told_lost = true;
+    c->busy = true;
+    if (p->drain_waiters) door_protect(c->gen, wake_drained, p);
+    if (!p->box) {
+        proto_free(p);
+        return;
+    }
+    door_enter(c->gen, &(struct door_call){
+        .body = lost_body, .arg = p, .owner = p, .done = lost_done});
+}
+
+static void proto_lost(struct conn *c, int reason) {
+    (void)reason;
+    struct proto_conn *p = proto_of(c);
+    c->lost_due = true;
+    scope_close(&c->scope); /* a waiting hook is told, and ends */
+    if (!c->busy && !p->pumping) tell_lost(p);
+}
+
+static void proto_retire(struct conn *c) {
+    struct proto_conn *p = proto_of(c);
+    if (c->busy || p->pumping) {
+        p->retire_due = true;
+        return;
+    }
+    p->retire_due = false;
+    if (c->rw->stopping) { /* what it had to say, it has said */
+        conn_close(c);
+        return;
+    }
+    if (c->port && c->server && c->server->policy == POLICY_MIGRATE) proto_migrate(p);
+}
+
+static const struct conn_ops proto_ops = {
+    "protocol", proto_input, proto_eof, proto_drain, proto_lost, proto_deadline,
+    proto_retire,
+};
+
+/* ── making ───────────────────────────────────────────────────────────────*/
+
+static struct proto_conn *proto_new(struct rw *rw, struct generation *g,
+                                    struct stream *s) {
+    struct proto_conn *p = mem_zalloc(&rw->mem, sizeof *p);
+    if (!p) return NULL;
+    p->base.size = sizeof *p;
+    conn_attach(&p->base, &proto_ops, rw, s);
+    conn_join(&p->base, g);
+    p->last_heard = conn_peer_clock(&p->base);
+    return p;
+}
+
+struct conn *proto_conn_new(struct rw *rw, struct server *server, struct stream *s) {
+    struct proto_conn *p = proto_new(rw, server->gen, s);
+    if (!p) return NULL;
+    p->base.port = server->port;
+    conn_set_server(&p->base, server);
+    stream_read(s, true);
+    if (server->lazy) update_deadline(p);
+    else {
+        ensure_made(p);
+        if (p->class) proto_continue(p);
+        else settle(p);
+    }
+    return &p->base;
+}
+
+/* The running task becomes the connection's hook. */
+static void adopt_task(struct proto_conn *p, lua_State *L) {
+    struct task *t = task_running(generation_of(L)->rw);
+    scope_remove(&t->item);
+    t->scope = &p->base.scope;
+    scope_add(t->scope, &t->item);
+    t->owner = p;
+    t->done = hook_done;
+    p->base.busy = true;
+}
+
+int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limits,
+                       lua_KFunction k) {
+    struct generation *g = generation_of(L);
+    struct proto_conn *p = proto_new(g->rw, g, s);
+    struct limits *own = p ? mem_alloc(&g->rw->mem, sizeof *own) : NULL;
+    if (!own) {
+        if (p) conn_abort(&p->base, RW_ENOMEM);
+        else stream_abort(s, RW_ENOMEM);
+        return luaL_error(L, "not enough memory");
+    }
+    *own = *limits;
+    p->own_limits = own;
+    p->base.limits = s->limits = own;
+    adopt_task(p, L);
+    stream_read(s, true);
+    p->after_made = k;
+    return build_protocol(L, p);
+}
+
+struct adoption {
+    struct proto_conn *conn;
+    lua_State *from;
+    int index;
+};
+
+static int adopt_body(lua_State *L) {
+    struct adoption a = *(struct adoption *)lua_touserdata(L, 1);
+    lua_pushvalue(a.from, a.index);
+    lua_xmove(a.from, L, 1);
+    return build_protocol(L, a.conn);
+}
+
+void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *from,
+                      struct str ahead) {
+    struct proto_conn *p = proto_new(from->rw, from->gen, s);
+    if (!p) luaL_error(L, "not enough memory");
+    struct conn *c = &p->base;
+    c->port = from->port;
+    conn_set_server(c, from->server);
+    p->idle_limit = from->limits->session_timeout;
+    c->eof_seen = c->eof_due = from->eof_seen;
+    keep(p, ahead);
+    p->pumping = true;
+    run_hook(p, adopt_body, &(struct adoption){p, L, index});
+    p->pumping = false;
+    if (p->class) proto_continue(p);
+    else settle(p);
+}

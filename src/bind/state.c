@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* A generation's lua_State: its allocator (an account with a limit), the
+ * standard libraries, the embedded library, core. */
+#include "bind/bind.h"
+
+#include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bind/embedded.h"
+#include "bind/state.h"
+#include "bind/task.h"
+
+static void *allocate(void *ud, void *p, size_t old, size_t size) {
+    struct mem *m = ud;
+    if (size == 0) {
+        mem_free(m, p, old);
+        return NULL;
+    }
+    return mem_realloc(m, p, p ? old : 0, size); /* old is a type tag for new ones */
+}
+
+static int on_panic(lua_State *L) {
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
+    log_error(&generation_of(L)->rw->log, "panic: an error outside of the door",
+              LF_Z("error", text));
+    return 0; /* Lua aborts: a bug of ours */
+}
+
+static int load_embedded(lua_State *L) {
+    const struct embedded_module *m = lua_touserdata(L, lua_upvalueindex(1));
+    lua_pushfstring(L, "@%s", m->name);
+    if (luaL_loadbufferx(L, m->start, (size_t)(m->end - m->start),
+                         lua_tostring(L, -1), "t") != LUA_OK)
+        return lua_error(L);
+    lua_pushstring(L, m->name);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static void add_embedded(lua_State *L) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (unsigned i = 0; i < embedded_module_count; i++) {
+        lua_pushlightuserdata(L, (void *)&embedded_modules[i]);
+        lua_pushcclosure(L, load_embedded, 1);
+        lua_setfield(L, -2, embedded_modules[i].name);
+    }
+    lua_pop(L, 1);
+}
+
+static void use_tree(lua_State *L, const char *root) {
+    lua_getglobal(L, "package");
+    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;", root, root);
+    lua_getfield(L, -2, "path");
+    lua_concat(L, 2);
+    lua_setfield(L, -2, "path");
+    lua_pop(L, 1);
+}
+
+static int open_libraries(lua_State *L) {
+    struct rw *rw = generation_of(L)->rw;
+    luaL_openlibs(L);
+    if (rw->lua_path) use_tree(L, rw->lua_path);
+    else add_embedded(L);
+
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_newtable(L);
+    static void (*const open[])(lua_State *) = {
+        door_open, core_open, timer_open, port_open, transport_open, http_open,
+        request_open, router_open, json_open, text_open, dir_open_lib,
+        sources_open,
+    };
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++) open[i](L);
+    lua_setfield(L, -2, "ropewalk.core");
+    lua_pop(L, 1);
+
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "ropewalk.boot");
+    lua_call(L, 1, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, BOOT_KEY);
+    return 0;
+}
+
+int state_open(struct generation *g) {
+    g->L = lua_newstate(allocate, &g->mem);
+    if (!g->L) return RW_ENOMEM;
+    *(struct generation **)lua_getextraspace(g->L) = g;
+    lua_atpanic(g->L, on_panic);
+    return door_protect(g, open_libraries, NULL);
+}
+
+void state_push_boot(lua_State *L, const char *function) {
+    lua_getfield(L, LUA_REGISTRYINDEX, BOOT_KEY);
+    lua_getfield(L, -1, function);
+    lua_remove(L, -2);
+}
+
+int push_failure(lua_State *L, int code) {
+    lua_pushnil(L);
+    lua_pushstring(L, err_name(code));
+    lua_pushstring(L, err_text(code));
+    return 3;
+}

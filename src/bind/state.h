@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BIND_STATE_H
+#define BIND_STATE_H
+
+#include "bind/bind.h"
+
+#define BOOT_KEY "ropewalk.boot" /* registry: the module that C calls */
+
+int state_open(struct generation *g);
+/* Pushes boot[function]. */
+void state_push_boot(lua_State *L, const char *function);
+
+#endif

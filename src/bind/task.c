@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* What Lua sees of tasks: core.spawn, core.park, core.task and the handle. */
+#include "bind/task.h"
+
+static const char task_class[] = "ropewalk.task";
+
+/* Handles of living tasks, by the task's address, so that core.task() gives
+ * the same one each time: registry[&boxes_key]. */
+static const char boxes_key;
+
+static struct task_box *check_box(lua_State *L) {
+    return luaL_checkudata(L, 1, task_class);
+}
+
+static struct task_box *push_new_box(lua_State *L) {
+    struct task_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct task_box){0};
+    luaL_setmetatable(L, task_class);
+    return box;
+}
+
+static int forget_box(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, lua_touserdata(L, 1));
+    return 0;
+}
+
+static void remember_box(lua_State *L, struct task *t) { /* box on top */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_pushvalue(L, -2);
+    lua_rawsetp(L, -2, t);
+    lua_pop(L, 1);
+}
+
+void task_box_detach(struct task *t) {
+    if (!t->box) return;
+    t->box->task = NULL;
+    t->box = NULL;
+    door_protect(t->gen, forget_box, t);
+}
+
+static int spawn_in(lua_State *L, struct scope *scope) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    int nargs = lua_gettop(L) - 1;
+    struct generation *g = generation_of(L);
+    struct task_box *box = push_new_box(L);
+    lua_insert(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_insert(L, 2);
+    struct task *t = door_spawn(g, scope, L, nargs, box);
+    if (t) { /* still there: it waits */
+        lua_pushvalue(L, 1);
+        lua_rawsetp(L, 2, t);
+    }
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int core_spawn(lua_State *L) {
+    struct task *outer = task_running(generation_of(L)->rw);
+    return spawn_in(L, outer ? outer->scope : NULL);
+}
+
+static int core_spawn_detached(lua_State *L) { return spawn_in(L, NULL); }
+
+static int core_task(lua_State *L) {
+    struct task *t = task_running(generation_of(L)->rw);
+    if (!t) return 0;
+    if (t->box) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+        if (lua_rawgetp(L, -1, t) == LUA_TUSERDATA) return 1;
+        lua_pop(L, 2);
+    }
+    struct task_box *box = push_new_box(L);
+    remember_box(L, t);
+    box->task = t;
+    t->box = box;
+    return 1;
+}
+
+static int parked(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    return lua_gettop(L);
+}
+
+static int core_park(lua_State *L) {
+    lua_settop(L, 0);
+    return task_park(L, 0, parked);
+}
+
+static int task_resume_method(lua_State *L) {
+    struct task_box *box = check_box(L);
+    bool can = box->task && box->task->state == TASK_PARKED;
+    if (can) task_wake(box->task, L, lua_gettop(L) - 1);
+    lua_pushboolean(L, can);
+    return 1;
+}
+
+static int task_on_cancel(lua_State *L) {
+    struct task_box *box = check_box(L);
+    lua_settop(L, 2);
+    box->has_cancel = !lua_isnil(L, 2);
+    if (box->has_cancel) luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_setiuservalue(L, 1, 1);
+    return 0;
+}
+
+static int task_done(lua_State *L) {
+    lua_pushboolean(L, check_box(L)->task == NULL);
+    return 1;
+}
+
+static int task_tostring(lua_State *L) {
+    struct task_box *box = check_box(L);
+    static const char *const states[] = {"idle", "running", "parked", "ready"};
+    lua_pushfstring(L, "task %p (%s)", (void *)box,
+                    box->task ? states[box->task->state] : "ended");
+    return 1;
+}
+
+static int call_on_cancel(lua_State *L) {
+    struct task *t = lua_touserdata(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_rawgetp(L, -1, t);
+    lua_getiuservalue(L, -1, 1);
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+bool task_ask_cancel(struct task *t) {
+    if (!t->box || !t->box->has_cancel) return false;
+    door_enter(t->gen, &(struct door_call){.body = call_on_cancel, .arg = t});
+    return true;
+}
+
+/* The traceback of the running task, and of the coroutines within it. */
+static int core_traceback(lua_State *L) {
+    luaL_traceback(L, L, luaL_optstring(L, 1, NULL), 1);
+    return 1;
+}
+
+void door_open(lua_State *L) {
+    static const luaL_Reg methods[] = {
+        {"resume", task_resume_method}, {"on_cancel", task_on_cancel},
+        {"done", task_done}, {NULL, NULL},
+    };
+    luaL_newmetatable(L, task_class);
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, task_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pop(L, 1);
+
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &boxes_key);
+
+    static const luaL_Reg functions[] = {
+        {"spawn", core_spawn}, {"spawn_detached", core_spawn_detached},
+        {"task", core_task}, {"park", core_park},
+        {"traceback", core_traceback}, {NULL, NULL},
+    };
+    luaL_setfuncs(L, functions, 0);
+    coroutine_open(L);
+}

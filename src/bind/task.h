@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the rooms of the door: door.c runs tasks, task.c is their Lua face,
+ * coroutine.c lets waits and preemption pass through a script's coroutines. */
+#ifndef BIND_TASK_H
+#define BIND_TASK_H
+
+#include "bind/bind.h"
+
+struct task_box { /* userdata; its uservalue is the on_cancel function */
+    struct task *task; /* NULL: ended */
+    bool has_cancel;
+};
+
+/* What must be raised in `co` when it runs next. */
+void task_set_hook(struct task *t, lua_State *co);
+void task_make_ready(struct task *t);
+void task_box_detach(struct task *t);
+/* Runs on_cancel, as a task of its own; false: there is none. */
+bool task_ask_cancel(struct task *t);
+/* The function and its nargs arguments are on top of `from`; moved. */
+struct task *door_spawn(struct generation *g, struct scope *scope, lua_State *from,
+                        int nargs, struct task_box *box);
+
+void coroutine_open(lua_State *L); /* replaces parts of the coroutine library */
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Plain data from one lua_State to another: what save() returns on its way to
+ * restore(). */
+#include "bind/bind.h"
+
+enum { MAX_DEPTH = 64 };
+
+static int copy(lua_State *from, int index, lua_State *to, int depth);
+
+static int copy_table(lua_State *from, int index, lua_State *to, int depth) {
+    if (depth == MAX_DEPTH || !lua_checkstack(from, 4) || !lua_checkstack(to, 4))
+        return RW_EINVAL;
+    lua_newtable(to);
+    lua_pushnil(from);
+    while (lua_next(from, index)) {
+        int top = lua_gettop(from);
+        int rc = copy(from, top - 1, to, depth + 1);
+        if (rc == 0 && (rc = copy(from, top, to, depth + 1)) < 0) lua_pop(to, 1);
+        if (rc < 0) {
+            lua_settop(from, top - 2);
+            lua_pop(to, 1);
+            return rc;
+        }
+        lua_rawset(to, -3);
+        lua_pop(from, 1);
+    }
+    return 0;
+}
+
+static int copy(lua_State *from, int index, lua_State *to, int depth) {
+    switch (lua_type(from, index)) {
+    case LUA_TNIL: lua_pushnil(to); return 0;
+    case LUA_TBOOLEAN: lua_pushboolean(to, lua_toboolean(from, index)); return 0;
+    case LUA_TNUMBER:
+        if (lua_isinteger(from, index)) lua_pushinteger(to, lua_tointeger(from, index));
+        else lua_pushnumber(to, lua_tonumber(from, index));
+        return 0;
+    case LUA_TSTRING: {
+        size_t n;
+        const char *s = lua_tolstring(from, index, &n);
+        lua_pushlstring(to, s, n);
+        return 0;
+    }
+    case LUA_TTABLE: return copy_table(from, index, to, depth);
+    default: return RW_EINVAL;
+    }
+}
+
+int transfer(lua_State *from, int index, lua_State *to) {
+    if (!lua_checkstack(to, 4)) return RW_ENOMEM;
+    return copy(from, lua_absindex(from, index), to, 0);
+}

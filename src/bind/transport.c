@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/* The transport: what a protocol writes to. The userdata is anchored in the
+ * registry, by the connection's address, as long as the connection lives;
+ * uservalue 1 is the protocol, 2 the fields that scripts assign. */
+#include <math.h>
+
+#include "bind/conn.h"
+#include "proto/line.h"
+
+static const char transport_class[] = "ropewalk.transport";
+static const char address_class[] = "ropewalk.address";
+
+/* ── addresses ────────────────────────────────────────────────────────────*/
+
+void push_address(lua_State *L, const struct address *a) {
+    static const char *const kinds[] = {"none", "tcp", "unix", "stdio", "pair"};
+    char text[160];
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, kinds[a->kind]);
+    lua_setfield(L, -2, "kind");
+    lua_pushstring(L, a->host);
+    lua_setfield(L, -2, a->kind == ADDRESS_UNIX ? "path" : "host");
+    if (a->kind == ADDRESS_TCP) {
+        lua_pushinteger(L, a->port);
+        lua_setfield(L, -2, "port");
+    }
+    struct str formatted = address_format(a, text, sizeof text);
+    lua_pushlstring(L, formatted.p, formatted.n);
+    lua_setfield(L, -2, "text");
+    luaL_setmetatable(L, address_class);
+}
+
+static int address_tostring(lua_State *L) {
+    lua_getfield(L, 1, "text");
+    return 1;
+}
+
+static int address_call(lua_State *L) { /* transport:peer() is transport.peer */
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int address_eq(lua_State *L) {
+    lua_getfield(L, 1, "text");
+    lua_getfield(L, 2, "text");
+    lua_pushboolean(L, lua_rawequal(L, -1, -2));
+    return 1;
+}
+
+/* ── the object ───────────────────────────────────────────────────────────*/
+
+void transport_push(lua_State *L, struct proto_conn *p) {
+    if (p->box && lua_rawgetp(L, LUA_REGISTRYINDEX, p) == LUA_TUSERDATA) return;
+    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, 2);
+    box->conn = NULL;
+    luaL_setmetatable(L, transport_class);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, p);
+    box->conn = p;
+    p->box = box;
+}
+
+static int forget(lua_State *L) {
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+    return 0;
+}
+
+void transport_detach(struct proto_conn *p) {
+    p->box->conn = NULL;
+    p->box = NULL;
+    if (p->base.gen->state != GENERATION_DEAD) door_protect(p->base.gen, forget, p);
+}
+
+static struct proto_conn *check_transport(lua_State *L) { /* NULL: closed */
+    struct transport_box *box = luaL_checkudata(L, 1, transport_class);
+    return box->conn;
+}
+
+static bool is_open(const struct proto_conn *p) {
+    return p && p->base.stream && !p->base.closing;
+}
+
+/* ── writing ──────────────────────────────────────────────────────────────*/
+
+enum { OUT_FLUSH_AT = 65536 };
+
+static void add_output(lua_State *L, struct conn *c, const char *bytes, size_t n) {
+    struct rw *rw = c->rw;
+    conn_begin_output(c);
+    if (n >= OUT_FLUSH_AT) { /* not through the buffer */
+        conn_flush(c);
+        if (stream_write(c->stream, str_of(bytes, n)) >= 0) rw->stats.bytes_out += n;
+        return;
+    }
+    if (buf_add(&rw->out, bytes, n) < 0) luaL_error(L, "not enough memory");
+    if (buf_len(&rw->out) >= OUT_FLUSH_AT) conn_flush(c);
+}
+
+static void write_value(lua_State *L, struct conn *c, int index, int depth) {
+    size_t n;
+    if (lua_type(L, index) == LUA_TTABLE) {
+        if (depth > 8) luaL_error(L, "write: tables are nested too deeply");
+        lua_Integer count = luaL_len(L, index);
+        for (lua_Integer i = 1; i <= count && c->stream; i++) {
+            lua_rawgeti(L, index, i);
+            write_value(L, c, lua_gettop(L), depth + 1);
+            lua_pop(L, 1);
+        }
+        return;
+    }
+    const char *bytes = luaL_checklstring(L, index, &n);
+    if (c->stream) add_output(L, c, bytes, n);
+}
+
+static int push_pressure(lua_State *L, const struct conn *c) {
+    lua_pushboolean(L, !(c->stream && c->stream->told_to_pause));
+    return 1;
+}
+
+static int transport_write(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    luaL_checkany(L, 2);
+    if (!p || !p->base.stream || (p->base.closing && !p->producing)) return 0;
+    write_value(L, &p->base, 2, 0);
+    return push_pressure(L, &p->base);
+}
+
+static void read_args(lua_State *L, const char *types, struct event *ev) {
+    char kind;
+    struct str name;
+    for (int i = 0; event_arg_next(&types, &kind, &name); i++) {
+        if (kind == 's') ev->args[i].str.p = luaL_checklstring(L, i + 3, &ev->args[i].str.n);
+        else if (kind == 'i') ev->args[i].num = luaL_checkinteger(L, i + 3);
+        else luaL_error(L, "send: fields cannot be sent from Lua through this engine");
+    }
+}
+
+/* transport:send(event, …): through the engine, which adds the syntax. */
+static int transport_send(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    size_t n;
+    const char *name = luaL_checklstring(L, 2, &n);
+    if (!is_open(p)) return 0;
+    const struct engine *engine = p->class->engine;
+    int type = engine_event(engine, str_of(name, n));
+    if (type < 0 || !(engine->events[type].way & EVENT_OUT))
+        return luaL_error(L, "%s has no event '%s' to send", engine->name, name);
+    struct event ev = {.type = (unsigned)type};
+    read_args(L, engine->events[type].args, &ev);
+    conn_begin_output(&p->base);
+    int rc = engine->send(p->engine, &ev);
+    if (rc == RW_EINVAL)
+        return luaL_error(L, "%s %s: not allowed in this protocol", engine->name, name);
+    if (rc < 0) return push_failure(L, rc);
+    if (buf_len(&p->base.rw->out) >= OUT_FLUSH_AT) conn_flush(&p->base);
+    return push_pressure(L, &p->base);
+}
+
+static int drained(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    if (lua_gettop(L) < 2) lua_pushboolean(L, 0);
+    return 1;
+}
+
+static int transport_drained(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    lua_settop(L, 1);
+    if (p) conn_flush(&p->base);
+    if (!is_open(p) || !p->base.stream->told_to_pause) {
+        lua_pushboolean(L, is_open(p));
+        return 1;
+    }
+    struct task *t = task_running(p->base.rw);
+    if (t && lua_isyieldable(L)) {
+        t->next = p->drain_waiters;
+        p->drain_waiters = t;
+    }
+    return task_park(L, 0, drained);
+}
+
+/* ── closing, pausing ─────────────────────────────────────────────────────*/
+
+static int transport_lose_connection(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!is_open(p)) return 0;
+    p->base.closing = true;
+    if (!p->producing) conn_close(&p->base);
+    return 0;
+}
+
+static int transport_abort_connection(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!p || !p->base.stream) return 0;
+    conn_abort(&p->base, RW_EABORTED);
+    return 0;
+}
+
+static int transport_lose_write(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!is_open(p)) return 0;
+    conn_flush(&p->base);
+    if (p->base.stream) stream_shutdown(p->base.stream);
+    return 0;
+}
+
+static int transport_pause(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!p) return 0;
+    p->base.paused = true;
+    conn_update_reading(&p->base);
+    return 0;
+}
+
+static int transport_resume(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!p || !p->base.paused) return 0;
+    p->base.paused = false;
+    conn_update_reading(&p->base);
+    if (!p->base.busy) proto_continue(p);
+    return 0;
+}
+
+/* A registered producer (transport.lua keeps it) holds the closing back. */
+static int transport_set_producing(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!p) return 0;
+    p->producing = lua_toboolean(L, 2);
+    if (!p->producing && p->base.closing && p->base.stream) conn_close(&p->base);
+    return 0;
+}
+
+/* ── settings ─────────────────────────────────────────────────────────────*/
+
+static int transport_set_timeout(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    lua_Number seconds = luaL_optnumber(L, 2, -1);
+    if (!p) return 0;
+    p->idle_limit = seconds < 0 ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
+    p->last_heard = conn_peer_clock(&p->base);
+    if (!p->base.busy) proto_continue(p);
+    return 0;
+}
+
+static int transport_set_option(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    const char *name = luaL_checkstring(L, 2);
+    lua_Integer value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : luaL_checkinteger(L, 3);
+    if (!p || !p->base.stream) return push_failure(L, RW_ECLOSED);
+    int rc = stream_option(p->base.stream, name, value);
+    if (rc == RW_ENONAME) return luaL_error(L, "set_option: no option '%s'", name);
+    if (rc < 0) return push_failure(L, rc);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static struct line *check_line(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!p || !p->engine) return NULL;
+    if (p->class->engine != &line_engine)
+        luaL_error(L, "this protocol's engine is '%s', not 'line'", p->class->engine->name);
+    return p->engine;
+}
+
+static int transport_set_raw(lua_State *L) {
+    lua_Integer n = luaL_optinteger(L, 2, -1);
+    struct line *e = check_line(L);
+    if (e) line_set_raw(e, n < 0 ? LINE_RAW_FOREVER : (uint64_t)n);
+    return 0;
+}
+
+static int transport_set_lines(lua_State *L) {
+    struct line *e = check_line(L);
+    if (e) line_set_lines(e);
+    return 0;
+}
+
+static int transport_set_delimiter(lua_State *L) {
+    size_t n;
+    const char *text = luaL_checklstring(L, 2, &n);
+    struct line *e = check_line(L);
+    struct str s = str_of(text, n);
+    if (!e) return 0;
+    enum line_ending ending = str_eq(s, STR("crlf"))  ? LINE_CRLF
+                              : str_eq(s, STR("any")) ? LINE_LF_OR_CRLF
+                                                      : LINE_CUSTOM;
+    if (line_set_delimiter(e, ending, s) < 0)
+        return luaL_error(L, "set_delimiter: 'crlf', 'any', or 1 to 8 bytes expected");
+    return 0;
+}
+
+/* ── fields ───────────────────────────────────────────────────────────────*/
+
+static int push_end(lua_State *L, struct proto_conn *p, bool peer) {
+    struct address a = {0};
+    if (p && p->base.stream) {
+        if (peer) stream_peer(p->base.stream, &a);
+        else stream_host(p->base.stream, &a);
+    }
+    push_address(L, &a);
+    return 1;
+}
+
+static int transport_index(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+    if (lua_getiuservalue(L, 1, 2) == LUA_TTABLE) {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, -2) != LUA_TNIL) return 1;
+    }
+    const char *key = lua_tostring(L, 2);
+    if (!key) return 0;
+    if (strcmp(key, "connected") == 0) {
+        lua_pushboolean(L, is_open(p));
+    } else if (strcmp(key, "buffered") == 0) {
+        lua_pushinteger(L, p && p->base.stream ? (lua_Integer)p->base.stream->queued : 0);
+    } else if (strcmp(key, "peer") == 0 || strcmp(key, "host") == 0) {
+        push_end(L, p, *key == 'p'); /* kept: known also after the end */
+        lua_pushvalue(L, -1);
+        lua_setfield(L, 1, key);
+    } else if (strcmp(key, "protocol") == 0) {
+        lua_getiuservalue(L, 1, 1);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+static int transport_newindex(lua_State *L) {
+    luaL_checkudata(L, 1, transport_class);
+    if (lua_getiuservalue(L, 1, 2) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, 2);
+    }
+    lua_insert(L, 2);
+    lua_rawset(L, 2);
+    return 0;
+}
+
+static int transport_tostring(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    if (!p || !p->base.stream) {
+        lua_pushliteral(L, "transport (closed)");
+        return 1;
+    }
+    char text[160];
+    struct address a = {0};
+    stream_peer(p->base.stream, &a);
+    struct str peer = address_format(&a, text, sizeof text);
+    lua_pushliteral(L, "transport to ");
+    lua_pushlstring(L, peer.p, peer.n);
+    lua_concat(L, 2);
+    return 1;
+}
+
+void transport_open(lua_State *L) {
+    static const luaL_Reg methods[] = {
+        {"write", transport_write}, {"write_sequence", transport_write},
+        {"send", transport_send},
+        {"drained", transport_drained},
+        {"lose_connection", transport_lose_connection},
+        {"abort_connection", transport_abort_connection},
+        {"lose_write", transport_lose_write},
+        {"pause_producing", transport_pause},
+        {"resume_producing", transport_resume},
+        {"set_producing", transport_set_producing},
+        {"set_timeout", transport_set_timeout},
+        {"set_option", transport_set_option},
+        {"set_raw", transport_set_raw},
+        {"set_lines", transport_set_lines},
+        {"set_delimiter", transport_set_delimiter},
+        {NULL, NULL},
+    };
+    luaL_newmetatable(L, transport_class);
+    luaL_newlib(L, methods);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -4, "transport_methods"); /* of core */
+    lua_pushcclosure(L, transport_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, transport_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushcfunction(L, transport_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pop(L, 1);
+
+    static const luaL_Reg address_meta[] = {
+        {"__tostring", address_tostring}, {"__call", address_call},
+        {"__eq", address_eq}, {NULL, NULL},
+    };
+    luaL_newmetatable(L, address_class);
+    luaL_setfuncs(L, address_meta, 0);
+    lua_pop(L, 1);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* struct rw and the public calls: options, signals, the loop. */
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bind/bind.h"
+#include "bind/state.h"
+#include "ropewalk.h"
+
+enum { WATCH_DEBOUNCE_MS = 75, OUT_MAX = 1 << 26 };
+
+const char *rw_error_text(int code) { return err_text(code); }
+const char *rw_version(void) { return RW_VERSION; }
+
+bool rw_limit(size_t index, const char **name, const char **unit,
+              unsigned long long *value, const char **comment) {
+    if (index >= limit_def_count) return false;
+    const struct limit_def *def = &limit_defs[index];
+    *name = def->name;
+    *unit = def->unit;
+    *value = def->value;
+    *comment = def->comment;
+    return true;
+}
+
+/* ── options ──────────────────────────────────────────────────────────────*/
+
+static _Thread_local char option_error[256];
+
+static char *copy_text(struct rw *rw, const char *text) {
+    size_t n = strlen(text) + 1;
+    char *copy = mem_alloc(&rw->mem, n);
+    return copy ? memcpy(copy, text, n) : NULL;
+}
+
+static void free_text(struct rw *rw, const char *text) {
+    if (text) mem_free(&rw->mem, (char *)text, strlen(text) + 1);
+}
+
+static void log_to_hook(void *context, enum log_level level, struct str line) {
+    struct rw *rw = context;
+    rw->log_hook(rw->log_owner, (int)level, line.p, line.n);
+}
+
+static bool set_log(struct rw *rw, const struct rw_options *o) {
+    log_init(&rw->log, o->log_fd ? o->log_fd : 2);
+    if (o->log_hook) {
+        rw->log_hook = o->log_hook;
+        rw->log_owner = o->log_owner;
+        rw->log.sink = log_to_hook;
+        rw->log.context = rw;
+    }
+    if (o->log_level && log_level_parse(str_c(o->log_level), &rw->log.level) < 0) {
+        snprintf(option_error, sizeof option_error, "unknown log level '%s'", o->log_level);
+        return false;
+    }
+    if (o->log_format && log_format_parse(str_c(o->log_format), &rw->log.format) < 0) {
+        snprintf(option_error, sizeof option_error, "unknown log format '%s'", o->log_format);
+        return false;
+    }
+    return true;
+}
+
+static bool set_limits(struct rw *rw, const struct rw_options *o) {
+    rw->limits = limits_default;
+    for (size_t i = 0; i < o->limit_count; i++) {
+        uint64_t value;
+        struct str name = str_c(o->limits[i].key);
+        if (!limit_find(name)) {
+            snprintf(option_error, sizeof option_error, "there is no limit '%s'",
+                     o->limits[i].key);
+            return false;
+        }
+        if (str_to_u64(str_c(o->limits[i].value), &value) < 0 ||
+            limits_set(&rw->limits, name, value) < 0) {
+            snprintf(option_error, sizeof option_error,
+                     "limit %s: a positive number is expected, not '%s'",
+                     o->limits[i].key, o->limits[i].value);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool set_config(struct rw *rw, const struct rw_options *o) {
+    if (!o->setting_count) return true;
+    rw->config = mem_zalloc(&rw->mem, o->setting_count * sizeof *rw->config);
+    if (!rw->config) return false;
+    rw->config_count = o->setting_count;
+    for (size_t i = 0; i < o->setting_count; i++) {
+        rw->config[i].key = copy_text(rw, o->settings[i].key);
+        rw->config[i].value = copy_text(rw, o->settings[i].value);
+        if (!rw->config[i].key || !rw->config[i].value) return false;
+    }
+    return true;
+}
+
+/* ── signals, wake-ups, file changes ──────────────────────────────────────*/
+
+static void woken(void *owner) { /* rw_reload or rw_stop was called */
+    struct rw *rw = owner;
+    if (rw->asked_stop) {
+        rw->asked_stop = false;
+        worker_stop(rw);
+    }
+    if (rw->asked_reload) {
+        rw->asked_reload = false;
+        log_info(&rw->log, "reload asked for");
+        reload_begin(rw);
+    }
+}
+
+void rw_reload(struct rw *rw) {
+    rw->asked_reload = true;
+    waker_wake(rw->waker);
+}
+
+void rw_ask_stop(struct rw *rw) {
+    rw->asked_stop = true;
+    waker_wake(rw->waker);
+}
+
+void rw_stop(struct rw *rw) { rw_ask_stop(rw); }
+
+static void signalled(void *owner, int signum) {
+    struct rw *rw = owner;
+    if (signum == SIGHUP) {
+        log_info(&rw->log, "reload asked for", LF_Z("by", "SIGHUP"));
+        reload_begin(rw);
+    } else {
+        log_info(&rw->log, "stopping", LF_Z("by", signum == SIGTERM ? "SIGTERM" : "SIGINT"));
+        worker_stop(rw);
+    }
+}
+
+static void files_changed(void *owner) {
+    struct rw *rw = owner;
+    if (!sources_changed(rw)) return;
+    log_info(&rw->log, "reload asked for", LF_Z("by", "a changed file"));
+    reload_begin(rw);
+}
+
+static bool start_watching(struct rw *rw, const struct rw_options *o) {
+    if (o->watch) {
+        rw->watch = file_watch_new(rw->loop, WATCH_DEBOUNCE_MS, files_changed, rw);
+        if (!rw->watch) return false;
+    }
+    if (!o->handle_signals) return true;
+    static const int signals[] = {SIGHUP, SIGTERM, SIGINT};
+    for (size_t i = 0; i < 3; i++) {
+        rw->signals[i] = signal_watch_new(rw->loop, signals[i], signalled, rw);
+        if (!rw->signals[i]) return false;
+    }
+    return true;
+}
+
+/* ── life ─────────────────────────────────────────────────────────────────*/
+
+struct rw *rw_new(const struct rw_options *o, const char **error) {
+    struct rw *rw = calloc(1, sizeof *rw);
+    snprintf(option_error, sizeof option_error, "out of memory");
+    if (error) *error = option_error;
+    if (!rw) return NULL;
+    mem_init(&rw->mem, 0);
+    door_init(rw);
+    buf_init(&rw->out, &rw->mem, OUT_MAX);
+    bool ok = set_log(rw, o) && set_limits(rw, o) && set_config(rw, o);
+    if (ok && o->app) ok = (rw->app = copy_text(rw, o->app));
+    if (ok && o->lua_path) ok = (rw->lua_path = copy_text(rw, o->lua_path));
+    if (ok) ok = (rw->loop = loop_new(&rw->mem));
+    if (ok) ok = (rw->waker = waker_new(rw->loop, woken, rw));
+    if (ok) ok = start_watching(rw, o);
+    if (ok) ok = door_watchdog_start(rw) == 0;
+    if (!ok) {
+        rw_free(&rw);
+        return NULL;
+    }
+    if (error) *error = NULL;
+    return rw;
+}
+
+static void close_handles(struct rw *rw) {
+    for (size_t i = 0; i < 3; i++)
+        if (rw->signals[i]) signal_watch_free(&rw->signals[i]);
+    if (rw->watch) file_watch_free(&rw->watch);
+    if (rw->waker) waker_free(&rw->waker);
+}
+
+void rw_free(struct rw **handle) {
+    struct rw *rw = *handle;
+    *handle = NULL;
+    if (!rw) return;
+    if (rw->loop) {
+        rw->stopping = true;
+        ports_stop(rw);
+        while (rw->generations) {
+            struct generation *g = rw->generations;
+            for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
+            for (int turn = 0; turn < 100 && g->conns; turn++) loop_turn(rw->loop, 0);
+            generation_free(&g);
+        }
+        close_handles(rw);
+        sources_free_all(rw);
+        loop_free(&rw->loop);
+    }
+    watchdog_stop();
+    buf_release(&rw->out);
+    for (size_t i = 0; i < rw->config_count; i++) {
+        free_text(rw, rw->config[i].key);
+        free_text(rw, rw->config[i].value);
+    }
+    mem_free(&rw->mem, rw->config, rw->config_count * sizeof *rw->config);
+    free_text(rw, rw->app);
+    free_text(rw, rw->lua_path);
+    free(rw);
+}
+
+int rw_load(struct rw *rw) {
+    reload_begin(rw);
+    while (rw->staging && !rw->stopping) loop_turn(rw->loop, -1);
+    return rw->status;
+}
+
+int rw_run(struct rw *rw) {
+    reload_begin(rw);
+    loop_run(rw->loop);
+    return rw->status;
+}
+
+bool rw_step(struct rw *rw, int timeout_ms) {
+    loop_turn(rw->loop, timeout_ms);
+    return !(rw->stopping && !rw->generations && !rw->ports);
+}
+
+int rw_fd(const struct rw *rw) { return loop_fd(rw->loop); }
+int rw_timeout(const struct rw *rw) { return loop_timeout(rw->loop); }
+
+int rw_check(struct rw *rw) {
+    rw->checking = true;
+    return rw_run(rw);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/options.h"
+
+static struct rw *make(const char *command, const struct rw_options *options) {
+    const char *error;
+    struct rw *rw = rw_new(options, &error);
+    if (!rw) fprintf(stderr, "ropewalk %s: %s\n", command, error);
+    return rw;
+}
+
+int cli_run(int argc, char **argv) {
+    struct options o;
+    int status = options_parse(&o, argc, argv);
+    if (status) return status;
+    o.rw.handle_signals = true;
+    struct rw *rw = make("run", &o.rw);
+    if (!rw) return 2;
+    int rc = rw_run(rw);
+    rw_free(&rw);
+    return rc < 0 ? 1 : rc;
+}
+
+int cli_check(int argc, char **argv) {
+    struct options o;
+    int status = options_parse(&o, argc, argv);
+    if (status) return status;
+    o.rw.handle_signals = true;
+    struct rw *rw = make("check", &o.rw);
+    if (!rw) return 2;
+    int rc = rw_check(rw);
+    rw_free(&rw);
+    return rc == 0 ? 0 : 1;
+}
+
+int cli_test(int argc, char **argv) {
+    struct rw *rw = make("test", &(struct rw_options){
+        .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
+        .log_level = getenv("ROPEWALK_TEST_LOG") ? getenv("ROPEWALK_TEST_LOG") : "warn"});
+    if (!rw) return 2;
+    int status = rw_test(rw, argc - 1, (const char *const *)argv + 1);
+    rw_free(&rw);
+    return status;
+}
+
+int cli_limits(int argc, char **argv) {
+    (void)argv;
+    if (argc > 1) {
+        fputs("ropewalk limits: no argument is expected\n", stderr);
+        return 2;
+    }
+    const char *name, *unit, *comment;
+    unsigned long long value;
+    for (size_t i = 0; rw_limit(i, &name, &unit, &value, &comment); i++)
+        printf("%-26s %12llu %-12s %s\n", name, value, unit, comment);
+    return 0;
+}
+
+int cli_version(int argc, char **argv) {
+    (void)argc, (void)argv;
+    printf("ropewalk %s\n", rw_version());
+    return 0;
+}
+
+static const char run_help[] =
+    "\nThe script returns a service, or a list of services; see docs/writing-a-script.md.\n"
+    "\n"
+    "  --set KEY=VALUE        rw.config.KEY is the text VALUE\n"
+    "  --limit NAME=NUMBER    another value for a limit (see ropewalk limits)\n"
+    "  --watch                reload when a file of the script changes\n"
+    "  --log-level LEVEL      debug, info (the default), warn, error, none\n"
+    "  --log-format FORMAT    text (the default) or json\n"
+    "\n"
+    "SIGHUP reloads: the new script is staged and takes over if it is good; no connection\n"
+    "is cut. SIGTERM and SIGINT stop: requests in flight are finished, for at most the\n"
+    "limit drain_timeout; a second one does not wait.\n"
+    "\n"
+    "ROPEWALK_LUA_PATH=DIR uses the Lua library in DIR instead of the one built in.\n"
+    "\n"
+    "Exit status: 0 stopped cleanly, 1 the script failed at start, 2 usage.\n";
+
+static const char check_help[] =
+    "\nThe script is run as for `run`, with the same --set, --limit and log options, but\n"
+    "nothing is bound and nothing is served; its self-tests (rw.on_check) are run.\n"
+    "\n"
+    "Exit status: 0 it is good, 1 it is not (the log says where), 2 usage.\n";
+
+static const char test_help[] =
+    "\nRuns busted (of the system) in this program: `require \"ropewalk\"` works in specs, and\n"
+    "they may wait for Deferreds anywhere. Options are busted's own; without a path, spec/.\n"
+    "The last line is `N passed, N failed, N skipped`.\n"
+    "\n"
+    "Exit status: 0 all passed, otherwise not 0.\n";
+
+void cli_explain(const char *command, FILE *out) {
+    if (strcmp(command, "run") == 0) fputs(run_help, out);
+    else if (strcmp(command, "check") == 0) fputs(check_help, out);
+    else if (strcmp(command, "test") == 0) fputs(test_help, out);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int wrong(const char *command, const char *what, const char *arg) {
+    fprintf(stderr, "ropewalk %s: %s '%s' (see ropewalk help %s)\n", command, what, arg,
+            command);
+    return 2;
+}
+
+static int add_pair(struct rw_setting *list, size_t *count, char *text) {
+    char *equals = strchr(text, '=');
+    if (!equals || equals == text || *count == MAX_SETTINGS) return -1;
+    *equals = 0;
+    list[(*count)++] = (struct rw_setting){text, equals + 1};
+    return 0;
+}
+
+/* The value of "--name value" or "--name=value"; NULL: it is another option. */
+static char *value_of(const char *name, int argc, char **argv, int *i) {
+    size_t n = strlen(name);
+    if (strncmp(argv[*i], name, n) != 0) return NULL;
+    if (argv[*i][n] == '=') return argv[*i] + n + 1;
+    if (argv[*i][n] || *i + 1 >= argc) return NULL;
+    return argv[++*i];
+}
+
+int options_parse(struct options *o, int argc, char **argv) {
+    memset(o, 0, sizeof *o);
+    o->rw.settings = o->settings;
+    o->rw.limits = o->limits;
+    o->rw.lua_path = getenv("ROPEWALK_LUA_PATH");
+    for (int i = 1; i < argc; i++) {
+        char *value;
+        if (argv[i][0] != '-') {
+            if (o->rw.app) return wrong(argv[0], "one script is expected, not also", argv[i]);
+            o->rw.app = argv[i];
+        } else if (strcmp(argv[i], "--watch") == 0) {
+            o->rw.watch = true;
+        } else if ((value = value_of("--set", argc, argv, &i))) {
+            if (add_pair(o->settings, &o->rw.setting_count, value) < 0)
+                return wrong(argv[0], "--set wants KEY=VALUE, not", value);
+        } else if ((value = value_of("--limit", argc, argv, &i))) {
+            if (add_pair(o->limits, &o->rw.limit_count, value) < 0)
+                return wrong(argv[0], "--limit wants NAME=NUMBER, not", value);
+        } else if ((value = value_of("--log-level", argc, argv, &i))) {
+            o->rw.log_level = value;
+        } else if ((value = value_of("--log-format", argc, argv, &i))) {
+            o->rw.log_format = value;
+        } else {
+            return wrong(argv[0], "unknown or incomplete option", argv[i]);
+        }
+    }
+    if (o->rw.app) return 0;
+    fprintf(stderr, "ropewalk %s: which script? (see ropewalk help %s)\n", argv[0], argv[0]);
+    return 2;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* Signals as hooks of the loop: libuv's handler writes into a pipe, the hook
+ * runs in the poll phase. */
+#include "io/internal.h"
+
+struct signal_watch {
+    uv_signal_t signal;
+    struct loop *loop;
+    void (*hook)(void *owner, int signum);
+    void *owner;
+};
+
+static void on_signal(uv_signal_t *s, int signum) {
+    struct signal_watch *w = CONTAINER(s, struct signal_watch, signal);
+    w->hook(w->owner, signum);
+}
+
+static void on_gone(uv_handle_t *h) {
+    struct signal_watch *w = CONTAINER(h, struct signal_watch, signal);
+    struct loop *l = w->loop;
+    l->closing--;
+    loop_gone(l, LEDGER_SIGNAL);
+    mem_free(l->mem, w, sizeof *w);
+}
+
+struct signal_watch *signal_watch_new(struct loop *l, int signum,
+                                      void (*hook)(void *owner, int signum),
+                                      void *owner) {
+    struct signal_watch *w = mem_zalloc(l->mem, sizeof *w);
+    if (!w) return NULL;
+    w->loop = l;
+    w->hook = hook;
+    w->owner = owner;
+    if (uv_signal_init(&l->uv, &w->signal) < 0) {
+        mem_free(l->mem, w, sizeof *w);
+        return NULL;
+    }
+    loop_opened(l, LEDGER_SIGNAL);
+    uv_unref((uv_handle_t *)&w->signal);
+    if (uv_signal_start(&w->signal, on_signal, signum) < 0)
+        signal_watch_free(&w); /* leaves NULL */
+    return w;
+}
+
+void signal_watch_free(struct signal_watch **watch) {
+    struct signal_watch *w = *watch;
+    if (!w) return;
+    *watch = NULL;
+    w->loop->closing++;
+    uv_close((uv_handle_t *)&w->signal, on_gone);
+}

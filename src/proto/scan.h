@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/* Finding the end of a run of bytes, which is most of what parsing HTTP is.
+ *
+ * Each scan_* returns the first byte of [p, end) that does not belong to the
+ * set, or `end`. Nothing at or behind `end` is ever read, so that the bytes
+ * may end at an unmapped page. The first blocks are looked at inline with SSE2,
+ * which every x86-64 has, because a call costs more than the look. What is
+ * longer goes to the widest code that this processor runs, chosen at the first
+ * call. Other processors take the table, a byte at a time.
+ *
+ * scan_map() is for many short runs in a row, such as header fields. There a
+ * run's end is the next one's begin, so with scan_* each load waits for the
+ * result of the one before, some 20 cycles each. The map is made first, of
+ * whole blocks which wait for nobody; then the runs are found in it by bit
+ * operations, at a third of that.
+ */
+#ifndef PROTO_SCAN_H
+#define PROTO_SCAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+/* The sets, as bits of scan_class[byte]. */
+enum {
+    SCAN_TOKEN = 1,  /* tchar, RFC 9110 §5.6.2 */
+    SCAN_TARGET = 2, /* what a request target may hold: VCHAR without '#' */
+    SCAN_VALUE = 4,  /* field-vchar, SP, HTAB, RFC 9110 §5.5 */
+    SCAN_HOST = 8,   /* reg-name without '%', RFC 3986 §3.2.2 */
+    SCAN_QUOTED = 16, /* qdtext and what a quoted-pair may hold, but for \ " */
+};
+extern const uint8_t scan_class[256];
+
+static inline bool scan_is(char c, unsigned set) {
+    return scan_class[(unsigned char)c] & set;
+}
+
+/* Where runs of two sets stop: bit i % 64 of word i / 64 is set when the byte i
+ * is not in the set, and for every i that has no byte. */
+enum { SCAN_MAP_BYTES = 1024, SCAN_MAP_WORDS = SCAN_MAP_BYTES / 64 + 1 };
+struct scan_map {
+    uint64_t token[SCAN_MAP_WORDS], value[SCAN_MAP_WORDS];
+};
+
+typedef const char *scan_fn(const char *p, const char *end);
+typedef void scan_map_fn(struct scan_map *map, const char *p, size_t n);
+
+struct scan_kind {
+    const char *name; /* "scalar", "sse2", "avx2" */
+    scan_fn *token, *target, *value;
+    scan_map_fn *map; /* NULL: no gain */
+};
+
+/* What goes on behind the first blocks. */
+extern struct scan_kind scan_wide;
+
+/* 64 ≤ n ≤ SCAN_MAP_BYTES; not if scan_wide.map is NULL. */
+static inline void scan_map(struct scan_map *map, const char *p, size_t n) {
+    scan_wide.map(map, p, n);
+}
+
+/* Goes through one set's words forwards. The word at hand is kept, so that a
+ * stop follows from the one before without a load in between. */
+struct scan_walk {
+    const uint64_t *words; /* borrowed */
+    uint64_t bits;         /* words[at] */
+    size_t at;
+};
+static inline struct scan_walk scan_walk(const uint64_t *words) {
+    return (struct scan_walk){words, words[0], 0};
+}
+
+/* The first stop at or behind i; i is at most the n of scan_map, and not less
+ * than at the call before. */
+static inline size_t scan_stop(struct scan_walk *walk, size_t i) {
+    if (i / 64 != walk->at) walk->bits = walk->words[walk->at = i / 64];
+    uint64_t bits = walk->bits & ~(uint64_t)0 << i % 64;
+    while (bits == 0) bits = walk->bits = walk->words[++walk->at];
+    return walk->at * 64 + (size_t)__builtin_ctzll(bits);
+}
+
+/* Uses one kind instead of the best (tests, benchmarks); false when there is
+ * none of that name or the processor cannot run it. */
+bool scan_use(const char *name);
+
+enum { SCAN_INLINE = 4 }; /* blocks looked at before scan_wide is called */
+
+#ifdef __SSE2__
+
+/* One bit for each of 16 bytes: set where the byte is outside the set. */
+
+static inline unsigned scan16_value(__m128i c) {
+    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(c, _mm_set1_epi8(0x1f)), c);
+    __m128i tab = _mm_cmpeq_epi8(c, _mm_set1_epi8('\t'));
+    __m128i del = _mm_cmpeq_epi8(c, _mm_set1_epi8(0x7f));
+    __m128i bad = _mm_or_si128(_mm_andnot_si128(tab, low), del);
+    return (unsigned)_mm_movemask_epi8(bad);
+}
+
+static inline unsigned scan16_target(__m128i c) {
+    __m128i from = _mm_sub_epi8(c, _mm_set1_epi8(0x21));
+    __m128i in = _mm_cmpeq_epi8(_mm_min_epu8(from, _mm_set1_epi8(0x5d)), from);
+    __m128i hash = _mm_cmpeq_epi8(c, _mm_set1_epi8('#'));
+    return (unsigned)_mm_movemask_epi8(_mm_andnot_si128(hash, in)) ^ 0xffff;
+}
+
+/* Letters, digits and '-' only: a set bit may still be a rarer tchar. */
+static inline unsigned scan16_plain(__m128i c) {
+    __m128i letter = _mm_sub_epi8(_mm_or_si128(c, _mm_set1_epi8(0x20)),
+                                  _mm_set1_epi8('a'));
+    __m128i digit = _mm_sub_epi8(c, _mm_set1_epi8('0'));
+    __m128i in = _mm_or_si128(
+        _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(25)), letter),
+        _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit));
+    in = _mm_or_si128(in, _mm_cmpeq_epi8(c, _mm_set1_epi8('-')));
+    return (unsigned)_mm_movemask_epi8(in) ^ 0xffff;
+}
+
+static inline __m128i scan16_load(const char *p) {
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+static inline const char *scan_value(const char *p, const char *end) {
+    for (int i = 0; i < SCAN_INLINE && end - p >= 16; i++, p += 16) {
+        unsigned out = scan16_value(scan16_load(p));
+        if (out) return p + __builtin_ctz(out);
+    }
+    return scan_wide.value(p, end);
+}
+
+static inline const char *scan_target(const char *p, const char *end) {
+    for (int i = 0; i < SCAN_INLINE && end - p >= 16; i++, p += 16) {
+        unsigned out = scan16_target(scan16_load(p));
+        if (out) return p + __builtin_ctz(out);
+    }
+    return scan_wide.target(p, end);
+}
+
+/* Names end within 16 bytes, nearly all. */
+static inline const char *scan_token(const char *p, const char *end) {
+    if (end - p >= 16) {
+        unsigned out = scan16_plain(scan16_load(p));
+        p += out ? __builtin_ctz(out) : 16;
+        if (out && !scan_is(*p, SCAN_TOKEN)) return p;
+    }
+    return scan_wide.token(p, end);
+}
+
+#else
+
+static inline const char *scan_value(const char *p, const char *end) {
+    return scan_wide.value(p, end);
+}
+static inline const char *scan_target(const char *p, const char *end) {
+    return scan_wide.target(p, end);
+}
+static inline const char *scan_token(const char *p, const char *end) {
+    return scan_wide.token(p, end);
+}
+
+#endif
+#endif
