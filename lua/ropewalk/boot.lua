@@ -6,21 +6,24 @@
 --   retire()     stops them, in reverse: newer code is live, or the process ends
 --   report()     the last call before the state is closed
 --
--- stage returns true, or nil and the whole diagnostic as text: what failed, in
--- which file and line, and the traceback.
+-- stage raises the whole diagnostic as text: what failed, in which file and
+-- line, and the traceback. `ropewalk check` is a stage in which core.listen
+-- binds nothing.
 
 local Failure = require "ropewalk.failure"
 local Deferred = require "ropewalk.deferred"
 local loader = require "ropewalk.loader"
 local log = require "ropewalk.log"
 local reactor = require "ropewalk.reactor"
+local sandbox = require "ropewalk.sandbox"
 local service = require "ropewalk.service"
 
-local getmetatable, ipairs, pairs, tostring, type, xpcall =
-  getmetatable, ipairs, pairs, tostring, type, xpcall
-local find, format, match = string.find, string.format, string.match
-local insert, pack = table.insert, table.pack
+local error, getmetatable, ipairs, pairs, tostring, type, xpcall =
+  error, getmetatable, ipairs, pairs, tostring, type, xpcall
+local find, format = string.find, string.format
+local insert = table.insert
 local MultiService = service.MultiService
+local G = _G
 
 local _ENV <const> = nil
 
@@ -52,6 +55,8 @@ local function diagnose(what, failure)
   failure = Failure.wrap(failure)
   local text = tostring(failure)
   local place = failure:location()
+  -- `return rw.server(…)` is a tail call: the stack does not know its line
+  if not place and not find(text, "^[^%s:]+:%d+: ") then place = loader.script end
   if place and not find(text, place, 1, true) then text = place .. ": " .. text end
   if what then text = what .. ": " .. text end
   if failure.traceback then text = text .. "\n" .. failure.traceback end
@@ -95,50 +100,42 @@ end
 
 -- Staging ------------------------------------------------------------------
 
+local function stop(what, failure) error(diagnose(what, failure), 0) end
+
+local function attempt(what, fn, ...)
+  local ok, value, why = xpcall(fn, Failure.caught, ...)
+  if ok and Deferred.is(value) then
+    ok, value = xpcall(value.await, Failure.caught, value)
+    why = nil
+  end
+  if not ok then stop(what, value) end
+  return value, why
+end
+
 local function run_checks()
   for _, fn in ipairs(checks) do
-    local results = pack(xpcall(fn, Failure.caught))
-    local ok, value, why = results[1], results[2], results[3]
-    if ok and Deferred.is(value) then
-      ok, value = xpcall(value.await, Failure.caught, value)
-      why = nil
-    end
-    if not ok then return nil, diagnose("self-test failed", value) end
-    if value == false or (value == nil and why ~= nil) or Failure.is_failure(value) then
-      return nil, diagnose("self-test failed", why or Failure.is_failure(value) and value
-        or Failure.new("check", "a function given to rw.on_check returned false"))
+    local value, why = attempt("self-test failed", fn)
+    if Failure.is_failure(value) then stop("self-test failed", value) end
+    if value == false or (value == nil and why ~= nil) then
+      stop("self-test failed", why or "a function given to rw.on_check returned false")
     end
   end
-  return true
 end
 
 ---Runs the script and gets all ready that can fail.
 ---@param path string
----@param options? { bind: boolean } bind=false: ports are not bound (`ropewalk check`)
----@return boolean? ok
----@return string? diagnostic
-function boot.stage(path, options)
+function boot.stage(path)
+  sandbox.install(G)
   root = MultiService()
   loader.set_script(path)
   local chunk, why = loader.load_file(path)
-  if not chunk then return nil, why end
-  local ok, value = xpcall(chunk, Failure.caught, path)
-  if ok and Deferred.is(value) then ok, value = xpcall(value.await, Failure.caught, value) end
-  if not ok then return nil, diagnose(nil, value) end
+  if not chunk then error(why, 0) end
   local services
-  services, why = services_of(value, path)
-  if not services then return nil, why end
-  for _, each in ipairs(services) do
-    ok, value = xpcall(root.add_service, Failure.caught, root, each)
-    if not ok then return nil, diagnose(path, value) end
-  end
-  if not (options and options.bind == false) then
-    ok, value = xpcall(function()
-      return Deferred.maybe(root.privileged_start_service, root):await()
-    end, Failure.caught)
-    if not ok then return nil, diagnose(nil, value) end
-  end
-  return run_checks()
+  services, why = services_of(attempt(nil, chunk, path), path)
+  if not services then error(why, 0) end
+  for _, each in ipairs(services) do attempt(path, root.add_service, root, each) end
+  attempt(nil, root.privileged_start_service, root)
+  run_checks()
 end
 
 -- Live ---------------------------------------------------------------------
@@ -179,8 +176,5 @@ end
 
 ---The tree of services, for `status` and specs.
 function boot.root() return root end
-
----The script's own word for itself, for logs.
-function boot.script() return loader.script and match(loader.script, "[^/]*$") end
 
 return boot

@@ -128,8 +128,8 @@ local function common(result, options)
       if not seconds or seconds <= 0 then return "timeout must be a number of seconds" end
       result.timeout = seconds
     elseif known_limit(key) then
-      local limit = number(value, 1, 10 ^ 15)
-      if not limit then return format("the limit %s must be a whole number above 0", key) end
+      local limit = find(value, "^%d+%.?%d*$") and #value <= 15 and tonumber(value)
+      if not limit or limit <= 0 then return format("the limit %s must be a number above 0", key) end
       result.limits = result.limits or {}
       result.limits[key] = limit
     else

@@ -4,7 +4,7 @@
 
 local Object = require "ropewalk.class"
 
-local error, next, pairs, setmetatable, type = error, next, pairs, setmetatable, type
+local error, next, setmetatable, type = error, next, setmetatable, type
 local pack, unpack = table.pack, table.unpack
 
 local _ENV <const> = nil
@@ -126,11 +126,7 @@ function Factory:restore(transport, data)
   if not protocol then return nil end
   protocol.transport = transport
   if protocol.factory then self:track(protocol) end
-  if protocol.restored then
-    protocol:restored(data)
-  else
-    for key, value in pairs(data) do protocol[key] = value end
-  end
+  if protocol.restored then protocol:restored(data or {}) end
   return protocol
 end
 

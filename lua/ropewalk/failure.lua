@@ -170,6 +170,11 @@ function Failure:describe()
   return concat(lines, "\n")
 end
 
+-- Is this place inside of the library: in its tree, or in the binary?
+local function ours(place)
+  return find(place, "lua/ropewalk/", 1, true) or find(place, "^ropewalk[%w_.]*:%d")
+end
+
 ---Where it happened, as "file:line", if that is known: the place in the
 ---script, not the one inside of the library.
 ---@return string?
@@ -177,11 +182,11 @@ function Failure:location()
   if self.where then return self.where end
   if type(self.value) == "string" then
     local place = match(self.value, "^([^\n]-:%d+): ")
-    if place and not find(place, "ropewalk/", 1, true) then return place end
+    if place and not ours(place) then return place end
   end
   for line in gmatch(self.traceback or "", "[^\n]+") do
     local place = match(line, "^%s*([^%[%s].-:%d+): in")
-    if place and not find(place, "ropewalk/", 1, true) then return place end
+    if place and not ours(place) then return place end
   end
   return self.cause and self.cause:location()
 end

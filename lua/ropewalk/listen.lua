@@ -81,9 +81,11 @@ function Port:stop_listening()
   self.stopping = d
   self.server:close(function()
     self.stopping = true
-    local factory = self.factory
-    if factory.do_stop then d:add_callback(function() factory:do_stop() end) end
-    d:callback()
+    core.spawn_detached(function() -- stop_factory may wait
+      local factory = self.factory
+      if factory.do_stop then factory:do_stop() end
+      d:callback()
+    end)
   end)
   return d
 end
@@ -120,7 +122,8 @@ function net.connect(where, factory)
   local d = Deferred.new(function() if connector then connector:cancel() end end)
   local function done(protocol, code, message)
     if d:called() then return end -- cancelled
-    if protocol then return d:callback(protocol) end
+    -- What follows is the caller's work, not a hook of the connection.
+    if protocol then return core.spawn_detached(d.callback, d, protocol) end
     return d:errback(failed("connect to", at, code, message))
   end
   local code, message

@@ -9,6 +9,7 @@
 -- reason.clean, or reason.code "done", "lost", "aborted".
 
 local Object = require "ropewalk.class"
+require "ropewalk.transport"
 
 local getmetatable, next, pairs, type = getmetatable, next, pairs, type
 local find = string.find

@@ -55,6 +55,7 @@ struct run {
     enum http1_method verbs[MAX_REQUESTS];
     enum answer how;                  /* the current one is answered */
     bool in_request, in_body, late;   /* order of events */
+    bool offered;                     /* an upgrade */
     int error;
     size_t taken;
     size_t end[MAX_REQUESTS];         /* where each message ended */
@@ -163,7 +164,7 @@ static void fine(const struct run *r, int rc) {
 static void upgrade(struct run *r) {
     bool connect = r->e.request.verb == HTTP1_CONNECT;
     struct str to = connect ? STR_NONE : STR("raw");
-    if (!connect && r->e.request.upgrade.n == 0) {
+    if (!connect && !r->offered) {
         MUST(http1_upgrade(&r->e, to, extras) < 0);
         respond(r, 400);
         return;
@@ -234,6 +235,7 @@ static void on_request(struct run *r) {
     r->in_body = false;
     r->how = (enum answer)((r->seed + r->count * 7) % ANSWERS);
     r->verbs[r->count++] = r->e.request.verb;
+    r->offered = r->e.request.upgrade.n > 0;
     note_request(r);
     at_request(r);
 }

@@ -288,7 +288,7 @@ static void times_out(bool closing) {
         for (int i = 0; i < 10; i++) {
             if (i == 5 && closing) stream_close(a.s);
             stream_read(b.s, true);
-            world_pass(&w, 60);
+            world_pass(&w, 25);
         }
         CHECK(!a.closed);
         double t = now_seconds();

@@ -31,7 +31,7 @@ struct line {
 /* ---- pieces ---- */
 
 static void put(struct line *l, struct str piece) {
-    if (l->cut || piece.n > sizeof l->data - LOG_CLOSING - l->n) {
+    if (l->cut || l->n + piece.n > sizeof l->data - LOG_CLOSING) {
         l->cut = true;
         return;
     }
@@ -80,7 +80,7 @@ static bool is_plain(struct str s, const char *also) {
     return true;
 }
 
-/* A cut within the quotes still closes them: there is room. */
+/* Quotes that were opened are closed, out of the room that is kept. */
 static void put_string(struct line *l, struct str s, const char *also) {
     bool quote = l->json || !is_plain(s, also);
     if (quote) put_z(l, "\"");

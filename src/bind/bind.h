@@ -100,6 +100,7 @@ struct generation {
     struct source *sources;  /* files it was made from (sources.c) */
     struct proto_class *proto_classes;
     unsigned task_count;     /* not idle */
+    bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
     uint64_t retired_at;
     struct timer deadline;   /* staging: load_timeout; retired: drain_timeout */
@@ -309,6 +310,9 @@ int transfer(lua_State *from, int index, lua_State *to);
 
 /* Limits as a proxy table, and the reading of overrides from a table. */
 void limits_override(lua_State *L, int index, struct limits *l);
+/* Pushes limit `key` (or nil); sets it from the value at `value`. */
+void limits_push(lua_State *L, int key, const struct limits *l);
+void limits_assign(lua_State *L, int key, int value, struct limits *l);
 
 /* "nil, code name, message" */
 int push_failure(lua_State *L, int code);

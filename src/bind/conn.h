@@ -26,7 +26,8 @@ struct proto_conn {
     struct conn base;
     const struct proto_class *class; /* NULL: no protocol built yet */
     void *engine;                    /* owned; class->engine's state */
-    struct limits *own_limits;       /* outgoing ones; owned */
+    struct limits *own_limits;       /* outgoing, or changed by the script; owned */
+    struct buf pushback;             /* raw bytes given back, to be read as lines */
     struct transport_box *box;       /* borrowed from Lua, NULL: none */
     lua_KFunction after_made;        /* where connect goes on, or NULL */
     struct task *drain_waiters;      /* list by task->next */

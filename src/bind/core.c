@@ -88,7 +88,7 @@ static void push_limit(lua_State *L, const struct limits *l, const struct limit_
     else lua_pushinteger(L, (lua_Integer)value);
 }
 
-static void set_limit(lua_State *L, struct limits *l, int key, int value) {
+void limits_assign(lua_State *L, int key, int value, struct limits *l) {
     struct str name;
     name.p = luaL_checklstring(L, key, &name.n);
     const struct limit_def *def = limit_find(name);
@@ -106,22 +106,26 @@ void limits_override(lua_State *L, int index, struct limits *l) {
     luaL_checktype(L, index, LUA_TTABLE);
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        set_limit(L, l, lua_gettop(L) - 1, lua_gettop(L));
+        limits_assign(L, lua_gettop(L) - 1, lua_gettop(L), l);
         lua_pop(L, 1);
     }
 }
 
-static int limits_index(lua_State *L) {
+void limits_push(lua_State *L, int key, const struct limits *l) {
     struct str name;
-    name.p = luaL_checklstring(L, 2, &name.n);
+    name.p = luaL_checklstring(L, key, &name.n);
     const struct limit_def *def = limit_find(name);
-    if (!def) return 0;
-    push_limit(L, &generation_of(L)->limits, def);
+    if (def) push_limit(L, l, def);
+    else lua_pushnil(L);
+}
+
+static int limits_index(lua_State *L) {
+    limits_push(L, 2, &generation_of(L)->limits);
     return 1;
 }
 
 static int limits_newindex(lua_State *L) {
-    set_limit(L, &generation_of(L)->limits, 2, 3);
+    limits_assign(L, 2, 3, &generation_of(L)->limits);
     return 0;
 }
 

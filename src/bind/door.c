@@ -54,8 +54,11 @@ int door_watchdog_start(struct rw *rw) {
 static void on_killed(lua_State *L, lua_Debug *ar) {
     (void)ar;
     struct task *t = generation_of(L)->rw->door.task;
-    luaL_error(L, "script budget exceeded: %d ms of processor time "
-               "(limit script_budget)", (int)t->budget);
+    if (t->burst >= BURST_SLICES)
+        luaL_error(L, "script ran on where it cannot be interrupted (inside a sort, gsub "
+                   "or metamethod callback); limit script_slice");
+    luaL_error(L, "script budget exceeded: %d ms of processor time (limit script_budget)",
+               (int)t->budget);
 }
 
 /* Its scope is gone: raises once, so that what is to be closed can close. */
@@ -96,9 +99,7 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
         lua_yield(L, 0);
     } else if (++t->burst >= BURST_SLICES && !rw->testing) {
         task_doom(t, L);
-        luaL_error(L, "script ran for %d ms where it cannot be interrupted "
-                   "(inside a sort, gsub or metamethod callback)",
-                   (int)(t->burst * rw->limits.script_slice));
+        on_killed(L, ar);
     }
 }
 
@@ -202,6 +203,7 @@ static int task_status(const struct task *t, int lua_status) {
 /* Makes a Failure with the traceback of where it was raised. */
 int door_traceback(lua_State *L) {
     lua_settop(L, 1);
+    lua_sethook(L, NULL, 0, 0); /* a killed task: we have it, it may be described */
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     if (lua_getfield(L, -1, "ropewalk.failure") != LUA_TTABLE) {
         lua_settop(L, 1);

@@ -25,7 +25,14 @@ struct generation *generation_new(struct rw *rw) {
     rw->generations = g;
     rw->stats.generations++;
     if (state_open(g) < 0) generation_free(&g);
+    else g->booted = true;
     return g;
+}
+
+static int last_words(lua_State *L) {
+    state_push_boot(L, "report");
+    lua_call(L, 0, 0);
+    return 0;
 }
 
 void generation_free(struct generation **handle) {
@@ -38,6 +45,7 @@ void generation_free(struct generation **handle) {
     loop_defer_cancel(&g->reaper);
     scope_close(&g->scope);
     servers_release(g);
+    if (g->L && g->booted) door_protect(g, last_words, NULL);
     if (g->L) lua_close(g->L);
     task_pool_free(g);
     sources_free(g);

@@ -74,6 +74,10 @@ static int forget(lua_State *L) {
 static void join_target(struct proto_conn *p, struct server *target) {
     struct conn *c = &p->base;
     conn_set_server(c, target);
+    if (p->own_limits) { /* what the script changed stays changed */
+        c->limits = p->own_limits;
+        if (c->stream) c->stream->limits = p->own_limits;
+    }
     if (p->engine) ((struct engine_env *)p->engine)->limits = c->limits;
     conn_join(c, target->gen);
 }

@@ -200,6 +200,8 @@ static int deliver_body(lua_State *L) {
 
 /* ── pumping ──────────────────────────────────────────────────────────────*/
 
+enum { PUSHED_BACK = 2 };
+
 static bool may_deliver(const struct proto_conn *p) {
     const struct conn *c = &p->base;
     return !c->busy && !c->paused && !c->closing;
@@ -215,6 +217,17 @@ void proto_fail(struct proto_conn *p, int code) {
     conn_close(c);
 }
 
+/* What the script gave back comes before anything else. */
+static int feed_pushback(struct proto_conn *p) {
+    const struct engine *engine = p->class->engine;
+    int64_t taken = engine->feed(p->engine, buf_str(&p->pushback));
+    if (taken <= 0) return (int)taken;
+    int rc = engine->hold(p->engine);
+    buf_drop(&p->pushback, (size_t)taken);
+    if (!buf_len(&p->pushback)) buf_release(&p->pushback);
+    return rc < 0 ? rc : PUSHED_BACK;
+}
+
 /* Pulls events until the engine wants more (1), the script must first do
  * something (0), or it is over (< 0). */
 static int pull(struct proto_conn *p) {
@@ -222,6 +235,8 @@ static int pull(struct proto_conn *p) {
     struct event ev;
     while (may_deliver(p)) {
         int rc = engine->next(p->engine, &ev);
+        if (rc == 0 && buf_len(&p->pushback)) rc = feed_pushback(p);
+        if (rc == PUSHED_BACK) continue;
         if (rc < 0) proto_fail(p, rc);
         if (rc <= 0) return rc < 0 ? rc : 1;
         run_hook(p, deliver_body, &(struct delivery){p, &ev});
@@ -432,6 +447,7 @@ static void proto_free(struct proto_conn *p) {
         p->class->engine->fini(p->engine);
         mem_free(&rw->mem, p->engine, p->class->engine->size);
     }
+    buf_release(&p->pushback);
     mem_free(&rw->mem, p->own_limits, sizeof *p->own_limits);
     conn_free(&p->base);
 }
@@ -489,6 +505,7 @@ static struct proto_conn *proto_new(struct rw *rw, struct generation *g,
     struct proto_conn *p = mem_zalloc(&rw->mem, sizeof *p);
     if (!p) return NULL;
     p->base.size = sizeof *p;
+    buf_init(&p->pushback, &rw->mem, SIZE_MAX / 4);
     conn_attach(&p->base, &proto_ops, rw, s);
     conn_join(&p->base, g);
     p->last_heard = conn_peer_clock(&p->base);

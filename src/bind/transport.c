@@ -271,7 +271,12 @@ static int transport_set_raw(lua_State *L) {
 
 static int transport_set_lines(lua_State *L) {
     struct line *e = check_line(L);
-    if (e) line_set_lines(e);
+    size_t n;
+    const char *rest = luaL_optlstring(L, 2, "", &n);
+    if (!e) return 0;
+    line_set_lines(e);
+    if (buf_add(&check_transport(L)->pushback, rest, n) < 0)
+        return luaL_error(L, "not enough memory");
     return 0;
 }
 
@@ -287,6 +292,42 @@ static int transport_set_delimiter(lua_State *L) {
     if (line_set_delimiter(e, ending, s) < 0)
         return luaL_error(L, "set_delimiter: 'crlf', 'any', or 1 to 8 bytes expected");
     return 0;
+}
+
+/* transport.limits: those of this connection; setting one makes a copy. */
+static int own_limits_index(lua_State *L) {
+    struct transport_box *box = lua_touserdata(L, lua_upvalueindex(1));
+    limits_push(L, 2, box->conn ? box->conn->base.limits : &limits_default);
+    return 1;
+}
+
+static int own_limits_newindex(lua_State *L) {
+    struct transport_box *box = lua_touserdata(L, lua_upvalueindex(1));
+    struct proto_conn *p = box->conn;
+    if (!p) return 0;
+    struct limits changed = *p->base.limits;
+    limits_assign(L, 2, 3, &changed);
+    if (!p->own_limits) {
+        p->own_limits = mem_alloc(&p->base.rw->mem, sizeof changed);
+        if (!p->own_limits) return luaL_error(L, "not enough memory");
+    }
+    *p->own_limits = changed;
+    p->base.limits = p->own_limits;
+    if (p->base.stream) p->base.stream->limits = p->own_limits;
+    if (p->engine) ((struct engine_env *)p->engine)->limits = p->own_limits;
+    return 0;
+}
+
+static void push_own_limits(lua_State *L) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, 1);
+    lua_pushcclosure(L, own_limits_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushvalue(L, 1);
+    lua_pushcclosure(L, own_limits_newindex, 1);
+    lua_setfield(L, -2, "__newindex");
+    lua_setmetatable(L, -2);
 }
 
 /* ── fields ───────────────────────────────────────────────────────────────*/
@@ -319,6 +360,8 @@ static int transport_index(lua_State *L) {
         push_end(L, p, *key == 'p'); /* kept: known also after the end */
         lua_pushvalue(L, -1);
         lua_setfield(L, 1, key);
+    } else if (strcmp(key, "limits") == 0) {
+        push_own_limits(L);
     } else if (strcmp(key, "protocol") == 0) {
         lua_getiuservalue(L, 1, 1);
     } else {

@@ -157,8 +157,10 @@ static int expect_field(struct http1 *e, struct str value) {
     return 0;
 }
 
-static int upgrade_field(struct http1 *e) {
-    if (!(e->seen & SEEN_UPGRADE)) e->upgrade_at = e->field_count;
+/* The first one counts; an empty one offers nothing. */
+static int upgrade_field(struct http1 *e, struct str value) {
+    if (e->seen & SEEN_UPGRADE || value.n == 0) return 0;
+    e->upgrade_at = e->field_count;
     e->seen |= SEEN_UPGRADE;
     return 0;
 }
@@ -172,7 +174,7 @@ int http1_field_seen(struct http1 *e, struct str name, struct str value) {
         if (is4to7(name.p, "expect", 6)) return expect_field(e, value);
         return 0;
     case 7:
-        if (is4to7(name.p, "upgrade", 7)) return upgrade_field(e);
+        if (is4to7(name.p, "upgrade", 7)) return upgrade_field(e, value);
         return 0;
     case 10:
         if (is8to17(name.p, "connection", 10))

@@ -1,0 +1,83 @@
+-- SPDX-License-Identifier: MIT
+-- Producers on transports. The transport itself is C; this adds who is told to
+-- stop and to go on when the peer reads slower than we write.
+--
+-- A push producer (streaming) sends by itself: pause_producing is called above
+-- high water, resume_producing below low water. A pull producer sends one piece
+-- per resume_producing. While one is registered, lose_connection waits until it
+-- is unregistered; when the connection is lost, stop_producing comes first, then
+-- connection_lost.
+
+local core = require "ropewalk.core"
+
+local error, next, rawget, setmetatable = error, next, rawget, setmetatable
+
+local _ENV <const> = nil
+
+local methods = core.transport_methods or {}
+
+---@class ropewalk.Transport
+---@field peer table the address of the other side
+---@field host table the address of this side
+---@field connected boolean
+---@field buffered integer bytes that wait to be sent
+
+-- protocol → its producer's record. The core calls hooks of the protocol, so
+-- they are put there for as long as the producer is registered.
+local records = setmetatable({}, { __mode = "k" })
+
+local function restore(protocol, record)
+  records[protocol] = nil
+  for name, own in next, record.own do protocol[name] = own or nil end
+end
+
+local function hook(protocol, record, name, fn)
+  record.own[name] = rawget(protocol, name) or false
+  protocol[name] = fn
+end
+
+---Ties a producer to the transport.
+---
+---    transport:register_producer(file_sender, false)
+---@param producer table pause_producing, resume_producing, stop_producing
+---@param streaming boolean true: a push producer
+function methods:register_producer(producer, streaming)
+  local protocol = self.protocol
+  if not protocol or not self.connected then
+    if producer.stop_producing then producer:stop_producing() end
+    return
+  end
+  if records[protocol] then
+    error("register_producer: there is one already; unregister it first", 2)
+  end
+  local record = { producer = producer, own = {}, paused = false }
+  records[protocol] = record
+  hook(protocol, record, "write_drained", function()
+    if streaming and not record.paused then return end
+    record.paused = false
+    return producer:resume_producing()
+  end)
+  hook(protocol, record, "write_filled", function()
+    if not streaming or record.paused then return end
+    record.paused = true
+    return producer:pause_producing()
+  end)
+  hook(protocol, record, "connection_lost", function(this, reason)
+    restore(this, record)
+    if producer.stop_producing then producer:stop_producing() end
+    return this:connection_lost(reason)
+  end)
+  self:set_producing(true)
+  if not streaming then producer:resume_producing() end
+end
+
+---The producer has sent all it had. A lose_connection that waited happens now.
+function methods:unregister_producer()
+  local protocol = self.protocol
+  local record = protocol and records[protocol]
+  if not record then return end
+  restore(protocol, record)
+  self:set_producing(false)
+end
+
+return methods
