@@ -57,7 +57,7 @@ site:get("/count", function()
   return web.stream(function(write)
     for i = 5, 1, -1 do
       write(i .. "\n")
-      rw.sleep(1)
+      rw.sleep(1):await()
     end
     write "lift-off\n"
   end)

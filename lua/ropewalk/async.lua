@@ -116,7 +116,10 @@ end
 
 function main(d, fn, ...)
   local ok, result = xpcall(fn, caught, ...)
-  if ok then return d:resolve(result) end
+  if ok then
+    if getmetatable(result) == Deferred then d.origin = fn end
+    return d:resolve(result)
+  end
   local failure = Failure.wrap(result)
   if failure.traceback and not failure.chain then
     failure.chain = true

@@ -203,12 +203,12 @@ function Failure.from_close(code, name, message)
   local word = name and lower(gsub(name, "^RW_E?", "")) or "done"
   local failure
   if code == 0 or DONE[word] or word == "of" then
-    failure = new("done", message or "connection closed cleanly")
+    failure = new("done", "the connection was closed cleanly")
     failure.clean = true
   elseif word == "aborted" then
-    failure = new("aborted", message or "connection aborted")
+    failure = new("aborted", "the connection was aborted by this side")
   else
-    failure = new("lost", message or "connection lost")
+    failure = new("lost", message or "the connection was lost")
   end
   if failure.clean == nil then failure.clean = false end
   -- "RW_ELIMIT" → "limit"; the names of the system stay as they are

@@ -74,6 +74,8 @@ local function plain(value, depth)
   return copy
 end
 
+local OWN <const> = { transport = true, factory = true }
+
 ---What the protocol of the new code gets when the connection migrates (factory
 ---policy "migrate"): plain data. By default: all own fields which are plain and
 ---do not begin with an underscore.
@@ -83,7 +85,9 @@ end
 function Protocol:save()
   local data = {}
   for key, value in pairs(self) do
-    if type(key) == "string" and not find(key, "^_") then data[key] = plain(value, 1) end
+    if type(key) == "string" and not find(key, "^_") and not OWN[key] then
+      data[key] = plain(value, 1)
+    end
   end
   return data
 end

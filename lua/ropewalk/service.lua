@@ -167,7 +167,7 @@ MultiService.get = MultiService.get_service_named
 -- One child after the other, each when the one before is ready.
 local function in_order(services, i, fn)
   local service = services[i]
-  if not service then return nil end
+  if not service then return Deferred.succeed() end
   local d = fn(service)
   local fired, result = d:peek()
   if fired and not Failure.is_failure(result) then return in_order(services, i + 1, fn) end

@@ -2,7 +2,10 @@
 /* Lines and raw bytes under libFuzzer. Input: ending, delimiter, max_line, how
  * to cut, bytes; lines that begin with R, F, C or E switch the engine, as a
  * script would. Besides what splits.h checks: a rest is the rest, and a line
- * that may be sent is read back as this one line. */
+ * that may be sent is read back as this one line. Then once more, with modes
+ * that change at any moment. */
+#include <stdlib.h>
+
 #include "proto/line.h"
 #include "splits.h"
 
@@ -79,6 +82,65 @@ static int init(void *e, const struct engine_env *env) {
     return rc < 0 ? rc : line_set_delimiter(e, first_ending, first_delimiter);
 }
 
+/* ---- any move at any time ---- */
+
+struct game {
+    struct line e;
+    char *fed;      /* owned: all that was fed */
+    size_t n;
+    bool quiet;     /* next() has said 0: feeding is allowed */
+};
+
+/* Whatever was asked when, what is left is the end of what was fed. */
+static bool pull(struct game *g) {
+    struct event ev;
+    int rc = line_engine.next(&g->e, &ev);
+    g->quiet = rc == 0;
+    if (rc >= 0) check_leftover(&g->e, str_of(g->fed, g->n));
+    return rc >= 0;
+}
+
+static bool feed(struct game *g, struct str *in, size_t n) {
+    if (!g->quiet) return true;
+    if (n > in->n) n = in->n;
+    if (n) memcpy(g->fed + g->n, in->p, n);
+    *in = str_skip(*in, n);
+    g->n += n;
+    g->quiet = false;
+    return line_engine.feed(&g->e, str_of(g->fed + g->n - n, n)) == (int64_t)n;
+}
+
+/* The input is moves, and the bytes they feed. */
+static bool move(struct game *g, struct str *in) {
+    unsigned code = splits_byte(in), size = code / 8;
+    switch (code % 8) {
+    case 0: line_set_raw(&g->e, size); return true;
+    case 1: line_set_raw(&g->e, LINE_RAW_FOREVER); return true;
+    case 2: line_set_lines(&g->e); return true;
+    case 3: return line_set_delimiter(&g->e, (enum line_ending)(size % 3), STR("ab")) == 0;
+    case 4: case 5: return feed(g, in, size);
+    case 6: return line_engine.tick(&g->e, size) > 0 && pull(g);
+    default:
+        while (pull(g))
+            if (g->quiet) return true;
+        return false;
+    }
+}
+
+static void play(const struct limits *limits, struct str in) {
+    struct mem mem;
+    struct buf out;
+    struct game g = {.fed = malloc(in.n + 1), .quiet = true};
+    mem_init(&mem, 0);
+    buf_init(&out, &mem, 0);
+    struct engine_env env = {.role = ROLE_SERVER, .limits = limits, .mem = &mem, .out = &out};
+    splits_assert(g.fed && init(&g.e, &env) == 0, "init");
+    while (in.n && move(&g, &in)) continue;
+    line_engine.fini(&g.e);
+    splits_assert(mem.live == 0, "memory leaked");
+    free(g.fed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     struct str in = str_of((const char *)data, n);
     struct engine engine = line_engine;
@@ -93,5 +155,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     s.limits.max_line = 1 + splits_byte(&in);
     now = &s;
     splits_check(&s, in);
+    play(&s.limits, in);
     return 0;
 }

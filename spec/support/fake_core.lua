@@ -134,6 +134,15 @@ local function drain_queue()
   end
 end
 
+function core.end_turn()
+  while turn_ends[1] do
+    local list = turn_ends
+    turn_ends = {}
+    for _, fn in ipairs(list) do fn() end
+    drain_queue()
+  end
+end
+
 -- One turn of the loop.
 function core.turn()
   drain_queue()
@@ -144,12 +153,7 @@ function core.turn()
       drain_queue()
     end
   end
-  while turn_ends[1] do
-    local list = turn_ends
-    turn_ends = {}
-    for _, fn in ipairs(list) do fn() end
-    drain_queue()
-  end
+  core.end_turn()
 end
 
 -- Runs a function in a task and the loop until it ends; time jumps.
@@ -161,6 +165,7 @@ function core.run(fn)
       return err
     end))
   end)
+  core.end_turn()
   local turns = 0
   while not task.dead do
     turns = turns + 1

@@ -55,7 +55,8 @@ end
 --- Curl's -i output → {status, headers (names in lower case, first value), all
 --- (lists of values), body}. Interim responses (1xx) are skipped.
 local function parse(text)
-  local head, body = text:match "^(HTTP/.-)\r\n\r\n(.*)$"
+  -- what curl says of errors may come first
+  local head, body = text:match "(HTTP/%d.-)\r\n\r\n(.*)$"
   while head and head:find "^HTTP/%S+ 1%d%d" do
     head, body = body:match "^(HTTP/.-)\r\n\r\n(.*)$"
   end

@@ -135,7 +135,7 @@ static void check_full_pipe(void) {
 static void check_torn(void) {
     char name[] = "/tmp/torture-log-XXXXXX", text[256];
     int fd = mkstemp(name);
-    struct rlimit old, small;
+    struct rlimit old = {0}, small;
     struct log l;
     CHECK(fd >= 0 && getrlimit(RLIMIT_FSIZE, &old) == 0);
     unlink(name);

@@ -101,9 +101,9 @@ bool text_is_stream(const struct engine *engine, unsigned type);
 /* ---- calls.c ---- */
 
 struct call {
-    const struct engine *engine;
+    const struct engine *engine; /* NULL: any */
     const char *name, *args;
-    int (*fn)(void *e, const union event_arg *args);
+    int (*fn)(void *e, const union event_arg *args); /* NULL: feed now */
 };
 const struct call *call_find(const struct engine *engine, struct str name);
 

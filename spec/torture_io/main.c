@@ -12,6 +12,8 @@ void check_failed(const char *file, int line, const char *what) {
         printf("%s:%d: %s\n    in: %s\n", file, line, what, running);
 }
 
+unsigned check_failures(void) { return failures_in_test; }
+
 void test_skip(const char *why) {
     printf("skipped: %s: %s\n", running, why);
     skipped_in_test++;

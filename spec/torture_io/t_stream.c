@@ -70,7 +70,7 @@ static void echo_one(enum kind k) {
     CHECK(pauses > 3 && a.drains > 3 && b.drains > 1);
     CHECK(a.drains <= pauses);
     CHECK(peak < 2 * 1024 * 1024);
-    CHECK(rss_kib() < rss + 8 * 1024);
+    CHECK(grew_kib(rss) < 8 * 1024);
     if (a.s) CHECK_EQ(a.s->bytes_in, ECHO_TOTAL);
     if (b.s) CHECK_EQ(b.s->bytes_out, ECHO_TOTAL);
     finish(&w, &a, &b);

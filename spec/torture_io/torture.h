@@ -20,6 +20,7 @@ extern const struct test loop_tests[], stream_tests[], file_tests[],
     filter_tests[], listen_tests[], send_tests[], memory_tests[];
 
 void check_failed(const char *file, int line, const char *what);
+unsigned check_failures(void); /* in this test */
 void test_skip(const char *why);
 #define CHECK(x) ((x) ? (void)0 : check_failed(__FILE__, __LINE__, #x))
 #define CHECK_EQ(a, b)                                                       \
@@ -58,6 +59,7 @@ struct end {
     unsigned drains, eofs, closes, datas;
     int reason;
     bool keep;        /* collect into `bytes` */
+    bool anything;    /* the bytes are not the pattern */
     bool echo;        /* write back, pause while told to */
     bool close_on_data, abort_on_data, pause_on_data, close_on_eof;
     bool in_call;     /* no hook may come now */
@@ -81,6 +83,7 @@ void pattern_fill(char *out, uint64_t from, size_t n);
 bool pattern_matches(const char *p, uint64_t from, size_t n);
 
 size_t rss_kib(void);
+size_t grew_kib(size_t since); /* 0 where a tool keeps what is freed */
 double now_seconds(void);
 
 #endif

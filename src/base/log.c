@@ -48,6 +48,13 @@ static bool is_hidden(uint32_t code) {
            (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
 }
 
+/* The printable ASCII at the front, which nothing here escapes. */
+static size_t easy_prefix(struct str s) {
+    size_t n = 0;
+    while (n < s.n && s.p[n] >= ' ' && s.p[n] <= '~' && s.p[n] != '"' && s.p[n] != '\\') n++;
+    return n;
+}
+
 /* One character off the front of *s, escaped if it has to be. */
 static void put_char(struct line *l, struct str *s, const char *escaped) {
     char text[12];
@@ -72,6 +79,7 @@ static void put_char(struct line *l, struct str *s, const char *escaped) {
 /* Can it stand as it is, or does it need quotes? `also`: what else needs them. */
 static bool is_plain(struct str s, const char *also) {
     if (s.n == 0) return false;
+    while (s.n && s.p[0] > ' ' && s.p[0] <= '~' && !strchr(also, s.p[0])) s = str_skip(s, 1);
     while (s.n) {
         uint32_t code;
         if (!utf8_next(&s, &code) || is_hidden(code) ||
@@ -80,12 +88,26 @@ static bool is_plain(struct str s, const char *also) {
     return true;
 }
 
+/* All of s, or as much as fits: in runs while they fit, then a character at a
+ * time. */
+static void put_text(struct line *l, struct str s, const char *escaped) {
+    while (s.n && !l->cut) {
+        size_t easy = easy_prefix(s);
+        if (easy > 1 && l->n + easy <= sizeof l->data - LOG_CLOSING) {
+            put(l, str_of(s.p, easy));
+            s = str_skip(s, easy);
+        } else {
+            put_char(l, &s, escaped);
+        }
+    }
+}
+
 /* Quotes that were opened are closed, out of the room that is kept. */
 static void put_string(struct line *l, struct str s, const char *also) {
     bool quote = l->json || !is_plain(s, also);
     if (quote) put_z(l, "\"");
     bool inside = quote && !l->cut;
-    while (s.n && !l->cut) put_char(l, &s, "\"\\\n\r\t");
+    put_text(l, s, "\"\\\n\r\t");
     if (inside) l->data[l->n++] = '"';
 }
 
@@ -136,7 +158,7 @@ static void put_block(struct line *l, struct str text) {
     while (text.n && !l->cut) {
         struct str row = str_cut(&text, '\n');
         put_z(l, "\n    ");
-        while (row.n && !l->cut) put_char(l, &row, "");
+        put_text(l, row, "");
     }
 }
 
@@ -175,25 +197,27 @@ static int64_t monotonic_ms(void) {
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* All of it, within the patience we have; false: not, or not all. */
+/* All of it, within the patience we have; false: not, or not all. The clock is
+ * asked only when once was not enough. */
 static bool write_out(struct log *log, const char *p, size_t n) {
-    int64_t until = monotonic_ms() + (log->stalled ? 0 : LOG_PATIENCE);
-    while (n) {
-        int64_t left = until - monotonic_ms();
+    int left = log->stalled ? 0 : LOG_PATIENCE;
+    for (int64_t until = 0;;) {
         struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
-        int rc = poll(&ready, 1, left > 0 ? (int)left : 0);
+        int rc = poll(&ready, 1, left);
         if (rc == 0 || (rc < 0 && errno != EINTR)) return false;
-        if (rc < 0) continue;
-        ssize_t wrote = write(log->fd, p, n);
+        ssize_t wrote = rc < 0 ? 0 : write(log->fd, p, n);
         if (wrote < 0 && errno != EINTR && errno != EAGAIN) return false;
-        if (wrote < 0 && errno == EAGAIN && left <= 0) return false;
-        if (wrote == 0) return false;
-        if (wrote < 0) continue;
-        p += wrote;
-        n -= (size_t)wrote;
-        log->torn = n != 0;
+        if (wrote > 0) {
+            p += wrote;
+            n -= (size_t)wrote;
+            log->torn = n != 0;
+        }
+        if (n == 0) return true;
+        int64_t now = monotonic_ms();
+        if (until == 0) until = now + left;
+        else if (now >= until) return false;
+        left = now < until ? (int)(until - now) : 0;
     }
-    return true;
 }
 
 static bool emit(struct log *log, enum log_level level, struct str message,

@@ -28,6 +28,7 @@ struct proto_conn {
     void *engine;                    /* owned; class->engine's state */
     struct limits *own_limits;       /* outgoing, or changed by the script; owned */
     struct buf pushback;             /* raw bytes given back, to be read as lines */
+    struct buf stash;                /* what the engine borrows while a hook waits */
     struct transport_box *box;       /* borrowed from Lua, NULL: none */
     lua_KFunction after_made;        /* where connect goes on, or NULL */
     struct task *drain_waiters;      /* list by task->next */

@@ -277,7 +277,7 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
         task_end(t, 0);
     } else if (!alive) {
         lua_sethook(t->co, NULL, 0, 0);
-        if (!t->cancelled) {
+        if (!t->orphan) { /* else: its connection went away, and it was told so */
             rw->stats.script_errors++;
             if (door_protect(t->gen, report_failed, t) < 0)
                 log_error(&rw->log, "script error", LF_Z("error", "out of memory"));

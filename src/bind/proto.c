@@ -217,15 +217,23 @@ void proto_fail(struct proto_conn *p, int code) {
     conn_close(c);
 }
 
+/* What the engine borrows of `fed` is kept while the pulling rests. */
+static void keep_fed(struct proto_conn *p, struct str fed) {
+    if (buf_len(&p->stash)) return; /* it is from there */
+    if (buf_add_str(&p->stash, fed) < 0) conn_abort(&p->base, RW_ENOMEM);
+    else p->class->engine->moved(p->engine, fed.p, p->stash.data);
+}
+
 /* What the script gave back comes before anything else. */
 static int feed_pushback(struct proto_conn *p) {
     const struct engine *engine = p->class->engine;
-    int64_t taken = engine->feed(p->engine, buf_str(&p->pushback));
-    if (taken <= 0) return (int)taken;
-    int rc = engine->hold(p->engine);
-    buf_drop(&p->pushback, (size_t)taken);
-    if (!buf_len(&p->pushback)) buf_release(&p->pushback);
-    return rc < 0 ? rc : PUSHED_BACK;
+    buf_release(&p->stash);
+    p->stash = p->pushback;
+    buf_init(&p->pushback, p->stash.mem, p->stash.max);
+    int64_t taken = engine->feed(p->engine, buf_str(&p->stash));
+    if (taken < 0) return (int)taken;
+    if ((size_t)taken < buf_len(&p->stash)) return RW_EPROTO;
+    return PUSHED_BACK;
 }
 
 /* Pulls events until the engine wants more (1), the script must first do
@@ -238,6 +246,7 @@ static int pull(struct proto_conn *p) {
         if (rc == 0 && buf_len(&p->pushback)) rc = feed_pushback(p);
         if (rc == PUSHED_BACK) continue;
         if (rc < 0) proto_fail(p, rc);
+        if (rc == 0 && p->stash.cap) buf_release(&p->stash);
         if (rc <= 0) return rc < 0 ? rc : 1;
         run_hook(p, deliver_body, &(struct delivery){p, &ev});
     }
@@ -249,38 +258,35 @@ static void keep(struct proto_conn *p, struct str rest) {
     if (rest.n && buf_add_str(&c->in, rest) < 0) conn_abort(c, RW_ENOMEM);
 }
 
-static void pump_new(struct proto_conn *p, struct str bytes) {
+/* Feeds and pulls until the engine takes no more, or the script must first do
+ * something: what was taken, or < 0 when it is over. */
+static int64_t pump_bytes(struct proto_conn *p, struct str bytes) {
     const struct engine *engine = p->class->engine;
-    while (bytes.n && may_deliver(p)) {
-        int64_t taken = engine->feed(p->engine, bytes);
-        if (taken < 0) {
-            proto_fail(p, (int)taken);
-            return;
-        }
-        bytes = str_skip(bytes, (size_t)taken);
+    size_t done = 0;
+    while (done < bytes.n && may_deliver(p)) {
+        struct str rest = str_skip(bytes, done);
+        int64_t taken = engine->feed(p->engine, rest);
+        if (taken < 0) proto_fail(p, (int)taken);
+        if (taken < 0) return taken;
+        done += (size_t)taken;
         int rc = pull(p);
-        if (rc < 0) return;
-        if (rc == 0 && engine->hold(p->engine) < 0) {
-            conn_abort(&p->base, RW_ENOMEM);
-            return;
-        }
-        if (taken == 0 && rc == 1) break; /* it will take no more */
+        if (rc < 0) return rc;
+        if (rc == 0) keep_fed(p, str_of(rest.p, (size_t)taken));
+        if (taken == 0) break;
     }
-    keep(p, bytes);
+    return (int64_t)done;
 }
 
 static void pump_kept(struct proto_conn *p) {
     struct conn *c = &p->base;
-    while (may_deliver(p) && pull(p) == 1 && buf_len(&c->in)) {
-        int64_t taken = p->class->engine->feed(p->engine, buf_str(&c->in));
-        if (taken <= 0) {
-            if (taken < 0) proto_fail(p, (int)taken);
-            return;
-        }
-        if (pull(p) == 0) p->class->engine->hold(p->engine);
-        buf_drop(&c->in, (size_t)taken);
+    if (!may_deliver(p) || pull(p) != 1) return;
+    while (buf_len(&c->in)) {
+        int64_t done = pump_bytes(p, buf_str(&c->in));
+        if (done < 0) return;
+        buf_drop(&c->in, (size_t)done);
+        if (done == 0 || !may_deliver(p)) return;
     }
-    if (!buf_len(&c->in)) buf_release(&c->in);
+    buf_release(&c->in);
 }
 
 static int read_lost_body(lua_State *L) {
@@ -358,7 +364,8 @@ static void proto_input(struct conn *c, struct str bytes) {
         return;
     }
     p->pumping = true;
-    pump_new(p, bytes);
+    int64_t done = pump_bytes(p, bytes);
+    if (done >= 0) keep(p, str_skip(bytes, (size_t)done));
     pump_eof(p);
     p->pumping = false;
     settle(p);
@@ -448,6 +455,7 @@ static void proto_free(struct proto_conn *p) {
         mem_free(&rw->mem, p->engine, p->class->engine->size);
     }
     buf_release(&p->pushback);
+    buf_release(&p->stash);
     mem_free(&rw->mem, p->own_limits, sizeof *p->own_limits);
     conn_free(&p->base);
 }
@@ -506,6 +514,7 @@ static struct proto_conn *proto_new(struct rw *rw, struct generation *g,
     if (!p) return NULL;
     p->base.size = sizeof *p;
     buf_init(&p->pushback, &rw->mem, SIZE_MAX / 4);
+    buf_init(&p->stash, &rw->mem, SIZE_MAX / 4);
     conn_attach(&p->base, &proto_ops, rw, s);
     conn_join(&p->base, g);
     p->last_heard = conn_peer_clock(&p->base);

@@ -12,8 +12,8 @@
  *      deadline = tick(e, now)         once per round; 0: no deadline
  *
  * When the pulling is interrupted (the script waits) and the fed bytes are about
- * to die, hold(e) makes the engine copy what it has not parsed yet; pulling goes
- * on later as if nothing had been. Slices in an event borrow from the bytes fed or from the engine and die at
+ * to die, the caller copies them and tells by moved() where they are now; they
+ * stay there until next() has returned 0. Slices in an event borrow from the bytes fed or from the engine and die at
  * the next feed() or next(). feed() takes nothing (returns 0) while the engine
  * must not see more, for example a request while the one before is not
  * answered, or after an upgrade: those bytes stay with the caller, who feeds
@@ -87,7 +87,7 @@ struct engine {
     int (*init)(void *e, const struct engine_env *env);
     int64_t (*feed)(void *e, struct str bytes); /* bytes taken, or < 0 */
     int (*next)(void *e, struct event *out);    /* 1, 0 wants more, < 0 */
-    int (*hold)(void *e); /* keeps what was fed; 0 or < 0 */
+    void (*moved)(void *e, const char *from, const char *to);
     int (*send)(void *e, const struct event *ev); /* 0 or < 0 */
     int (*eof)(void *e); /* the peer finished: 0, or RW_EOF in mid-message */
     uint64_t (*tick)(void *e, uint64_t now); /* next deadline in ms, 0: none */
@@ -103,6 +103,11 @@ const struct engine *engine_find(struct str name);
 
 /* Index of the event, or -1. */
 int engine_event(const struct engine *engine, struct str name);
+
+/* For moved(): a slice of what was at `from` is now one of what is at `to`. */
+static inline struct str slice_moved(struct str s, const char *from, const char *to) {
+    return s.n ? str_of(to + (s.p - from), s.n) : s;
+}
 
 /* Walks an event's argument list "str:method int:status": kind is 's', 'i' or
  * 'f'; false at the end. */

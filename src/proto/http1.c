@@ -185,8 +185,8 @@ static int64_t feed_head(struct http1 *e, struct str bytes) {
         buf_release(&e->held);
         reset_head(e);
     }
-    if (idle != (e->in == HTTP1_IN_IDLE))
-        enter_in(e, idle ? HTTP1_IN_IDLE : HTTP1_IN_HEAD);
+    if (idle) enter_in(e, HTTP1_IN_IDLE);
+    else if (e->in == HTTP1_IN_IDLE) enter_in(e, HTTP1_IN_HEAD);
     return n;
 }
 

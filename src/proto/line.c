@@ -193,7 +193,7 @@ static int next_held(struct line *e, struct event *out) {
     size_t bare, whole;
     struct str at = buf_str(&e->held);
     int rc = find_end(e, at, e->scanned, &bare, &whole);
-    e->scanned = rc == 1 ? 0 : at.n;
+    e->scanned = at.n;
     if (rc != 1) return rc;
     e->dropping = whole;
     return give(e, out, LINE_LINE, str_of(at.p, bare));
@@ -201,11 +201,11 @@ static int next_held(struct line *e, struct event *out) {
 
 /* What the last event borrowed goes, and a change of mode takes hold. */
 static int settle(struct line *e) {
-    if (e->dropping) buf_drop(&e->held, e->dropping);
+    if (e->dropping || e->unsettled) e->scanned = 0;
+    buf_drop(&e->held, e->dropping);
     e->dropping = 0;
     if (!e->unsettled) return 0;
     e->unsettled = false;
-    e->scanned = 0;
     return buf_len(&e->held) && e->pending.n ? hold(e, e->pending.n) : 0;
 }
 
@@ -243,6 +243,11 @@ static bool is_one_line(const struct line *e, struct str bytes) {
     if (left) memcpy(seam, bytes.p + bytes.n - left, left);
     memcpy(seam + left, e->delimiter, n);
     return memmem(seam, left + n, e->delimiter, n) == seam + left;
+}
+
+static void line_moved(void *self, const char *from, const char *to) {
+    struct line *e = self;
+    e->pending = slice_moved(e->pending, from, to);
 }
 
 static int line_send(void *self, const struct event *ev) {
@@ -318,6 +323,6 @@ struct str line_leftover(const struct line *e) {
 
 const struct engine line_engine = {
     .name = "line", .size = sizeof(struct line), .events = line_events,
-    .init = line_init, .feed = line_feed, .next = line_next, .send = line_send,
+    .init = line_init, .feed = line_feed, .next = line_next, .moved = line_moved, .send = line_send,
     .eof = line_eof, .tick = line_tick, .fini = line_fini,
 };

@@ -127,6 +127,11 @@ static int netstring_next(void *self, struct event *out) {
     return rc;
 }
 
+static void netstring_moved(void *self, const char *from, const char *to) {
+    struct netstring *e = self;
+    e->pending = slice_moved(e->pending, from, to);
+}
+
 static int netstring_send(void *self, const struct event *ev) {
     struct netstring *e = self;
     struct buf *out = e->env.out;
@@ -178,7 +183,7 @@ static uint64_t netstring_tick(void *self, uint64_t now) {
 
 const struct engine netstring_engine = {
     .name = "netstring", .size = sizeof(struct netstring), .events = netstring_events,
-    .init = netstring_init, .feed = netstring_feed, .next = netstring_next,
+    .init = netstring_init, .feed = netstring_feed, .next = netstring_next, .moved = netstring_moved,
     .send = netstring_send, .eof = netstring_eof, .tick = netstring_tick,
     .fini = netstring_fini,
 };

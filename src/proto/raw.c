@@ -11,21 +11,18 @@ static const struct event_def raw_events[] = {
 
 struct raw {
     struct engine_env env;
-    struct str pending; /* borrowed until the next feed, or of held */
-    struct buf held;
+    struct str pending; /* borrowed */
 };
 
 static int raw_init(void *self, const struct engine_env *env) {
     struct raw *e = self;
     *e = (struct raw){.env = *env};
-    buf_init(&e->held, env->mem, SIZE_MAX / 2);
     return 0;
 }
 
 static int64_t raw_feed(void *self, struct str bytes) {
     struct raw *e = self;
     if (e->pending.n) return 0;
-    if (e->held.cap) buf_release(&e->held);
     e->pending = bytes;
     return (int64_t)bytes.n;
 }
@@ -39,12 +36,9 @@ static int raw_next(void *self, struct event *out) {
     return 1;
 }
 
-static int raw_hold(void *self) {
+static void raw_moved(void *self, const char *from, const char *to) {
     struct raw *e = self;
-    if (e->pending.n == 0 || e->held.cap) return 0;
-    int rc = buf_add_str(&e->held, e->pending);
-    e->pending = buf_str(&e->held);
-    return rc;
+    e->pending = slice_moved(e->pending, from, to);
 }
 
 static int raw_send(void *self, const struct event *ev) {
@@ -62,10 +56,10 @@ static uint64_t raw_tick(void *self, uint64_t now) {
     return 0;
 }
 
-static void raw_fini(void *self) { buf_release(&((struct raw *)self)->held); }
+static void raw_fini(void *self) { (void)self; }
 
 const struct engine raw_engine = {
     .name = "raw", .size = sizeof(struct raw), .events = raw_events,
-    .init = raw_init, .feed = raw_feed, .next = raw_next, .hold = raw_hold, .send = raw_send,
+    .init = raw_init, .feed = raw_feed, .next = raw_next, .moved = raw_moved, .send = raw_send,
     .eof = raw_eof, .tick = raw_tick, .fini = raw_fini,
 };

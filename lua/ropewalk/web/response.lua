@@ -278,7 +278,7 @@ end
 --- reads; it may wait for anything in between. Options: status, type, headers.
 ---
 ---     return web.stream(function(write)
----       for i = 1, 10 do write(i .. "\n") rw.sleep(1) end
+---       for i = 1, 10 do write(i .. "\n") rw.sleep(1):await() end
 ---     end)
 ---@param fn fun(write: fun(bytes: string), request: table)
 ---@param options? table

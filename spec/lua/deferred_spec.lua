@@ -1,0 +1,393 @@
+-- SPDX-License-Identifier: MIT
+local support = require "spec.support.core"
+local Deferred = require "ropewalk.deferred"
+local Failure = require "ropewalk.failure"
+local log = require "ropewalk.log"
+local testing = require "ropewalk.testing"
+local task = support.task
+
+local function add(list, value)
+  return function(result)
+    list[#list + 1] = value or result
+    return result
+  end
+end
+
+describe("a Deferred", function()
+  it("runs callbacks when it fires, each with the result of the one before", function()
+    local d, seen = Deferred(), {}
+    d:add_callback(function(x) return x + 1 end):add_callback(add(seen))
+    assert.same({}, seen)
+    d:callback(1)
+    assert.same({ 2 }, seen)
+  end)
+
+  it("runs what is added to a fired one at once", function()
+    local seen = {}
+    Deferred.succeed(7):add_callback(add(seen))
+    assert.same({ 7 }, seen)
+  end)
+
+  it("queues what a callback adds to its own Deferred, it does not nest", function()
+    local d, seen = Deferred(), {}
+    d:add_callback(function()
+      d:add_callback(function() seen[#seen + 1] = "added" end)
+      seen[#seen + 1] = "first"
+    end)
+    d:add_callback(function() seen[#seen + 1] = "second" end)
+    d:callback()
+    assert.same({ "first", "second", "added" }, seen)
+  end)
+
+  it("passes extra arguments, nil among them", function()
+    local got
+    Deferred.succeed(1):add_callback(function(...) got = table.pack(...) end, "a", nil, "c")
+    assert.equal(1, got[1])
+    assert.equal("a", got[2])
+    assert.is_nil(got[3])
+    assert.equal("c", got[4])
+  end)
+
+  it("switches to errbacks at an error and back at a return", function()
+    local seen = {}
+    Deferred.succeed(1)
+      :add_callback(function() error "boom" end)
+      :add_callback(add(seen, "skipped"))
+      :add_errback(function(failure)
+        seen[#seen + 1] = failure.message:match "boom"
+        return "fine"
+      end)
+      :add_errback(add(seen, "skipped too"))
+      :add_callback(add(seen))
+    assert.same({ "boom", "fine" }, seen)
+  end)
+
+  it("takes a returned Failure as a failure", function()
+    local d = Deferred.succeed(1):add_callback(function() return Failure.new "no" end)
+    assert.equal("no", testing.failure_result_of(d).code)
+  end)
+
+  it("does not give an error of a callback to the errback beside it", function()
+    local seen = {}
+    local d = Deferred()
+    d:add_callbacks(function() error "boom" end, add(seen, "beside"))
+    d:add_errback(function() seen[#seen + 1] = "after" end)
+    d:callback()
+    assert.same({ "after" }, seen)
+  end)
+
+  it("calls add_both in either case", function()
+    local seen = {}
+    Deferred.succeed(1):add_both(add(seen, "ok"))
+    Deferred.fail "x":add_both(function() seen[#seen + 1] = "failed" end)
+    assert.same({ "ok", "failed" }, seen)
+  end)
+
+  it("refuses to fire twice", function()
+    local d = Deferred()
+    d:callback(1)
+    local ok, err = pcall(d.callback, d, 2)
+    assert.is_false(ok)
+    assert.equal("already_called", err.code)
+    assert.is_false(pcall(d.errback, d, "x"))
+  end)
+
+  it("refuses a Deferred as result of callback", function()
+    assert.has_error(function() Deferred():callback(Deferred()) end)
+  end)
+
+  it("refuses to be added nothing", function()
+    for _, method in ipairs { "add_callback", "add_errback", "add_both" } do
+      assert.has_error(function() local d = Deferred() d[method](d) end)
+    end
+  end)
+
+  it("keeps a false result", function()
+    assert.equal(false, testing.success_result_of(Deferred.succeed(false)))
+  end)
+
+  it("follows the identity of results, not what __eq says", function()
+    local same = { __eq = function() return true end }
+    local a, b = setmetatable({}, same), setmetatable({}, same)
+    local d = Deferred.succeed(a):add_callback(function() return b end)
+    assert.is_true(rawequal(b, testing.success_result_of(d)))
+  end)
+end)
+
+describe("a chain of Deferreds", function()
+  it("pauses while a returned one is pending", function()
+    local inner, outer, seen = Deferred(), Deferred(), {}
+    outer:add_callback(function() return inner end):add_callback(add(seen))
+    outer:callback(1)
+    assert.same({}, seen)
+    outer:add_callback(add(seen, "late"))
+    assert.same({}, seen)
+    inner:callback "inner"
+    assert.same({ "inner", "late" }, seen)
+  end)
+
+  it("takes the result of a returned one that has fired", function()
+    local inner = Deferred.succeed(5)
+    local outer = Deferred.succeed():add_callback(function() return inner end)
+    assert.equal(5, testing.success_result_of(outer))
+    assert.is_nil(testing.success_result_of(inner))
+  end)
+
+  it("gets the failure of the inner one, which counts as handled there", task(function()
+    local logged <close> = log.capture()
+    local inner = Deferred()
+    local outer = Deferred.succeed():add_callback(function() return inner end)
+    inner:errback "boom"
+    assert.equal("boom", testing.failure_result_of(outer).message)
+    support.turn()
+    assert.equal(0, #logged)
+  end))
+
+  it("runs the callbacks of the outer one before the rest of the inner one", function()
+    local inner, seen = Deferred(), {}
+    Deferred.succeed():add_callback(function() return inner end):add_callback(add(seen, "outer"))
+    inner:add_callback(function(result) seen[#seen + 1] = tostring(result) end)
+    inner:callback "x"
+    assert.same({ "outer", "nil" }, seen)
+  end)
+
+  it("fails when a callback returns the Deferred it runs for", function()
+    local d = Deferred()
+    d:add_callback(function() return d end)
+    d:callback()
+    assert.truthy(testing.failure_result_of(d).message:find "returned the Deferred")
+  end)
+
+  it("of 100,000 is flat: it needs no stack", function()
+    local first = Deferred()
+    local last = first
+    for _ = 1, 100000 do
+      local inner = last
+      last = Deferred.succeed():add_callback(function() return inner end)
+    end
+    local got
+    last:add_callback(function(x) got = x end)
+    first:callback "through"
+    assert.equal("through", got)
+  end)
+
+  it("of 100,000 callbacks which return fired Deferreds is flat", function()
+    local d = Deferred()
+    for _ = 1, 100000 do d:add_callback(function(n) return Deferred.succeed(n + 1) end) end
+    d:callback(0)
+    assert.equal(100000, testing.success_result_of(d))
+  end)
+
+  it("of 100,000 fails as well as it succeeds", function()
+    local first = Deferred()
+    local last = first
+    for _ = 1, 100000 do
+      local inner = last
+      last = Deferred.succeed():add_callback(function() return inner end)
+    end
+    first:errback "bottom"
+    assert.equal("bottom", testing.failure_result_of(last).message)
+  end)
+
+  it("chains one Deferred to another with chain_deferred", function()
+    local a, b = Deferred(), Deferred()
+    a:chain_deferred(b)
+    a:callback(3)
+    assert.equal(3, testing.success_result_of(b))
+  end)
+
+  it("resolves with a value, a Failure or a Deferred", function()
+    local a, b, c, inner = Deferred(), Deferred(), Deferred(), Deferred()
+    a:resolve(1)
+    b:resolve(Failure.new "no")
+    c:resolve(inner)
+    testing.assert_no_result(c)
+    inner:callback(2)
+    assert.equal(1, testing.success_result_of(a))
+    assert.equal("no", testing.failure_result_of(b).code)
+    assert.equal(2, testing.success_result_of(c))
+  end)
+end)
+
+describe("cancelling a Deferred", function()
+  it("calls the canceller once, then fails with cancelled", function()
+    local calls = 0
+    local d = Deferred(function() calls = calls + 1 end)
+    d:cancel()
+    d:cancel()
+    assert.equal(1, calls)
+    assert.equal("cancelled", testing.failure_result_of(d).code)
+  end)
+
+  it("leaves it to a canceller that fires something itself", function()
+    local d = Deferred(function(d) d:callback "own" end)
+    d:cancel()
+    assert.equal("own", testing.success_result_of(d))
+    local e = Deferred(function(e) e:errback "own" end)
+    e:cancel()
+    assert.equal("own", testing.failure_result_of(e).message)
+  end)
+
+  it("fails with the error of a canceller that raises", function()
+    local d = Deferred(function() error "broken" end)
+    d:cancel()
+    assert.truthy(testing.failure_result_of(d).message:find "broken")
+  end)
+
+  it("swallows one late result, when there was no canceller", function()
+    local d = Deferred()
+    d:cancel()
+    testing.failure_result_of(d, "cancelled")
+    d:callback "late"
+    assert.is_false(pcall(d.callback, d, "later"))
+  end)
+
+  it("swallows nothing when there was a canceller", function()
+    local d = Deferred(function() end)
+    d:cancel()
+    testing.failure_result_of(d, "cancelled")
+    assert.is_false(pcall(d.callback, d, "late"))
+  end)
+
+  it("goes to the inner one while waiting", function()
+    local asked = false
+    local inner = Deferred(function() asked = true end)
+    local outer = Deferred.succeed():add_callback(function() return inner end)
+    outer:cancel()
+    assert.is_true(asked)
+    testing.failure_result_of(outer, "cancelled")
+  end)
+
+  it("does nothing after it has fired", function()
+    local d = Deferred.succeed(1)
+    d:cancel()
+    assert.equal(1, testing.success_result_of(d))
+  end)
+end)
+
+describe("a time-out", function()
+  it("cancels and fails with timeout", function()
+    local clock = testing.Clock()
+    local asked = false
+    local d = Deferred(function() asked = true end):add_timeout(5, nil, clock)
+    clock:advance(4.9)
+    testing.assert_no_result(d)
+    clock:advance(0.2)
+    assert.is_true(asked)
+    testing.failure_result_of(d, "timeout")
+  end)
+
+  it("is off once the Deferred has fired", function()
+    local clock = testing.Clock()
+    local d = Deferred()
+    d:add_timeout(5, nil, clock)
+    d:callback(1)
+    assert.equal(0, #clock:pending())
+    clock:advance(10)
+    assert.equal(1, testing.success_result_of(d))
+  end)
+
+  it("passes on failures that are no time-out", function()
+    local clock = testing.Clock()
+    local d = Deferred():add_timeout(5, nil, clock)
+    d:errback "other"
+    assert.equal("other", testing.failure_result_of(d).message)
+    assert.equal(0, #clock:pending())
+  end)
+
+  it("may make the result itself", function()
+    local clock = testing.Clock()
+    local d = Deferred():add_timeout(5, function(_, seconds) return "after " .. seconds end, clock)
+    clock:advance(5)
+    assert.equal("after 5", testing.success_result_of(d))
+  end)
+
+  it("covers only the callbacks added before it", function()
+    local clock = testing.Clock()
+    local slow = Deferred()
+    local d = Deferred():add_timeout(5, nil, clock)
+    d:add_callback(function() return slow end)
+    d:callback()
+    clock:advance(10)
+    testing.assert_no_result(d)
+    slow:callback "slow"
+    assert.equal("slow", testing.success_result_of(d))
+  end)
+
+  it("uses the reactor's clock by itself", task(function()
+    local ok, failure = pcall(function() Deferred():add_timeout(0.01):await() end)
+    assert.is_false(ok)
+    assert.equal("timeout", failure.code)
+  end))
+end)
+
+describe("a failure that nobody handles", function()
+  it("is logged at the end of the turn, with where it began and where it failed",
+    task(function()
+      local logged <close> = log.capture()
+      local d = Deferred()
+      d:add_callback(function() error "boom" end)
+      d:callback()
+      assert.equal(0, #logged)
+      support.turn()
+      assert.equal(1, #logged)
+      assert.truthy(logged[1].message:find "unhandled failure: .*boom")
+      assert.truthy(logged[1].fields.began:find "deferred_spec.lua:%d+")
+      assert.truthy(logged[1].fields.failed:find "deferred_spec.lua:%d+")
+      assert.truthy(logged[1].fields.traceback:find "boom" or logged[1].fields.traceback)
+    end))
+
+  it("is not logged when it is handled within the turn", task(function()
+    local logged <close> = log.capture()
+    local d = Deferred.fail "x"
+    d:add_errback(function() end)
+    support.turn()
+    assert.equal(0, #logged)
+  end))
+
+  it("is logged once", task(function()
+    local logged <close> = log.capture()
+    local d = Deferred.fail "x"
+    support.turn()
+    d:add_callback(function() end)
+    support.turn()
+    assert.equal(1, #logged)
+  end))
+
+  it("is logged in the order of failing", task(function()
+    local logged <close> = log.capture()
+    for i = 1, 20 do Deferred.fail("number " .. i) end
+    support.turn()
+    assert.equal(20, #logged)
+    for i = 1, 20 do assert.truthy(logged[i].message:find("number " .. i .. "$")) end
+  end))
+end)
+
+describe("making Deferreds", function()
+  it("maybe: from whatever a function does", function()
+    assert.equal(1, testing.success_result_of(Deferred.maybe(function() return 1 end)))
+    local d = Deferred()
+    assert.equal(d, Deferred.maybe(function() return d end))
+    assert.equal("no", testing.failure_result_of(
+      Deferred.maybe(function() return Failure.new "no" end)).code)
+    assert.truthy(testing.failure_result_of(
+      Deferred.maybe(function() error "boom" end)).message:find "boom")
+    assert.equal(3, testing.success_result_of(Deferred.maybe(function(a, b) return a + b end, 1, 2)))
+  end)
+
+  it("shows its state", function()
+    local d = Deferred()
+    assert.equal("Deferred (pending)", tostring(d))
+    d:callback()
+    assert.equal("Deferred (fired)", tostring(d))
+  end)
+
+  it("records where it was made, in debug mode", task(function()
+    local logged <close> = log.capture()
+    Deferred.set_debugging(true)
+    Deferred.fail "x"
+    Deferred.set_debugging(false)
+    support.turn()
+    assert.truthy(logged[1].fields.created:find "deferred_spec")
+  end))
+end)

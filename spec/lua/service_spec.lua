@@ -1,0 +1,219 @@
+-- SPDX-License-Identifier: MIT
+local support = require "spec.support.core"
+local rw = require "ropewalk"
+local testing = require "ropewalk.testing"
+local task = support.task
+
+local function probe(name, seen, options)
+  options = options or {}
+  local Probe = rw.Service:extend "Probe"
+  function Probe:privileged_start_service() seen[#seen + 1] = "prepare " .. name end
+  function Probe:start_service()
+    seen[#seen + 1] = "start " .. name
+    if options.start then return options.start() end
+  end
+  function Probe:stop_service()
+    seen[#seen + 1] = "stop " .. name
+    if options.stop then return options.stop() end
+  end
+  return Probe():set_name(name)
+end
+
+describe("a MultiService", function()
+  it("starts in the order of adding and stops in reverse", task(function()
+    local seen = {}
+    local all = rw.MultiService { probe("a", seen), probe("b", seen) }
+    all:add_service(probe("c", seen))
+    all:start_service():await()
+    all:stop_service():await()
+    assert.same({ "start a", "start b", "start c", "stop c", "stop b", "stop a" }, seen)
+  end))
+
+  it("waits for all to stop", task(function()
+    local gate, seen = rw.Deferred(), {}
+    local all = rw.MultiService { probe("a", seen, { stop = function() return gate end }),
+      probe("b", seen) }
+    all:start_service()
+    local d = all:stop_service()
+    testing.assert_no_result(d)
+    assert.same({ "start a", "start b", "stop b", "stop a" }, seen)
+    gate:callback()
+    testing.success_result_of(d)
+  end))
+
+  it("starts the next when the one before is ready", task(function()
+    local gate, seen = rw.Deferred(), {}
+    local all = rw.MultiService { probe("a", seen, { start = function() return gate end }),
+      probe("b", seen) }
+    local d = all:start_service()
+    assert.same({ "start a" }, seen)
+    gate:callback()
+    d:await()
+    assert.same({ "start a", "start b" }, seen)
+  end))
+
+  it("starts a child that is added while it runs, and stops one that is taken out",
+    task(function()
+      local seen = {}
+      local all = rw.MultiService()
+      all:start_service()
+      local child = probe("x", seen)
+      all:add_service(child):await()
+      assert.same({ "prepare x", "start x" }, seen)
+      assert.is_true(child.running)
+      all:remove_service(child):await()
+      assert.same({ "prepare x", "start x", "stop x" }, seen)
+      assert.falsy(child.parent)
+      assert.is_nil(all:get "x")
+    end))
+
+  it("isolates and logs what fails to start or stop", task(function()
+    local logged <close> = rw.log.capture()
+    local seen = {}
+    local function boom() error "boom" end
+    local all = rw.MultiService { probe("a", seen), probe("b", seen, { start = boom, stop = boom }),
+      probe("c", seen, { stop = boom }) }
+    all:start_service():await()
+    all:stop_service():await()
+    assert.same({ "start a", "start b", "start c", "stop c", "stop a" }, seen)
+    assert.truthy(logged:find 'service "b" did not start: .*boom')
+    assert.truthy(logged:find 'service "c" did not stop well: .*boom')
+    assert.equal("error", logged[1].level)
+  end))
+
+  it("knows its children by name", function()
+    local a = probe("a", {})
+    local all = rw.MultiService { a }
+    assert.equal(a, all:get_service_named "a")
+    assert.equal(all, a.parent)
+    assert.has_error(function() all:add_service(probe("a", {})) end)
+    assert.has_error(function() all:add_service(a) end)
+    assert.has_error(function() all:add_service {} end)
+    assert.has_error(function() a:set_name "z" end)
+    assert.has_error(function() all:remove_service(probe("b", {})) end)
+    assert.has_error(function() all:add_service(all) end)
+  end)
+
+  it("may have others inside", task(function()
+    local seen = {}
+    local inner = rw.MultiService { probe("i", seen) }
+    local outer = rw.MultiService { inner, probe("o", seen) }
+    outer:privileged_start_service()
+    outer:start_service():await()
+    outer:stop_service():await()
+    assert.same({ "prepare i", "prepare o", "start i", "start o", "stop o", "stop i" }, seen)
+  end))
+
+  it("moves a service by set_service_parent and disown_service_parent", function()
+    local a, one, two = probe("a", {}), rw.MultiService(), rw.MultiService()
+    a:set_service_parent(one)
+    a:set_service_parent(two)
+    assert.equal(two, a.parent)
+    assert.is_nil(one:get "a")
+    a:disown_service_parent()
+    assert.is_nil(two:get "a")
+  end)
+end)
+
+describe("rw.server", function()
+  local Echo = rw.Protocol:extend "Echo"
+  function Echo:data_received(bytes) self.transport:write(bytes) end
+
+  it("listens while it runs", task(function()
+    local server = rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Echo))
+    assert.is_nil(server.port)
+    server:start_service()
+    assert.truthy(server.port)
+    assert.equal("127.0.0.1", server.address.host)
+    local client = rw.connect("tcp:127.0.0.1:" .. server.port,
+      rw.Factory:for_protocol(rw.Protocol)):await()
+    client.transport:lose_connection()
+    server:stop_service():await()
+    assert.is_nil(server.port)
+  end))
+
+  it("binds its port before it starts", task(function()
+    local server = rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Echo))
+    server:privileged_start_service()
+    local port = server.port
+    assert.truthy(port)
+    server:start_service()
+    assert.equal(port, server.port)
+    server:stop_service():await()
+  end))
+
+  it("refuses a bad endpoint and what is no factory, when it is made", function()
+    assert.has_error(function() rw.server("nonsense", rw.Factory()) end)
+    assert.has_error(function() rw.server("tcp:0") end)
+    local ok, err = pcall(function() local s = rw.server("tcp:0", Echo) return s end)
+    assert.is_false(ok)
+    assert.truthy(err:find "for_protocol")
+  end)
+end)
+
+describe("rw.client", function()
+  local function pair(options)
+    local Server = rw.Protocol:extend "Server"
+    function Server:data_received() self.transport:lose_connection() end
+    local port = rw.listen("tcp:127.0.0.1:0", rw.Factory:for_protocol(Server)):await()
+    local client = rw.client("tcp:127.0.0.1:" .. port.port,
+      rw.Factory:for_protocol(rw.Protocol), options)
+    return client, port
+  end
+  local function soon() return 0.01 end
+
+  it("keeps a connection: lost, it comes back", task(function()
+    local _ <close> = rw.log.capture()
+    local client, port = pair { retry_policy = soon }
+    client:start_service()
+    local first = client:when_connected():await()
+    assert.equal(first, client:when_connected():await())
+    first.transport:write "close me"
+    rw.sleep(0.1):await()
+    local second = client:when_connected():await()
+    assert.is_true(second ~= first)
+    client:stop_service():await()
+    assert.is_false(client.protocol)
+    port:close():await()
+  end))
+
+  it("tells who waits after so many failures", task(function()
+    local logged <close> = rw.log.capture()
+    local client = rw.client("tcp:127.0.0.1:1", rw.Factory:for_protocol(rw.Protocol),
+      { retry_policy = soon })
+    client:start_service()
+    local patient = client:when_connected()
+    local ok, failure = pcall(function() client:when_connected(2):await() end)
+    assert.is_false(ok)
+    assert.equal("ECONNREFUSED", failure.code)
+    testing.assert_no_result(patient)
+    client:stop_service()
+    testing.failure_result_of(patient, "cancelled")
+    assert.truthy(logged:find "trying again")
+  end))
+
+  it("waits longer each time, up to a minute, with jitter", function()
+    local policy = rw.client.retry_policy
+    for failures, base in ipairs { 1, 1.5, 2.25 } do
+      local seconds = policy(failures)
+      assert.is_true(seconds >= base and seconds <= base * 1.2)
+    end
+    assert.is_true(policy(1000) <= 72)
+  end)
+
+  it("prepares a connection before others get it", task(function()
+    local _ <close> = rw.log.capture()
+    local tries = 0
+    local client, port = pair { retry_policy = soon, prepare_connection = function(protocol)
+      tries = tries + 1
+      if tries == 1 then error "not yet" end
+      rw.sleep(0.01):await()
+      protocol.prepared = true
+    end }
+    client:start_service()
+    assert.is_true(client:when_connected():await().prepared)
+    assert.equal(2, tries)
+    client:stop_service():await()
+    port:close():await()
+  end))
+end)
