@@ -254,6 +254,7 @@ function Deferred:await()
     self.handled = true
     error(self[RESULT], 0)
   end
+  if not Deferred.wait then require "ropewalk.async" end
   return Deferred.wait(self)
 end
 

@@ -31,7 +31,7 @@ function engines.raw(transport, out)
 end
 
 function engines.line(transport, out)
-  while transport.input ~= "" and not transport.closing do
+  while transport.input ~= "" and not transport.closing and not transport.busy do
     local input = transport.input
     if transport.raw then
       local take = transport.raw == true and #input or math.min(transport.raw, #input)
@@ -61,7 +61,7 @@ function engines.line(transport, out)
 end
 
 function engines.netstring(transport, out)
-  while not transport.closing do
+  while not transport.closing and not transport.busy do
     local length, colon = transport.input:match("^(%d+)():")
     if not length then return end
     local last = colon + tonumber(length)
@@ -102,7 +102,8 @@ local function hook(transport, name, ...)
 end
 
 function Transport:pump()
-  if self.busy or self.closing or self.paused then return end
+  if self.pumping or self.busy or self.closing or self.paused then return end
+  self.pumping = true
   local protocol = self.protocol
   while not self.busy and not self.closing and not self.paused do
     local before = self.input
@@ -111,6 +112,7 @@ function Transport:pump()
     end)
     if self.input == before then break end
   end
+  self.pumping = false
 end
 
 local function close(self, code, name, message)

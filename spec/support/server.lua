@@ -7,7 +7,8 @@
 ---     hello:stop()
 ---
 --- A started server: `port`, `pid`, `url`, `log()` (all it has written),
---- `get(path, …)`, `signal(name)`, `alive()`, `stop([signal])` → exit status.
+--- `wait_log(text)`, `get(path, …)`, `head(path, …)`, `signal(name)`, `alive()`,
+--- `resident()`, `descriptors()`, `stop([signal])` → exit status.
 
 local server = {}
 local Server = {}
@@ -38,6 +39,9 @@ local function find_binary()
   return "build/ropewalk"
 end
 server.binary = find_binary()
+
+--- Is memory kept back on purpose (a sanitizer's quarantine)?
+server.sanitized = server.binary:find "san/" ~= nil
 
 --- Runs curl with these arguments (strings): its output and exit status.
 ---@param ... string
@@ -90,6 +94,20 @@ end
 --- A HEAD request.
 function Server:head(path, ...) return self:get(path, "--head", ...) end
 
+--- Resident memory in KiB.
+function Server:resident()
+  return tonumber(read_all("/proc/" .. self.pid .. "/status"):match "VmRSS:%s*(%d+)")
+end
+
+--- Open descriptors.
+function Server:descriptors()
+  local pipe = io.popen("ls /proc/" .. self.pid .. "/fd | wc -l")
+  local n = tonumber(pipe:read "a")
+  pipe:close()
+  return n
+end
+
+--- All that it has written.
 function Server:log() return read_all(self.log_path) end
 
 --- Is the process there (and not a zombie)?

@@ -116,8 +116,9 @@ static void try_paths(bool walk) {
 }
 
 static void beneath(void) {
+    long rc = syscall(SYS_openat2, -1, "", NULL, 0);
     tree_begin();
-    try_paths(false);
+    try_paths(rc < 0 && errno == ENOSYS); /* an old kernel, valgrind */
     tree_end();
 }
 
@@ -131,6 +132,10 @@ static void without_openat2(void) {
     };
     struct sock_fprog program = {sizeof code / sizeof *code, code};
     int status = -1;
+    if (under_valgrind()) {
+        test_skip("the walk was tried by the test before");
+        return;
+    }
     tree_begin();
     fflush(stdout);
     pid_t pid = fork();

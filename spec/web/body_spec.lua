@@ -120,10 +120,6 @@ describe("a request's body", function()
   end)
 
   it("is read as it comes, at flat memory", function()
-    local function resident()
-      local status = io.open("/proc/" .. site.pid .. "/status"):read "a"
-      return tonumber(status:match "VmRSS:%s*(%d+)")
-    end
     local function send(megabytes)
       local pipe = io.popen(("head -c %d /dev/zero | curl -sS -T - -X POST %s/count"):format(
         megabytes << 20, site.url))
@@ -132,9 +128,9 @@ describe("a request's body", function()
       return text
     end
     assert.equal((1 << 20) .. " pieces", send(1))
-    local before = resident()
+    local before = site:resident()
     assert.equal((100 << 20) .. " pieces", send(100))
-    assert.is_true(resident() - before < 10240)
+    assert.is_true(server.sanitized or site:resident() - before < 10240)
   end)
 
   it("may be left unread", function()

@@ -213,13 +213,7 @@ describe("web.static", function()
   end)
 
   it("keeps no descriptor open", function()
-    local function descriptors()
-      local pipe = io.popen("ls /proc/" .. site.pid .. "/fd | wc -l")
-      local n = tonumber(pipe:read "a")
-      pipe:close()
-      return n
-    end
-    local before = descriptors()
+    local before = site:descriptors()
     for _ = 1, 3 do
       for _, path in ipairs { "/s/ten.txt", "/s/large.bin", "/s/sub", "/s/sub/", "/s/nope", "/list/",
           "/s/fifo", "/s/ten.txt/" } do
@@ -228,6 +222,6 @@ describe("web.static", function()
       status("/s/ten.txt", "-H", "Range: bytes=0-1,4-5")
       status("/s/ten.txt", "-H", "If-None-Match: *")
     end
-    assert.truthy(server.wait(function() return descriptors() <= before end, 3))
+    assert.truthy(server.wait(function() return site:descriptors() <= before end, 3))
   end)
 end)

@@ -88,22 +88,25 @@ static bool is_plain(struct str s, const char *also) {
     return true;
 }
 
-/* All of s, or as much as fits: in runs while they fit, then a character at a
- * time. */
+/* All of s, or as much as fits. */
 static void put_text(struct line *l, struct str s, const char *escaped) {
     while (s.n && !l->cut) {
-        size_t easy = easy_prefix(s);
-        if (easy > 1 && l->n + easy <= sizeof l->data - LOG_CLOSING) {
-            put(l, str_of(s.p, easy));
-            s = str_skip(s, easy);
-        } else {
-            put_char(l, &s, escaped);
-        }
+        size_t easy = easy_prefix(s), room = sizeof l->data - LOG_CLOSING - l->n;
+        if (easy > room) easy = room;
+        put(l, str_of(s.p, easy));
+        s = str_skip(s, easy);
+        if (s.n) put_char(l, &s, escaped);
     }
+}
+
+/* No more than can possibly fit: what is behind need not be looked at. */
+static struct str shorten(struct str s) {
+    return str_of(s.p, s.n < LOG_LINE_MAX ? s.n : LOG_LINE_MAX);
 }
 
 /* Quotes that were opened are closed, out of the room that is kept. */
 static void put_string(struct line *l, struct str s, const char *also) {
+    s = shorten(s);
     bool quote = l->json || !is_plain(s, also);
     if (quote) put_z(l, "\"");
     bool inside = quote && !l->cut;
@@ -154,6 +157,7 @@ static void put_field(struct line *l, const struct log_field *f) {
 }
 
 static void put_block(struct line *l, struct str text) {
+    text = shorten(text);
     while (text.n && text.p[text.n - 1] == '\n') text.n--;
     while (text.n && !l->cut) {
         struct str row = str_cut(&text, '\n');

@@ -22,23 +22,14 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/stat.h"
-#include "bind/scope.h"
+#include "bind/door.h"
 #include "io/io.h"
 
 struct conn;
-struct generation;
-struct task;
+struct port;
+struct server;
 
 /* ── worker ───────────────────────────────────────────────────────────────*/
-
-struct door { /* who is inside Lua right now; read by the watchdog's signal */
-    struct task *task;             /* the running one, or NULL */
-    lua_State *volatile running;   /* its innermost coroutine */
-    volatile unsigned long entries; /* grows with each entry */
-    struct task *ready, **ready_end; /* FIFO of tasks to go on with */
-    struct deferral pump;
-    int depth;                     /* tasks started by tasks */
-};
 
 struct rw {
     struct mem mem;
@@ -69,7 +60,7 @@ struct rw {
     struct waker *waker;
     struct timer drain_timer;
     volatile bool asked_reload, asked_stop; /* set by rw_reload, rw_stop */
-    bool watching, checking, testing, stopping, reload_again;
+    bool watched, checking, testing, stopping, reload_again;
     int status;             /* what rw_run returns */
     void (*log_hook)(void *owner, int level, const char *line, size_t n);
     void *log_owner;
@@ -131,168 +122,9 @@ void rw_ask_stop(struct rw *rw);
 void proto_classes_free(struct generation *g);
 void sources_open(lua_State *L);
 
-/* ── the door (door.c) ────────────────────────────────────────────────────*/
-
-/* One call into Lua. `body` runs in a coroutine, in protected mode, with the
- * light userdata `arg` as its only argument (borrowed: use it before the first
- * wait). It may call lua_callk and wait. `done`, if given, is told the end:
- * 0, RW_ESCRIPT (reported to the log already), RW_EBUDGET or RW_ENOMEM. */
-struct door_call {
-    lua_CFunction body;
-    void *arg;
-    struct scope *scope; /* whose work this is; NULL: the generation's */
-    void *owner;         /* task_owner(); usually a conn */
-    void (*done)(struct task *t, int status);
-    uint64_t budget;     /* ms of processor time; 0: script_budget */
-};
-/* Runs until the end or the first wait. NULL when it has ended (done was
- * called) or could not begin (RW_ENOMEM to done). */
-struct task *door_enter(struct generation *g, const struct door_call *call);
-
-struct task {
-    struct task *next; /* list: generation->idle_tasks, or door->ready */
-    struct generation *gen;
-    lua_State *co;     /* anchored in the registry by this task's address */
-    struct scope_item item;
-    struct scope *scope;
-    void *owner;
-    void (*done)(struct task *t, int status);
-    struct task_box *box; /* Lua's handle, or NULL */
-    uint64_t budget;
-    unsigned slices;      /* used, of script_slice ms */
-    unsigned burst;       /* of these, in a row where yielding is not possible */
-    int resume_args;      /* on co's stack, for the ready queue */
-    enum { TASK_IDLE, TASK_RUNNING, TASK_PARKED, TASK_READY } state;
-    enum { YIELD_NONE, YIELD_PARK, YIELD_PREEMPT } yield;
-    bool killed;     /* over its budget */
-    bool orphan;     /* its scope has closed … */
-    bool cancelled;  /* … and it was told so: it cannot wait any more */
-    bool cancel_due; /* the telling is to come */
-};
-
-/* Inside a body: waits; the task goes on at `k` after task_wake. */
-int task_park(lua_State *L, lua_KContext ctx, lua_KFunction k);
-/* The parked task goes on in the next phase of this turn with the nargs values
- * on top of `from`'s stack (moved). */
-void task_wake(struct task *t, lua_State *from, int nargs);
-/* The same, but it goes on now; only from the loop, not from within Lua. */
-void task_continue(struct task *t);
-struct task *task_running(struct rw *rw);
-/* Ends a task that nobody will wake again: its coroutine is closed, pending
- * to-be-closed variables run. Not for the running one. */
-void task_kill(struct task *t);
-void task_pool_free(struct generation *g);
-
-/* Runs a short C function in protected mode on the main state (no script
- * code, no waits): for pushing and anchoring. The error is logged. */
-int door_protect(struct generation *g, lua_CFunction fn, void *arg);
-
-void door_init(struct rw *rw);
-int door_watchdog_start(struct rw *rw);
-void door_open(lua_State *L); /* core.spawn, park, task, … and coroutine.* */
-/* A message handler that makes a Failure of whatever was raised. */
-int door_traceback(lua_State *L);
-/* Logs the failure at `index` with its traceback. */
-void door_report(lua_State *L, int index, const char *message);
-
-/* ── ports and servers (port.c) ───────────────────────────────────────────*/
-
-struct port {
-    struct port *next, **prev; /* list: rw->ports */
-    struct rw *rw;
-    struct listener *listener;
-    struct server *server;     /* who gets the connections; NULL: nobody yet */
-    unsigned claims;           /* servers that name this port */
-    char key[300];             /* the endpoint, canonical */
-    bool starts_stdio;
-    struct endpoint endpoint;
-    bool closing;
-};
-
-struct server {
-    struct server *next, **prev; /* list: generation->servers */
-    struct generation *gen;
-    struct port *port;           /* NULL: closed */
-    struct limits limits;
-    struct server_box *box;      /* Lua's handle; the factory is its uservalue */
-    struct bind_router *router;  /* http: in the box, too */
-    unsigned conns;              /* that use our limits */
-    enum { POLICY_NEXT_MESSAGE, POLICY_MIGRATE, POLICY_FINISH } policy;
-    bool http, lazy, closed;
-};
-
-void servers_commit(struct generation *g);  /* ports now point here; one step */
-void servers_release(struct generation *g); /* its claims end; frees */
-void server_push_factory(lua_State *L, struct server *s);
-void server_unref(struct server *s); /* a connection less */
-void ports_stop(struct rw *rw);      /* no more accepts */
-void port_open(lua_State *L);        /* core.listen, core.connect */
-
-/* ── connections (conn.c; http.c) ─────────────────────────────────────────*/
-
-struct conn_ops { /* one per way of speaking */
-    const char *name;
-    void (*input)(struct conn *c, struct str bytes); /* may keep a rest in c->in */
-    void (*eof)(struct conn *c);
-    void (*drain)(struct conn *c);
-    void (*lost)(struct conn *c, int reason); /* last; conn_free follows */
-    void (*deadline)(struct conn *c);
-    /* The generation retires: move, close when idle, or let it finish. */
-    void (*retire)(struct conn *c);
-};
-
-struct conn {
-    struct conn *next, **prev; /* list: gen->conns */
-    const struct conn_ops *ops;
-    struct rw *rw;
-    struct generation *gen;
-    struct port *port;     /* NULL: outgoing */
-    struct server *server; /* whose factory and limits; NULL: outgoing */
-    const struct limits *limits;
-    struct stream *stream; /* NULL: closed */
-    size_t size;           /* of the whole object */
-    struct scope scope;
-    struct buf in;         /* bytes that the engine did not take yet */
-    struct timer timer;    /* lazily: fires no later than `deadline` */
-    uint64_t deadline;     /* on loop_now(); 0: none */
-    uint64_t away;         /* ms that the peer's clock stood still */
-    uint64_t paused_at;    /* since when, 0: it runs */
-    bool busy;             /* a hook runs or waits: no further event */
-    bool paused;           /* by the script */
-    bool closing;          /* lose_connection was called */
-    bool eof_seen, eof_due;
-    bool lost_due;         /* the stream is gone; told when not busy */
-    bool unwritten;        /* ended tasks shall flush */
-    int reason;
-};
-
-void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
-                 struct stream *s);
-void conn_join(struct conn *c, struct generation *g); /* into its list; leaves the old */
-void conn_set_server(struct conn *c, struct server *s);
-void conn_free(struct conn *c);
-void conn_accept(struct port *port, struct stream *s);
-
-/* c's bytes may now be encoded into rw->out: what another one left there has
- * been sent. Then conn_flush, at the latest when the door closes. */
-void conn_begin_output(struct conn *c);
-void conn_flush(struct conn *c);
-void conn_flush_all(struct rw *rw);
-
-/* Reads when it may; the peer's clock follows. */
-void conn_update_reading(struct conn *c);
-uint64_t conn_peer_clock(const struct conn *c);
-void conn_set_deadline(struct conn *c, uint64_t peer_deadline);
-void conn_close(struct conn *c);            /* flush, then close */
-void conn_abort(struct conn *c, int reason);
-
-struct conn *http_conn_new(struct rw *rw, struct server *s, struct stream *st);
-struct conn *proto_conn_new(struct rw *rw, struct server *s, struct stream *st);
-/* An outgoing one; the caller then gives it its protocol (transport.c). */
-void proto_conn_retire(struct conn *c);
-
 /* ── libraries: each expects core's table on top and adds to it ───────────*/
 
+void port_open(lua_State *L); /* core.listen, core.connect */
 void transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);

@@ -9,7 +9,8 @@
  * The peer's clock stands still while we are the slow side: a hook runs or
  * waits, or reading is paused. Deadlines are on that clock.
  */
-#include "bind/bind.h"
+#include "bind/conn.h"
+#include "bind/port.h"
 
 /* ── output ───────────────────────────────────────────────────────────────*/
 

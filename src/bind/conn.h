@@ -1,69 +1,68 @@
 /* SPDX-License-Identifier: MIT */
-/* Connections whose protocol is a Lua object over any engine: conn.c is the
- * stream's side, proto.c the engine's and the hooks', transport.c what Lua
- * holds. */
+/* What all connections share; conn.c. The ways of speaking over one are
+ * proto.h (a Lua protocol over any engine) and http.h. */
 #ifndef BIND_CONN_H
 #define BIND_CONN_H
 
 #include "bind/bind.h"
-#include "proto/engine.h"
 
-struct transport_box { /* userdata; uservalues: protocol, fields of the script */
-    struct proto_conn *conn; /* NULL: closed, or moved to another generation */
+struct conn_ops { /* one per way of speaking */
+    const char *name;
+    void (*input)(struct conn *c, struct str bytes); /* may keep a rest in c->in */
+    void (*eof)(struct conn *c);
+    void (*drain)(struct conn *c);
+    void (*lost)(struct conn *c, int reason); /* last; conn_free follows */
+    void (*deadline)(struct conn *c);
+    /* The generation retires: move, close when idle, or let it finish. */
+    void (*retire)(struct conn *c);
 };
 
-/* What C must know of a protocol class, looked up once per class and
- * generation. */
-enum { PROTO_MAX_EVENTS = 8, PROTO_NAME_SIZE = 48 };
-struct proto_class {
-    struct proto_class *next; /* list: generation->proto_classes */
-    const void *class;        /* lua_topointer of the metatable */
-    const struct engine *engine;
-    char methods[PROTO_MAX_EVENTS][PROTO_NAME_SIZE];
+struct conn {
+    struct conn *next, **prev; /* list: gen->conns */
+    const struct conn_ops *ops;
+    struct rw *rw;
+    struct generation *gen;
+    struct port *port;     /* NULL: outgoing */
+    struct server *server; /* whose factory and limits; NULL: outgoing */
+    const struct limits *limits;
+    struct stream *stream; /* NULL: closed */
+    size_t size;           /* of the whole object */
+    struct scope scope;
+    struct buf in;         /* bytes that the engine did not take yet */
+    struct timer timer;    /* lazily: fires no later than `deadline` */
+    uint64_t deadline;     /* on loop_now(); 0: none */
+    uint64_t away;         /* ms that the peer's clock stood still */
+    uint64_t paused_at;    /* since when, 0: it runs */
+    bool busy;             /* a hook runs or waits: no further event */
+    bool paused;           /* by the script */
+    bool closing;          /* lose_connection was called */
+    bool eof_seen, eof_due;
+    bool lost_due;         /* the stream is gone; told when not busy */
+    bool unwritten;        /* ended tasks shall flush */
+    int reason;
 };
 
-struct proto_conn {
-    struct conn base;
-    const struct proto_class *class; /* NULL: no protocol built yet */
-    void *engine;                    /* owned; class->engine's state */
-    struct limits *own_limits;       /* outgoing, or changed by the script; owned */
-    struct buf pushback;             /* raw bytes given back, to be read as lines */
-    struct buf stash;                /* what the engine borrows while a hook waits */
-    struct transport_box *box;       /* borrowed from Lua, NULL: none */
-    lua_KFunction after_made;        /* where connect goes on, or NULL */
-    struct task *drain_waiters;      /* list by task->next */
-    uint64_t idle_limit;             /* ms; of transport:set_timeout; 0: the engine's */
-    uint64_t last_heard;             /* peer's clock */
-    bool pumping, told_lost, retire_due;
-    bool producing;                  /* a producer is registered: close waits */
-};
+void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
+                 struct stream *s);
+void conn_join(struct conn *c, struct generation *g); /* into its list; leaves the old */
+void conn_set_server(struct conn *c, struct server *s);
+void conn_free(struct conn *c);
+void conn_accept(struct port *port, struct stream *s);
 
-static inline struct proto_conn *proto_of(struct conn *c) {
-    return (struct proto_conn *)c;
-}
+/* c's bytes may now be encoded into rw->out: what another one left there has
+ * been sent. Then conn_flush, at the latest when the door closes. */
+void conn_begin_output(struct conn *c);
+void conn_flush(struct conn *c);
+void conn_flush_all(struct rw *rw);
 
-/* Looks at the protocol at `index`; raises when its engine is unknown. */
-const struct proto_class *proto_class_of(lua_State *L, int index);
+/* Reads when it may; the peer's clock follows. */
+void conn_update_reading(struct conn *c);
+uint64_t conn_peer_clock(const struct conn *c);
+void conn_set_deadline(struct conn *c, uint64_t peer_deadline);
+void conn_close(struct conn *c);            /* flush, then close */
+void conn_abort(struct conn *c, int reason);
 
-/* In a task, stack: …, factory. Makes the connection of `s`, builds its
- * protocol, tells it, and goes on at `k` with the protocol (or nil) pushed. */
-int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limits,
-                       lua_KFunction k);
-/* The stream of `from`, another kind of connection, gets a protocol of the
- * factory at `index`; `ahead` is what was read already. */
-void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *from,
-                      struct str ahead);
-
-/* Goes on pulling events after an interruption. */
-void proto_continue(struct proto_conn *p);
-void proto_fail(struct proto_conn *p, int code);
-
-/* Pushes the transport of the connection, made if need be. */
-void transport_push(lua_State *L, struct proto_conn *p);
-void transport_detach(struct proto_conn *p);
-void push_address(lua_State *L, const struct address *a);
-
-/* Moves it to the server that its port now has, by save() and restore(). */
-void proto_migrate(struct proto_conn *p);
+struct conn *http_conn_new(struct rw *rw, struct server *s, struct stream *st);
+struct conn *proto_conn_new(struct rw *rw, struct server *s, struct stream *st);
 
 #endif

@@ -16,7 +16,7 @@
  * over its budget is killed: the hook raises at every instruction from then
  * on, so no pcall loop outlives it.
  */
-#include "bind/bind.h"
+#include "bind/conn.h"
 
 #include "bind/task.h"
 
@@ -44,10 +44,20 @@ static void on_tick(void) { /* in a signal handler */
     lua_sethook(door->running, on_slice_end, LUA_MASKCOUNT, 1);
 }
 
-int door_watchdog_start(struct rw *rw) {
+/* One watchdog per thread serves all doors of it; the shortest slice counts. */
+static _Thread_local unsigned watched_doors;
+
+int door_watch(struct rw *rw) {
     unsigned ticks = (unsigned)(rw->limits.script_slice / TICK_PERIOD_MS);
-    slice_ticks = ticks > 1 ? ticks : 1;
-    return watchdog_start(TICK_PERIOD_MS, on_tick);
+    if (ticks < 1) ticks = 1;
+    if (!watched_doors || ticks < slice_ticks) slice_ticks = ticks;
+    int rc = watched_doors ? 0 : watchdog_start(TICK_PERIOD_MS, on_tick);
+    if (rc == 0) watched_doors++;
+    return rc;
+}
+
+void door_unwatch(void) {
+    if (--watched_doors == 0) watchdog_stop();
 }
 
 /* Over its budget: raises at every instruction, so that nothing catches it. */
@@ -241,7 +251,8 @@ static int report_failed(lua_State *L) {
     lua_pushvalue(t->co, -1);
     lua_xmove(t->co, L, 1);
     text = luaL_tolstring(L, -1, NULL);
-    luaL_traceback(L, t->co, text, 0);
+    if (strstr(text, "\nstack traceback:")) lua_pushstring(L, text); /* has one */
+    else luaL_traceback(L, t->co, text, 0);
     log_error(&t->gen->rw->log, "script error",
               LF_UINT("generation", t->gen->id),
               LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
@@ -382,6 +393,7 @@ static void task_scope_closed(struct scope_item *item) {
     t->scope = &t->gen->scope;
     if (!last) scope_add(t->scope, item);
     t->orphan = true;
+    if (t->state == TASK_READY) t->cancelled = t->cancel_due = true;
     if (t->state == TASK_PARKED && !task_ask_cancel(t)) task_kill(t);
 }
 

@@ -2,6 +2,8 @@
 /* The life of a generation: made for staging, freed whole when nobody uses it
  * any more. What a reload does with it in between is reload.c. */
 #include "bind/bind.h"
+#include "bind/conn.h"
+#include "bind/port.h"
 
 #include "bind/state.h"
 

@@ -13,7 +13,8 @@
 #include "bind/http.h"
 
 #include "base/codec.h"
-#include "bind/conn.h"
+#include "bind/port.h"
+#include "bind/proto.h"
 
 struct str http_date(struct rw *rw) {
     int64_t now = loop_unix_time(rw->loop);

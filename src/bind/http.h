@@ -4,7 +4,7 @@
 #ifndef BIND_HTTP_H
 #define BIND_HTTP_H
 
-#include "bind/bind.h"
+#include "bind/conn.h"
 #include "bind/router.h"
 #include "proto/http1.h"
 

@@ -2,7 +2,7 @@
 /* core.listen and core.connect. */
 #include <stdio.h>
 
-#include "bind/conn.h"
+#include "bind/proto.h"
 #include "bind/http.h"
 #include "bind/port.h"
 

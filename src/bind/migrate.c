@@ -5,7 +5,8 @@
  * socket, the same engine and whatever it holds half-read. Until restore has
  * returned a protocol nothing is lost: any failure leaves the connection with
  * the old code. Neither may wait. */
-#include "bind/conn.h"
+#include "bind/port.h"
+#include "bind/proto.h"
 
 static void restore(struct generation *g, void *migration);
 

@@ -3,6 +3,7 @@
  * generation wants of a port: a factory and limits. A port has one current
  * server, set at the commit; servers of a generation that is being staged wait
  * with their claim until then. */
+#include "bind/conn.h"
 #include "bind/port.h"
 
 #include <stdio.h>

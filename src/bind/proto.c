@@ -6,64 +6,14 @@
  *      accept ─→ (lazy: first bytes) ─→ build_protocol, make_connection
  *             ─→ event methods … ─→ connection_lost ─→ freed
  */
-#include "bind/conn.h"
-
-/* ── classes ──────────────────────────────────────────────────────────────*/
-
-static void read_class(lua_State *L, int index, struct proto_class *class) {
-    lua_getfield(L, index, "engine");
-    const char *name = luaL_optstring(L, -1, "raw");
-    class->engine = engine_find(str_c(name));
-    if (!class->engine) luaL_error(L, "unknown protocol engine '%s'", name);
-    lua_pop(L, 1);
-    lua_getfield(L, index, "events");
-    for (int i = 0; class->engine->events[i].name && i < PROTO_MAX_EVENTS; i++) {
-        const char *event = class->engine->events[i].name;
-        if (lua_istable(L, -1)) lua_getfield(L, -1, event);
-        else lua_pushnil(L);
-        if (lua_isnil(L, -1)) lua_pushfstring(L, "on_%s", event);
-        size_t n;
-        const char *method = luaL_checklstring(L, -1, &n);
-        if (n >= PROTO_NAME_SIZE) luaL_error(L, "name of a method is too long");
-        memcpy(class->methods[i], method, n + 1);
-        lua_pop(L, 2);
-        lua_getfield(L, index, "events");
-    }
-    lua_pop(L, 1);
-}
-
-const struct proto_class *proto_class_of(lua_State *L, int index) {
-    struct generation *g = generation_of(L);
-    index = lua_absindex(L, index);
-    const void *key = NULL;
-    if (lua_getmetatable(L, index)) {
-        key = lua_topointer(L, -1);
-        lua_pop(L, 1);
-    }
-    for (struct proto_class *c = g->proto_classes; c; c = c->next)
-        if (key && c->class == key) return c;
-    struct proto_class found = {.class = key};
-    read_class(L, index, &found);
-    struct proto_class *c = mem_alloc(&g->rw->mem, sizeof *c);
-    if (!c) luaL_error(L, "not enough memory");
-    *c = found;
-    c->next = g->proto_classes;
-    g->proto_classes = c;
-    return c;
-}
-
-void proto_classes_free(struct generation *g) {
-    for (struct proto_class *c; (c = g->proto_classes);) {
-        g->proto_classes = c->next;
-        mem_free(&g->rw->mem, c, sizeof *c);
-    }
-}
+#include "bind/port.h"
+#include "bind/proto.h"
 
 /* ── running a hook ───────────────────────────────────────────────────────*/
 
 static void tell_lost(struct proto_conn *p);
 
-static void hook_done(struct task *t, int status) {
+void proto_hook_done(struct task *t, int status) {
     struct proto_conn *p = t->owner;
     struct conn *c = &p->base;
     c->busy = false;
@@ -77,76 +27,16 @@ static void hook_done(struct task *t, int status) {
 }
 
 /* False: it ended the connection, or waits. */
-static void run_hook(struct proto_conn *p, lua_CFunction body, void *arg) {
+void proto_run_hook(struct proto_conn *p, lua_CFunction body, void *arg) {
     struct conn *c = &p->base;
     c->busy = true;
     door_enter(c->gen, &(struct door_call){
-        .body = body, .arg = arg, .scope = &c->scope, .owner = p, .done = hook_done});
+        .body = body, .arg = arg, .scope = &c->scope, .owner = p, .done = proto_hook_done});
 }
 
 static int no_results(lua_State *L, int status, lua_KContext ctx) {
     (void)L, (void)status, (void)ctx;
     return 0;
-}
-
-/* ── building the protocol ────────────────────────────────────────────────*/
-
-/* Stack: …, protocol or nil. */
-static int protocol_made(lua_State *L, int status, lua_KContext ctx) {
-    struct proto_conn *p = (struct proto_conn *)ctx;
-    lua_KFunction after = p->after_made;
-    p->after_made = NULL;
-    return after ? after(L, status, 0) : 0;
-}
-
-static void start_engine(lua_State *L, struct proto_conn *p,
-                         const struct proto_class *class) {
-    struct conn *c = &p->base;
-    const struct engine_env env = {
-        ROLE_SERVER, c->limits, &c->rw->mem, &c->rw->out};
-    p->engine = mem_zalloc(&c->rw->mem, class->engine->size);
-    if (!p->engine) luaL_error(L, "not enough memory");
-    p->class = class;
-    int rc = class->engine->init(p->engine, &env);
-    if (rc < 0) luaL_error(L, "engine %s: %s", class->engine->name, err_text(rc));
-}
-
-/* Stack: …, protocol or nil. ctx: the connection. */
-static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
-    struct proto_conn *p = (struct proto_conn *)ctx;
-    if (!p->base.stream) lua_pushnil(L); /* lost while it waited */
-    if (lua_isnil(L, -1)) {
-        conn_close(&p->base);
-        return protocol_made(L, status, ctx);
-    }
-    luaL_checktype(L, -1, LUA_TTABLE);
-    start_engine(L, p, proto_class_of(L, -1));
-    transport_push(L, p);
-    lua_pushvalue(L, -2);
-    lua_setiuservalue(L, -2, 1);
-    lua_getfield(L, -2, "make_connection");
-    lua_pushvalue(L, -3);
-    lua_pushvalue(L, -3);
-    lua_remove(L, -4); /* protocol, make_connection, protocol, transport */
-    lua_callk(L, 2, 0, ctx, protocol_made);
-    return protocol_made(L, LUA_OK, ctx);
-}
-
-/* Stack: …, factory. */
-static int build_protocol(lua_State *L, struct proto_conn *p) {
-    struct address a = {0};
-    stream_peer(p->base.stream, &a);
-    lua_getfield(L, -1, "build_protocol");
-    lua_insert(L, -2);
-    push_address(L, &a);
-    lua_callk(L, 2, 1, (lua_KContext)p, protocol_built);
-    return protocol_built(L, LUA_OK, (lua_KContext)p);
-}
-
-static int make_body(lua_State *L) {
-    struct proto_conn *p = lua_touserdata(L, 1);
-    server_push_factory(L, p->base.server);
-    return build_protocol(L, p);
 }
 
 /* ── events ───────────────────────────────────────────────────────────────*/
@@ -248,12 +138,12 @@ static int pull(struct proto_conn *p) {
         if (rc < 0) proto_fail(p, rc);
         if (rc == 0 && p->stash.cap) buf_release(&p->stash);
         if (rc <= 0) return rc < 0 ? rc : 1;
-        run_hook(p, deliver_body, &(struct delivery){p, &ev});
+        proto_run_hook(p, deliver_body, &(struct delivery){p, &ev});
     }
     return 0;
 }
 
-static void keep(struct proto_conn *p, struct str rest) {
+void proto_keep(struct proto_conn *p, struct str rest) {
     struct conn *c = &p->base;
     if (rest.n && buf_add_str(&c->in, rest) < 0) conn_abort(c, RW_ENOMEM);
 }
@@ -308,7 +198,7 @@ static void pump_eof(struct proto_conn *p) {
     c->eof_due = false;
     int rc = p->class->engine->eof(p->engine);
     if (rc < 0) log_debug(&c->rw->log, "the peer left in mid-message");
-    run_hook(p, read_lost_body, p);
+    proto_run_hook(p, read_lost_body, p);
 }
 
 static void update_deadline(struct proto_conn *p) {
@@ -323,7 +213,7 @@ static void update_deadline(struct proto_conn *p) {
     conn_set_deadline(c, deadline);
 }
 
-static void settle(struct proto_conn *p) {
+void proto_settle(struct proto_conn *p) {
     struct conn *c = &p->base;
     conn_flush(c);
     if (c->lost_due && !c->busy) {
@@ -341,14 +231,14 @@ void proto_continue(struct proto_conn *p) {
     pump_kept(p);
     pump_eof(p);
     p->pumping = false;
-    settle(p);
+    proto_settle(p);
 }
 
-static bool ensure_made(struct proto_conn *p) {
+bool proto_ensure_made(struct proto_conn *p) {
     if (p->class || p->base.busy) return p->class != NULL;
     bool outer = p->pumping;
     p->pumping = true;
-    run_hook(p, make_body, p);
+    proto_run_hook(p, proto_build_body, p);
     p->pumping = outer;
     return p->class != NULL;
 }
@@ -357,18 +247,18 @@ static void proto_input(struct conn *c, struct str bytes) {
     struct proto_conn *p = proto_of(c);
     p->last_heard = conn_peer_clock(c);
     bool kept = buf_len(&c->in) > 0;
-    if (!ensure_made(p) || kept || !may_deliver(p)) {
-        keep(p, bytes);
+    if (!proto_ensure_made(p) || kept || !may_deliver(p)) {
+        proto_keep(p, bytes);
         if (p->class && may_deliver(p)) proto_continue(p);
-        else settle(p);
+        else proto_settle(p);
         return;
     }
     p->pumping = true;
     int64_t done = pump_bytes(p, bytes);
-    if (done >= 0) keep(p, str_skip(bytes, (size_t)done));
+    if (done >= 0) proto_keep(p, str_skip(bytes, (size_t)done));
     pump_eof(p);
     p->pumping = false;
-    settle(p);
+    proto_settle(p);
 }
 
 static void proto_eof(struct conn *c) {
@@ -501,97 +391,7 @@ static void proto_retire(struct conn *c) {
     if (c->port && c->server && c->server->policy == POLICY_MIGRATE) proto_migrate(p);
 }
 
-static const struct conn_ops proto_ops = {
+const struct conn_ops proto_ops = {
     "protocol", proto_input, proto_eof, proto_drain, proto_lost, proto_deadline,
     proto_retire,
 };
-
-/* ── making ───────────────────────────────────────────────────────────────*/
-
-static struct proto_conn *proto_new(struct rw *rw, struct generation *g,
-                                    struct stream *s) {
-    struct proto_conn *p = mem_zalloc(&rw->mem, sizeof *p);
-    if (!p) return NULL;
-    p->base.size = sizeof *p;
-    buf_init(&p->pushback, &rw->mem, SIZE_MAX / 4);
-    buf_init(&p->stash, &rw->mem, SIZE_MAX / 4);
-    conn_attach(&p->base, &proto_ops, rw, s);
-    conn_join(&p->base, g);
-    p->last_heard = conn_peer_clock(&p->base);
-    return p;
-}
-
-struct conn *proto_conn_new(struct rw *rw, struct server *server, struct stream *s) {
-    struct proto_conn *p = proto_new(rw, server->gen, s);
-    if (!p) return NULL;
-    p->base.port = server->port;
-    conn_set_server(&p->base, server);
-    stream_read(s, true);
-    if (server->lazy) update_deadline(p);
-    else {
-        ensure_made(p);
-        if (p->class) proto_continue(p);
-        else settle(p);
-    }
-    return &p->base;
-}
-
-/* The running task becomes the connection's hook. */
-static void adopt_task(struct proto_conn *p, lua_State *L) {
-    struct task *t = task_running(generation_of(L)->rw);
-    scope_remove(&t->item);
-    t->scope = &p->base.scope;
-    scope_add(t->scope, &t->item);
-    t->owner = p;
-    t->done = hook_done;
-    p->base.busy = true;
-}
-
-int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limits,
-                       lua_KFunction k) {
-    struct generation *g = generation_of(L);
-    struct proto_conn *p = proto_new(g->rw, g, s);
-    struct limits *own = p ? mem_alloc(&g->rw->mem, sizeof *own) : NULL;
-    if (!own) {
-        if (p) conn_abort(&p->base, RW_ENOMEM);
-        else stream_abort(s, RW_ENOMEM);
-        return luaL_error(L, "not enough memory");
-    }
-    *own = *limits;
-    p->own_limits = own;
-    p->base.limits = s->limits = own;
-    adopt_task(p, L);
-    stream_read(s, true);
-    p->after_made = k;
-    return build_protocol(L, p);
-}
-
-struct adoption {
-    struct proto_conn *conn;
-    lua_State *from;
-    int index;
-};
-
-static int adopt_body(lua_State *L) {
-    struct adoption a = *(struct adoption *)lua_touserdata(L, 1);
-    lua_pushvalue(a.from, a.index);
-    lua_xmove(a.from, L, 1);
-    return build_protocol(L, a.conn);
-}
-
-void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *from,
-                      struct str ahead) {
-    struct proto_conn *p = proto_new(from->rw, from->gen, s);
-    if (!p) luaL_error(L, "not enough memory");
-    struct conn *c = &p->base;
-    c->port = from->port;
-    conn_set_server(c, from->server);
-    p->idle_limit = from->limits->session_timeout;
-    c->eof_seen = c->eof_due = from->eof_seen;
-    keep(p, ahead);
-    p->pumping = true;
-    run_hook(p, adopt_body, &(struct adoption){p, L, index});
-    p->pumping = false;
-    if (p->class) proto_continue(p);
-    else settle(p);
-}

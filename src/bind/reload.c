@@ -12,6 +12,8 @@
  * goes on serving, and free to wait (a database, a self-test).
  */
 #include "bind/bind.h"
+#include "bind/conn.h"
+#include "bind/port.h"
 #include "bind/state.h"
 
 static int discard_results(lua_State *L, int status, lua_KContext ctx) {
@@ -76,12 +78,22 @@ static void retire(struct generation *g) {
 
 /* ── stage and commit ─────────────────────────────────────────────────────*/
 
+/* A reload was asked for while the last one was under way. */
+static void reload_again(struct rw *rw) {
+    if (!rw->reload_again || rw->stopping || rw->staging) return;
+    rw->reload_again = false;
+    reload_begin(rw);
+}
+
 static void stage_failed(struct generation *g, const char *why) {
     struct rw *rw = g->rw;
     rw->staging = NULL;
     rw->stats.reloads_failed++;
     timer_stop(rw->loop, &g->deadline);
-    if (rw->current)
+    if (rw->stopping)
+        log_info(&rw->log, "reload abandoned", LF_UINT("generation", g->id),
+                 LF_Z("reason", why));
+    else if (rw->current)
         log_error(&rw->log, "reload failed; the running generation goes on",
                   LF_UINT("generation", g->id), LF_UINT("running", rw->current->id),
                   LF_Z("reason", why), LF_Z("app", rw->app));
@@ -98,6 +110,7 @@ static void stage_failed(struct generation *g, const char *why) {
         rw->status = RW_ESCRIPT;
         worker_stop(rw);
     }
+    reload_again(rw);
 }
 
 static void stage_timed_out(struct timer *timer) {
@@ -147,18 +160,18 @@ static void staged(struct task *t, int status) {
     struct generation *g = t->gen;
     struct rw *rw = g->rw;
     if (g->state != GENERATION_STAGING) return; /* timed out before */
-    if (status == RW_EBUDGET) stage_failed(g, "it used up its processor time");
-    else if (status == RW_ENOMEM) stage_failed(g, "it used up its memory (limit script_memory)");
+    if (status == RW_EBUDGET) stage_failed(g, "it used up its processor time (limit load_timeout)");
+    else if (status == RW_ENOMEM || (status < 0 && g->mem.failures))
+        stage_failed(g, "it used up its memory (limit script_memory)");
     else if (status < 0) stage_failed(g, "error in the script");
     else if (rw->checking) {
         log_info(&rw->log, "the script is good", LF_Z("app", rw->app));
         rw->staging = NULL;
         rw->current = g;
         worker_stop(rw);
-    } else commit(g);
-    if (rw->reload_again && !rw->stopping && !rw->staging) {
-        rw->reload_again = false;
-        reload_begin(rw);
+    } else {
+        commit(g);
+        reload_again(rw);
     }
 }
 

@@ -4,7 +4,8 @@
 #include "bind/http.h"
 
 #include "base/codec.h"
-#include "bind/conn.h"
+#include "bind/port.h"
+#include "bind/proto.h"
 
 static const char request_class[] = "ropewalk.request";
 static const char headers_class[] = "ropewalk.headers";

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The request's methods that read the body and write the answer. Each waits by
  * parking its task: chunk() until input comes, write() until the peer reads. */
-#include "bind/conn.h"
+#include "bind/port.h"
+#include "bind/proto.h"
 #include "bind/dir.h"
 #include "bind/http.h"
 

@@ -60,7 +60,8 @@ static int core_source(lua_State *L) {
 }
 
 bool sources_changed(struct rw *rw) {
-    for (struct source *s = rw->sources; s; s = s->next)
+    struct source *s = rw->staging ? rw->staging->sources : rw->sources;
+    for (; s; s = s->next)
         if (hash_file(s->path) != s->hash) return true;
     return false;
 }

@@ -4,7 +4,7 @@
  * uservalue 1 is the protocol, 2 the fields that scripts assign. */
 #include <math.h>
 
-#include "bind/conn.h"
+#include "bind/proto.h"
 #include "proto/line.h"
 
 static const char transport_class[] = "ropewalk.transport";

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "bind/bind.h"
+#include "bind/conn.h"
+#include "bind/port.h"
 #include "bind/state.h"
 #include "ropewalk.h"
 
@@ -156,6 +158,15 @@ static bool start_watching(struct rw *rw, const struct rw_options *o) {
     return true;
 }
 
+static bool start_watchdog(struct rw *rw) {
+    int rc = door_watch(rw);
+    rw->watched = rc == 0;
+    if (rc < 0)
+        snprintf(option_error, sizeof option_error, "no processor time timer: %s",
+                 err_text(rc));
+    return rw->watched;
+}
+
 /* ── life ─────────────────────────────────────────────────────────────────*/
 
 struct rw *rw_new(const struct rw_options *o, const char **error) {
@@ -172,7 +183,7 @@ struct rw *rw_new(const struct rw_options *o, const char **error) {
     if (ok) ok = (rw->loop = loop_new(&rw->mem));
     if (ok) ok = (rw->waker = waker_new(rw->loop, woken, rw));
     if (ok) ok = start_watching(rw, o);
-    if (ok) ok = door_watchdog_start(rw) == 0;
+    if (ok) ok = start_watchdog(rw);
     if (!ok) {
         rw_free(&rw);
         return NULL;
@@ -205,7 +216,7 @@ void rw_free(struct rw **handle) {
         sources_free_all(rw);
         loop_free(&rw->loop);
     }
-    watchdog_stop();
+    if (rw->watched) door_unwatch();
     buf_release(&rw->out);
     for (size_t i = 0; i < rw->config_count; i++) {
         free_text(rw, rw->config[i].key);

@@ -28,6 +28,10 @@ int cli_check(int argc, char **argv) {
     struct options o;
     int status = options_parse(&o, argc, argv);
     if (status) return status;
+    if (o.rw.watch) {
+        fputs("ropewalk check: --watch is for run\n", stderr);
+        return 2;
+    }
     o.rw.handle_signals = true;
     struct rw *rw = make("check", &o.rw);
     if (!rw) return 2;
@@ -46,12 +50,14 @@ int cli_test(int argc, char **argv) {
     return status;
 }
 
+static int no_arguments(int argc, char **argv) {
+    if (argc == 1) return 0;
+    fprintf(stderr, "ropewalk %s: no argument is expected\n", argv[0]);
+    return 2;
+}
+
 int cli_limits(int argc, char **argv) {
-    (void)argv;
-    if (argc > 1) {
-        fputs("ropewalk limits: no argument is expected\n", stderr);
-        return 2;
-    }
+    if (no_arguments(argc, argv)) return 2;
     const char *name, *unit, *comment;
     unsigned long long value;
     for (size_t i = 0; rw_limit(i, &name, &unit, &value, &comment); i++)
@@ -60,7 +66,7 @@ int cli_limits(int argc, char **argv) {
 }
 
 int cli_version(int argc, char **argv) {
-    (void)argc, (void)argv;
+    if (no_arguments(argc, argv)) return 2;
     printf("ropewalk %s\n", rw_version());
     return 0;
 }

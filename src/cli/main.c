@@ -11,9 +11,9 @@ static const struct command {
     const char *name, *synopsis, *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", "run APP [OPTION]…", "load a script and serve", cli_run},
-    {"check", "check APP [--set KEY=VALUE]…", "run a script's initialisers, bind nothing", cli_check},
-    {"test", "test [BUSTED-OPTION]… [PATH…]", "run specs with busted, inside the server", cli_test},
+    {"run", "run APP [OPTION]...", "load a script and serve", cli_run},
+    {"check", "check APP [OPTION]...", "run a script's initialisers, bind nothing", cli_check},
+    {"test", "test [OPTION]... [PATH]...", "run specs with busted, inside the server", cli_test},
     {"limits", "limits", "list every limit with its default", cli_limits},
     {"version", "version", "print the version", cli_version},
     {"help", "help [COMMAND]", "explain a command", cli_help},
@@ -27,9 +27,9 @@ static const struct command *find(const char *name) {
 }
 
 static void usage(FILE *out) {
-    fputs("usage: ropewalk COMMAND …\n\n", out);
+    fputs("usage: ropewalk COMMAND [ARGUMENT]...\n\n", out);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-31s %s\n", commands[i].synopsis, commands[i].summary);
+        fprintf(out, "  %-28s %s\n", commands[i].synopsis, commands[i].summary);
     fputs("\n`ropewalk help COMMAND` says more.\n", out);
 }
 

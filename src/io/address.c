@@ -70,7 +70,8 @@ int address_of_socket(int fd, bool peer, struct address *out) {
     return 0;
 }
 
-int address_unix(const char *path, struct sockaddr_un *out, unsigned *size_out) {
+int address_unix(const char *path, struct sockaddr_un *out,
+                 unsigned *size_out) {
     size_t n = strlen(path);
     *out = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (n == 0) return RW_EINVAL;

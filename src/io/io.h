@@ -186,9 +186,9 @@ struct transport_ops {
 /* A filter sits between the owner and the transport (TLS, PROXY, throttle,
  * capture) and may be pushed or popped at any time, also in mid-stream. Bytes
  * from the peer go up through `input`, bytes to the peer go down through
- * `output`; a filter passes on with filter_up and filter_down, now or later, and
- * the ends with filter_up_end and filter_down_end. An op that is NULL passes on.
- * A popped filter is detached when it is no longer on the stack. Bytes that it
+ * `output`; a filter passes on with filter_up and filter_down, now or later,
+ * and the ends with filter_up_end and filter_down_end. An op that is NULL
+ * passes on. A popped filter is detached when it is no longer on the stack. Bytes that it
  * keeps back (a handshake, a throttle) it announces with filter_hold. */
 struct filter;
 struct filter_ops {
@@ -211,7 +211,8 @@ int filter_down(struct filter *f, struct str bytes);
 int filter_up_end(struct filter *f);
 int filter_down_end(struct filter *f);
 /* So many bytes more (or fewer) wait here: they count as stream->queued, a
- * close waits for them, and the transport is read while there are any. */
+ * close waits for them, and the transport is read while there are any. What is
+ * still held must be let go of before the filter is popped. */
 void filter_hold(struct filter *f, int64_t change);
 
 /* Public part of every stream; transports embed it as their first member. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The queue to the peer. A write first tries the system; what it does not take
  * is copied into chunks, small writes into the same one. The transport has at
- * most the first chunk (`busy`), so that the others can still grow. A piece of a
- * file is a chunk without bytes: it is sent by sendfile in slices; when the
+ * most the first chunk (`busy`), so that the others can still grow. A piece of
+ * a file is a chunk without bytes: it is sent by sendfile in slices; when the
  * socket is full, one chunk of it is read and queued like any other, since
  * that is how a uv stream tells that it is writable again.
  *

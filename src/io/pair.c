@@ -22,7 +22,9 @@ struct pair {
     int broken;            /* the peer's abort */
 };
 
-static struct pair *pair_of(struct stream *s) { return (struct pair *)(void *)s; }
+static struct pair *pair_of(struct stream *s) {
+    return (struct pair *)(void *)s;
+}
 
 /* ── to the peer ──────────────────────────────────────────────────────────*/
 

@@ -5,9 +5,9 @@
  * Pipes and sockets become uv_pipes on duplicates of the descriptors, terminals
  * uv_ttys; their descriptions are shared with other processes (the shell), so
  * the blocking mode is put back at the end. Files are always ready and no poll
- * takes them: they are read from the deferral phase, a buffer a turn, and written
- * directly. A pipe has no half-close; the end of our output is the end of
- * descriptor 1, which then is /dev/null.
+ * takes them: they are read from the deferral phase, a buffer a turn, and
+ * written directly. A pipe has no half-close; the end of our output is the end
+ * of descriptor 1, which then is /dev/null.
  */
 #include "io/stream_private.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files that make up a stream share: stream.c (the owner's side),
- * outgoing.c (the queue), incoming.c (bytes up), filter.c (the chain), closing.c,
- * and the transports below them. */
+ * outgoing.c (the queue), incoming.c (bytes up), filter.c (the chain),
+ * closing.c, and the transports below them. */
 #ifndef IO_STREAM_PRIVATE_H
 #define IO_STREAM_PRIVATE_H
 

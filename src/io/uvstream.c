@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What every transport that is a uv_stream_t does alike. All streams of a loop
- * read into the loop's one buffer: alloc gives it out, the read callback hands a
- * slice of it up and has it back before the next read.
+ * read into the loop's one buffer: alloc gives it out, the read callback hands
+ * a slice of it up and has it back before the next read.
  *
  * Reading is switched off lazily: as long as nothing comes, a pause and a
  * resume cost nothing; when something comes that nobody wants, alloc refuses

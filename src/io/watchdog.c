@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The watchdog: a POSIX timer on the processor time of this thread, whose
  * signal the kernel directs at this very thread. An idle thread uses no
- * processor time and is never woken. The signal is the last real-time one, so
- * that it stays out of the way of others; system calls are restarted.
+ * processor time and is never woken. The signal is the last real-time one but
+ * one (valgrind keeps the last); system calls are restarted.
  *
  * The state is per thread, not per process: a handler cannot be told more than
  * its thread.
@@ -19,7 +19,9 @@
 #endif
 
 /* initial-exec: reading it in a handler never allocates. */
-#define PER_THREAD static _Thread_local __attribute__((tls_model("initial-exec")))
+#define PER_THREAD \
+    static _Thread_local __attribute__((tls_model("initial-exec")))
+#define WATCHDOG_SIGNAL (SIGRTMAX - 1)
 
 PER_THREAD void (*volatile on_tick)(void);
 PER_THREAD timer_t clock_timer;
@@ -37,12 +39,12 @@ int watchdog_start(unsigned period_ms, void (*tick)(void)) {
     if (period_ms == 0) return RW_EINVAL;
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    if (sigaction(SIGRTMAX, &action, NULL) < 0) return -errno;
+    if (sigaction(WATCHDOG_SIGNAL, &action, NULL) < 0) return -errno;
 
     struct sigevent event;
     memset(&event, 0, sizeof event);
     event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = SIGRTMAX;
+    event.sigev_signo = WATCHDOG_SIGNAL;
     event.sigev_notify_thread_id = gettid();
     if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &clock_timer) < 0)
         return -errno;

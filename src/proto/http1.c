@@ -227,8 +227,7 @@ int http1_init(struct http1 *e, const struct engine_env *env) {
     uint64_t max = env->limits->max_head;
     memset(e, 0, sizeof *e);
     e->env = *env;
-    e->fields = e->few;
-    e->field_cap = HTTP1_FEW;
+    http1_head_drop(e);
     buf_init(&e->held, env->mem, max < SIZE_MAX ? (size_t)max : SIZE_MAX);
     return 0;
 }

@@ -75,7 +75,7 @@ struct http1 {
     struct http1_request request;
     /* the rest is private to http1*.c */
     int error;              /* sticky */
-    uint32_t field_count, field_cap;
+    uint32_t field_count, field_cap, field_room;
     struct field *fields;   /* of the head or the trailers: `few`, or owned */
     struct str data;        /* of a BODY not yet pulled; borrowed */
     struct buf held;        /* an incomplete head, or incomplete trailers */

@@ -59,9 +59,15 @@ static inline int more(struct cursor *c, unsigned stage, const char *p) {
     return MORE;
 }
 
-static int room_for_field(struct http1 *e) {
+/* How many fields may come before room_for_field() must be asked. */
+static void set_room(struct http1 *e) {
     uint64_t max = e->env.limits->max_headers;
-    if (e->field_count >= max) return -431;
+    e->field_room = e->field_cap < max ? e->field_cap : (uint32_t)max;
+}
+
+/* Out of room: for want of memory yet, or for good. */
+static int room_for_field(struct http1 *e) {
+    if (e->field_count >= e->env.limits->max_headers) return -431;
     uint32_t cap = e->field_cap < 16 ? 24 : e->field_cap * 2;
     struct field *at = mem_alloc(e->env.mem, cap * sizeof *at);
     if (!at) return -503;
@@ -70,6 +76,7 @@ static int room_for_field(struct http1 *e) {
         mem_free(e->env.mem, e->fields, e->field_cap * sizeof *at);
     e->fields = at;
     e->field_cap = cap;
+    set_room(e);
     return 0;
 }
 
@@ -216,10 +223,8 @@ static inline int field_line(struct http1 *e, struct cursor *c) {
             return DONE;
         }
         c->name = c->p;
-        if (e->field_count == e->field_cap ||
-            e->field_count >= e->env.limits->max_headers) {
-            if ((rc = room_for_field(e)) < 0) return rc;
-        } /* fall through */
+        if (e->field_count >= e->field_room && (rc = room_for_field(e)) < 0)
+            return rc; /* fall through */
     case STAGE_NAME:
         if ((rc = name(c)) != NEXT) return rc; /* fall through */
     case STAGE_GAP:
@@ -230,9 +235,15 @@ static inline int field_line(struct http1 *e, struct cursor *c) {
     }
 }
 
+static inline bool two(const char *p, const char *literal) {
+    return memcmp(p, literal, 2) == 0;
+}
+
 /* Whole field lines, as fast as they go: from a map of what stops where. It
  * takes lines that are complete and plain; before any other it stops, and
- * field_line() judges. */
+ * field_line() judges. A byte of a value that is not above ' ' can only be a
+ * blank, or the end. */
+__attribute__((noinline))
 static void plain_lines(struct http1 *e, struct cursor *c) {
     size_t n = (size_t)(c->end - c->p), at = 0;
     if (n < 64 || !scan_wide.map) return;
@@ -242,17 +253,14 @@ static void plain_lines(struct http1 *e, struct cursor *c) {
     scan_map(&map, p, n);
     struct scan_walk names = scan_walk(map.token);
     struct scan_walk values = scan_walk(map.value);
-    uint64_t max = e->env.limits->max_headers;
-    while (e->field_count < max) {
-        size_t colon = scan_stop(&names, at);
-        if (colon == at || n - colon < 4 || p[colon] != ':') break;
-        if (p[colon + 1] != ' ') break;
-        size_t from = colon + 2;
-        if (p[from] == ' ' || p[from] == '\t') break;
+    for (;;) {
+        size_t colon = scan_stop(&names, at), from = colon + 2;
+        if (colon + 3 > n || colon == at || !two(p + colon, ": ")) break;
+        if ((unsigned char)p[from] <= ' ') break;
         size_t stop = scan_stop(&values, from);
-        if (n - stop < 2 || p[stop] != '\r' || p[stop + 1] != '\n') break;
-        if (p[stop - 1] == ' ' || p[stop - 1] == '\t') break;
-        if (e->field_count == e->field_cap && room_for_field(e) < 0) break;
+        if (stop + 2 > n || !two(p + stop, "\r\n")) break;
+        if ((unsigned char)p[stop - 1] <= ' ') break;
+        if (e->field_count >= e->field_room && room_for_field(e) < 0) break;
         struct str name = str_of(p + at, colon - at);
         struct str value = str_of(p + from, stop - from);
         if (http1_field_special(name) && http1_field_seen(e, name, value) < 0)
@@ -355,10 +363,12 @@ void http1_head_moved(struct http1 *e, const char *from, const char *to) {
 
 void http1_head_drop(struct http1 *e) {
     struct http1_request *r = &e->request;
-    if (e->fields != e->few)
+    if (e->fields != e->few) {
         mem_free(e->env.mem, e->fields, e->field_cap * sizeof *e->fields);
-    e->fields = e->few;
-    e->field_cap = HTTP1_FEW;
+        e->fields = e->few;
+        e->field_cap = HTTP1_FEW;
+        set_room(e);
+    }
     e->field_count = 0;
     if (e->held.cap) buf_release(&e->held);
     r->bytes = r->method = r->target = r->host = r->upgrade = STR_NONE;

@@ -66,21 +66,28 @@ static inline void scan_map(struct scan_map *map, const char *p, size_t n) {
 /* Goes through one set's words forwards. The word at hand is kept, so that a
  * stop follows from the one before without a load in between. */
 struct scan_walk {
-    const uint64_t *words; /* borrowed */
-    uint64_t bits;         /* words[at] */
-    size_t at;
+    const uint64_t *word; /* borrowed */
+    uint64_t bits;        /* *word */
+    size_t from;          /* the byte of its bit 0 */
 };
 static inline struct scan_walk scan_walk(const uint64_t *words) {
-    return (struct scan_walk){words, words[0], 0};
+    return (struct scan_walk){words, *words, 0};
 }
 
 /* The first stop at or behind i; i is at most the n of scan_map, and not less
  * than at the call before. */
 static inline size_t scan_stop(struct scan_walk *walk, size_t i) {
-    if (i / 64 != walk->at) walk->bits = walk->words[walk->at = i / 64];
-    uint64_t bits = walk->bits & ~(uint64_t)0 << i % 64;
-    while (bits == 0) bits = walk->bits = walk->words[++walk->at];
-    return walk->at * 64 + (size_t)__builtin_ctzll(bits);
+    while (i - walk->from >= 64) {
+        walk->bits = *++walk->word;
+        walk->from += 64;
+    }
+    uint64_t bits = walk->bits >> (i - walk->from);
+    if (bits) return i + (size_t)__builtin_ctzll(bits);
+    do {
+        walk->bits = *++walk->word;
+        walk->from += 64;
+    } while (walk->bits == 0);
+    return walk->from + (size_t)__builtin_ctzll(walk->bits);
 }
 
 /* Uses one kind instead of the best (tests, benchmarks); false when there is
@@ -124,8 +131,16 @@ static inline __m128i scan16_load(const char *p) {
     return _mm_loadu_si128((const __m128i *)(const void *)p);
 }
 
+/* What is left has less than a block, mostly: a call would not pay. */
+static inline const char *scan_short(const char *p, const char *end,
+                                     unsigned set) {
+    while (p < end && scan_is(*p, set)) p++;
+    return p;
+}
+
 static inline const char *scan_value(const char *p, const char *end) {
-    for (int i = 0; i < SCAN_INLINE && end - p >= 16; i++, p += 16) {
+    for (int i = 0; i < SCAN_INLINE; i++, p += 16) {
+        if (end - p < 16) return scan_short(p, end, SCAN_VALUE);
         unsigned out = scan16_value(scan16_load(p));
         if (out) return p + __builtin_ctz(out);
     }
@@ -133,7 +148,8 @@ static inline const char *scan_value(const char *p, const char *end) {
 }
 
 static inline const char *scan_target(const char *p, const char *end) {
-    for (int i = 0; i < SCAN_INLINE && end - p >= 16; i++, p += 16) {
+    for (int i = 0; i < SCAN_INLINE; i++, p += 16) {
+        if (end - p < 16) return scan_short(p, end, SCAN_TARGET);
         unsigned out = scan16_target(scan16_load(p));
         if (out) return p + __builtin_ctz(out);
     }
@@ -142,11 +158,10 @@ static inline const char *scan_target(const char *p, const char *end) {
 
 /* Names end within 16 bytes, nearly all. */
 static inline const char *scan_token(const char *p, const char *end) {
-    if (end - p >= 16) {
-        unsigned out = scan16_plain(scan16_load(p));
-        p += out ? __builtin_ctz(out) : 16;
-        if (out && !scan_is(*p, SCAN_TOKEN)) return p;
-    }
+    if (end - p < 16) return scan_short(p, end, SCAN_TOKEN);
+    unsigned out = scan16_plain(scan16_load(p));
+    p += out ? __builtin_ctz(out) : 16;
+    if (out && !scan_is(*p, SCAN_TOKEN)) return p;
     return scan_wide.token(p, end);
 }
 

@@ -11,6 +11,8 @@ local response = require "ropewalk.web.response"
 local error, ipairs, string, table, tostring = error, ipairs, string, table, tostring
 local _ENV <const> = nil
 
+local ACCEPT_RANGES = { "Accept-Ranges", "bytes" }
+local NOSNIFF = { "X-Content-Type-Options", "nosniff" }
 local INLINE = 65536 -- bytes up to which a file is read into memory
 
 local M = {}
@@ -47,7 +49,7 @@ end
 
 local function whole(file, code, headers, offset, length)
   if length > INLINE then
-    return response.produced(code, headers, length,
+    return response.made(code, headers, nil, length,
       sender(file, { { offset = offset, length = length } }))
   end
   local bytes = length == 0 and "" or file:read(offset, length)
@@ -55,10 +57,10 @@ local function whole(file, code, headers, offset, length)
   if not bytes or #bytes ~= length then -- it has become shorter
     return response.error(500)
   end
-  return response.response(code, bytes, headers)
+  return response.made(code, headers, bytes)
 end
 
-local function multipart(file, headers, ranges)
+local function multipart(file, headers, kind, ranges)
   local boundary = core.hex_encode(core.random(16))
   local pieces, total = {}, 0
   local function add(text)
@@ -67,15 +69,15 @@ local function multipart(file, headers, ranges)
   end
   for i, r in ipairs(ranges) do
     add(table.concat { i > 1 and "\r\n" or "", "--", boundary, "\r\nContent-Type: ",
-      headers["Content-Type"], "\r\nContent-Range: ",
+      kind, "\r\nContent-Range: ",
       string.format("bytes %d-%d/%d", r.first, r.last, file.size), "\r\n\r\n" })
     local length = r.last - r.first + 1
     pieces[#pieces + 1] = { offset = r.first, length = length }
     total = total + length
   end
   add("\r\n--" .. boundary .. "--\r\n")
-  headers["Content-Type"] = "multipart/byteranges; boundary=" .. boundary
-  return response.produced(206, headers, total, sender(file, pieces))
+  headers[#headers + 1] = { "Content-Type", "multipart/byteranges; boundary=" .. boundary }
+  return response.made(206, headers, nil, total, sender(file, pieces))
 end
 
 --- The response for an open, regular file. Options: `type`, `types`, `max_age`,
@@ -88,16 +90,17 @@ end
 function M.respond(request, file, name, options)
   local etag, mtime, size = etag_of(file), file.mtime, file.size
   local headers = {
-    ETag = etag, ["Last-Modified"] = core.http_date(mtime),
-    ["Accept-Ranges"] = "bytes",
-    ["Cache-Control"] = options.max_age and string.format("public, max-age=%d", options.max_age),
-    ["X-Content-Type-Options"] = "nosniff",
+    { "ETag", etag }, { "Last-Modified", core.http_date(mtime) },
+    ACCEPT_RANGES, NOSNIFF,
   }
+  if options.max_age then
+    headers[5] = { "Cache-Control", string.format("public, max-age=%d", options.max_age) }
+  end
   local code = conditional.check(request, etag, mtime)
   if code then
     file:close()
-    if code == 304 then return response.response(304, nil, headers) end
-    return response.error(code, nil, headers)
+    if code == 304 then return response.made(304, headers) end
+    return response.error(code)
   end
   local ranges
   if request.method == "GET" and conditional.range_counts(request, etag, mtime) then
@@ -107,11 +110,12 @@ function M.respond(request, file, name, options)
     file:close()
     return response.error(416, nil, { ["Content-Range"] = string.format("bytes */%d", size) })
   end
-  headers["Content-Type"] = options.type or mime.of(name, options.types)
+  local kind = options.type or mime.of(name, options.types)
+  if ranges and #ranges > 1 then return multipart(file, headers, kind, ranges) end
+  headers[#headers + 1] = { "Content-Type", kind }
   if not ranges then return whole(file, 200, headers, 0, size) end
-  if #ranges > 1 then return multipart(file, headers, ranges) end
   local first, last = ranges[1].first, ranges[1].last
-  headers["Content-Range"] = string.format("bytes %d-%d/%d", first, last, size)
+  headers[#headers + 1] = { "Content-Range", string.format("bytes %d-%d/%d", first, last, size) }
   return whole(file, 206, headers, first, last - first + 1)
 end
 

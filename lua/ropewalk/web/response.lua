@@ -72,7 +72,7 @@ end
 
 local function set(self, name, value, level)
   local list = own_headers(self)
-  if type(name) == "string" then remove(list, name:lower()) end
+  if #list > 0 and type(name) == "string" then remove(list, name:lower()) end
   if type(value) ~= "table" then value = { value } end
   for _, v in ipairs(value) do
     list[#list + 1] = { name, check_field(name, v, level + 1) }
@@ -177,16 +177,17 @@ local function make(code, headers, body, extra, level)
   return self
 end
 
---- For files: the bytes come from a function that sends them itself.
+--- For our own use: a list of fields that needs no check, and a body, or a
+--- function that sends `length` bytes itself.
 ---@param code integer
----@param headers table map
----@param length integer
----@param producer fun(request: table)
+---@param list table list of {name, value}
+---@param body? string
+---@param length? integer
+---@param producer? fun(request: table)
 ---@return ropewalk.web.Response
-function response.produced(code, headers, length, producer)
-  local self = make(code, NONE, nil, headers)
-  self.length, self.producer = length, producer
-  return self
+function response.made(code, list, body, length, producer)
+  return setmetatable({ status = code, headers = list, body = body, length = length,
+    producer = producer }, Response)
 end
 
 --- Any response.

@@ -17,6 +17,8 @@ local _ENV <const> = nil
 local Static = { __name = "web.static", methods = { "GET" } }
 Static.__index = Static
 
+local SLASH <const> = 47
+
 local known = { index = "table", listing = "boolean", max_age = "number",
                 hidden = "boolean", types = "table" }
 
@@ -35,6 +37,10 @@ end
 
 --- Raw path → relative path, segment by segment; or nil, status.
 local function decode(raw, hidden)
+  if raw:find "^/[%w_-]" and not raw:find "[^%w_./-]" and not raw:find "/[./]"
+    and raw:byte(-1) ~= SLASH then
+    return raw:sub(2), false -- nothing in it to look at closely
+  end
   local out = {}
   for segment in (raw .. "/"):gmatch "([^/]*)/" do
     local name = core.percent_decode(segment)

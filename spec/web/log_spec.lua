@@ -1,0 +1,41 @@
+-- SPDX-License-Identifier: MIT
+local server = require "spec.support.server"
+
+local APP <const> = [[
+local rw, web = require "ropewalk", require "ropewalk.web"
+local site = web.Site()
+site:use(web.log { format = rw.config.format })
+site:get("/", function() return "hello" end)
+site:get("/thrown", function() error(web.error(403)) end)
+site:get("/broken", function() error "sesame" end)
+return rw.server(rw.config.listen, site)
+]]
+
+describe("web.log", function()
+  it("logs each request once it is answered", function()
+    local site = server.start(APP)
+    site:get("/", "-A", "spec")
+    site:get "/thrown"
+    site:get "/broken"
+    site:get "/nowhere?a=b"
+    assert.truthy(site:wait_log "target=/nowhere?a=b")
+    local log = site:log()
+    for _, line in ipairs { { "/", 200 }, { "/thrown", 403 }, { "/broken", 500 }, { "/nowhere?a=b", 404 } } do
+      local found = log:match("[^\n]*target=" .. line[1]:gsub("%?", "%%?") .. "[ \n][^\n]*")
+        or log:match("[^\n]*target=" .. line[1]:gsub("%?", "%%?") .. "\n")
+      assert.truthy(found, line[1])
+      assert.truthy(found:find("status=" .. line[2], 1, true), found)
+      assert.truthy(found:find("method=GET", 1, true))
+    end
+    site:stop()
+  end)
+
+  it("knows the combined format", function()
+    local site = server.start(APP, { set = { format = "combined" } })
+    site:get("/", "-A", 'a"b', "-e", "http://example.org/")
+    assert.truthy(site:wait_log "HTTP/1.1")
+    assert.truthy(site:log():find('127.0.0.1 - - [', 1, true))
+    assert.truthy(site:log():find '"?GET / HTTP/1.1\\?"? 200 5 ')
+    site:stop()
+  end)
+end)

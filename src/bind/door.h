@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* The one door into Lua, and the tasks that run behind it (door.c). Task.c is
+ * their Lua face, coroutine.c lets waits and preemption pass through a
+ * script's own coroutines. Nothing else calls lua_resume, or lua_pcall into
+ * scripts. */
+#ifndef BIND_DOOR_H
+#define BIND_DOOR_H
+
+#include <lua.h>
+
+#include "bind/scope.h"
+#include "io/io.h"
+
+struct generation;
+struct rw;
+struct task;
+
+struct door { /* who is inside Lua right now; read by the watchdog's signal */
+    struct task *task;             /* the running one, or NULL */
+    lua_State *volatile running;   /* its innermost coroutine */
+    volatile unsigned long entries; /* grows with each entry */
+    struct task *ready, **ready_end; /* FIFO of tasks to go on with */
+    struct deferral pump;
+    int depth;                     /* tasks started by tasks */
+};
+
+/* One call into Lua. `body` runs in a coroutine, in protected mode, with the
+ * light userdata `arg` as its only argument (borrowed: use it before the first
+ * wait). It may call lua_callk and wait. `done`, if given, is told the end:
+ * 0, RW_ESCRIPT (reported to the log already), RW_EBUDGET or RW_ENOMEM. */
+struct door_call {
+    lua_CFunction body;
+    void *arg;
+    struct scope *scope; /* whose work this is; NULL: the generation's */
+    void *owner;         /* task_owner(); usually a conn */
+    void (*done)(struct task *t, int status);
+    uint64_t budget;     /* ms of processor time; 0: script_budget */
+};
+/* Runs until the end or the first wait. NULL when it has ended (done was
+ * called) or could not begin (RW_ENOMEM to done). */
+struct task *door_enter(struct generation *g, const struct door_call *call);
+
+struct task {
+    struct task *next; /* list: generation->idle_tasks, or door->ready */
+    struct generation *gen;
+    lua_State *co;     /* anchored in the registry by this task's address */
+    struct scope_item item;
+    struct scope *scope;
+    void *owner;
+    void (*done)(struct task *t, int status);
+    struct task_box *box; /* Lua's handle, or NULL */
+    uint64_t budget;
+    unsigned slices;      /* used, of script_slice ms */
+    unsigned burst;       /* of these, in a row where yielding is not possible */
+    int resume_args;      /* on co's stack, for the ready queue */
+    enum { TASK_IDLE, TASK_RUNNING, TASK_PARKED, TASK_READY } state;
+    enum { YIELD_NONE, YIELD_PARK, YIELD_PREEMPT } yield;
+    bool killed;     /* over its budget */
+    bool orphan;     /* its scope has closed … */
+    bool cancelled;  /* … and it was told so: it cannot wait any more */
+    bool cancel_due; /* the telling is to come */
+};
+
+/* Inside a body: waits; the task goes on at `k` after task_wake. */
+int task_park(lua_State *L, lua_KContext ctx, lua_KFunction k);
+/* The parked task goes on in the next phase of this turn with the nargs values
+ * on top of `from`'s stack (moved). */
+void task_wake(struct task *t, lua_State *from, int nargs);
+/* The same, but it goes on now; only from the loop, not from within Lua. */
+void task_continue(struct task *t);
+struct task *task_running(struct rw *rw);
+/* Ends a task that nobody will wake again: its coroutine is closed, pending
+ * to-be-closed variables run. Not for the running one. */
+void task_kill(struct task *t);
+void task_pool_free(struct generation *g);
+
+/* Runs a short C function in protected mode on the main state (no script
+ * code, no waits): for pushing and anchoring. The error is logged. */
+int door_protect(struct generation *g, lua_CFunction fn, void *arg);
+
+void door_init(struct rw *rw);
+int door_watch(struct rw *rw);
+void door_unwatch(void);
+void door_open(lua_State *L); /* core.spawn, park, task, … and coroutine.* */
+/* A message handler that makes a Failure of whatever was raised. */
+int door_traceback(lua_State *L);
+/* Logs the failure at `index` with its traceback. */
+void door_report(lua_State *L, int index, const char *message);
+
+#endif
