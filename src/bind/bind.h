@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/stat.h"
 #include "bind/door.h"
 #include "io/io.h"
@@ -47,6 +48,11 @@ struct rw {
     struct generation *generations;       /* list, newest first */
     unsigned generation_count;            /* ids given out */
     struct port *ports;                   /* list */
+
+    struct map peers;       /* address → connections it has */
+
+    int64_t refused_second; /* of the last line about a refused connection … */
+    uint64_t refused_unlogged; /* … and how many there were since */
 
     struct buf out;         /* what out_owner sends in this round */
     struct conn *out_owner; /* whose bytes are in `out` */

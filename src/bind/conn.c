@@ -175,6 +175,7 @@ void conn_free(struct conn *c) {
     scope_close(&c->scope);
     rw->stats.connections_open--;
     rw->stats.connections_closed++;
+    peer_leave(rw, c->peer);
     conn_set_server(c, NULL);
     conn_join(c, NULL);
     mem_free(&rw->mem, c, c->size);
@@ -197,12 +198,25 @@ void conn_abort(struct conn *c, int reason) {
 static void refused_closed(struct stream *s, int reason) { (void)s, (void)reason; }
 static const struct stream_hooks refused_hooks = {.on_close = refused_closed};
 
+/* A flood of connections must not become a flood of lines: one a second. */
+static void log_refusal(struct rw *rw, struct stream *s, const char *limit) {
+    int64_t now = loop_unix_time(rw->loop);
+    rw->stats.limits_hit++;
+    rw->refused_unlogged++;
+    if (now == rw->refused_second) return;
+    char text[160];
+    struct address a = {0};
+    stream_peer(s, &a);
+    log_warn(&rw->log, "connection refused", LF_Z("limit", limit),
+             LF_STR("peer", address_format(&a, text, sizeof text)),
+             LF_UINT("count", rw->refused_unlogged));
+    rw->refused_second = now;
+    rw->refused_unlogged = 0;
+}
+
 static void refuse(struct rw *rw, struct stream *s, const char *limit) {
     rw->stats.connections_refused++;
-    if (limit) {
-        rw->stats.limits_hit++;
-        log_warn(&rw->log, "connection refused", LF_Z("limit", limit));
-    }
+    if (limit) log_refusal(rw, s, limit);
     s->hooks = &refused_hooks;
     stream_abort(s, RW_ELIMIT);
 }
@@ -215,11 +229,21 @@ void conn_accept(struct port *port, struct stream *s) {
         refuse(rw, s, NULL);
         return;
     }
-    if (rw->stats.connections_open >= server->limits.max_connections) {
+    const struct limits *limits = &server->limits;
+    if (rw->stats.connections_open >= limits->max_connections) {
         refuse(rw, s, "max_connections");
+        return;
+    }
+    uint64_t peer = 0;
+    if (!peer_enter(rw, s, limits->max_connections_per_peer, &peer)) {
+        refuse(rw, s, "max_connections_per_peer");
         return;
     }
     struct conn *c = server->http ? http_conn_new(rw, server, s)
                                   : proto_conn_new(rw, server, s);
-    if (!c) refuse(rw, s, NULL);
+    if (c) c->peer = peer;
+    else {
+        peer_leave(rw, peer);
+        refuse(rw, s, NULL);
+    }
 }

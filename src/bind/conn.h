@@ -40,6 +40,7 @@ struct conn {
     bool lost_due;         /* the stream is gone; told when not busy */
     bool unwritten;        /* ended tasks shall flush */
     int reason;
+    uint64_t peer; /* peers.c: who it counts for; 0: nobody */
 };
 
 void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
@@ -47,6 +48,11 @@ void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
 void conn_join(struct conn *c, struct generation *g); /* into its list; leaves the old */
 void conn_set_server(struct conn *c, struct server *s);
 void conn_free(struct conn *c);
+
+/* Counts a connection for its address; false: that one has enough. */
+bool peer_enter(struct rw *rw, struct stream *s, uint64_t limit, uint64_t *peer_out);
+void peer_leave(struct rw *rw, uint64_t peer);
+
 void conn_accept(struct port *port, struct stream *s);
 
 /* c's bytes may now be encoded into rw->out: what another one left there has

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "bind/bind.h"
 #include "bind/conn.h"
@@ -11,7 +12,7 @@
 #include "bind/state.h"
 #include "ropewalk.h"
 
-enum { WATCH_DEBOUNCE_MS = 75, OUT_MAX = 1 << 26 };
+enum { WATCH_DEBOUNCE_MS = 75, OUT_MAX = 1 << 26, PEERS_MAX = 1 << 22 };
 
 const char *rw_error_text(int code) { return err_text(code); }
 const char *rw_version(void) { return RW_VERSION; }
@@ -177,6 +178,9 @@ struct rw *rw_new(const struct rw_options *o, const char **error) {
     mem_init(&rw->mem, 0);
     door_init(rw);
     buf_init(&rw->out, &rw->mem, OUT_MAX);
+    uint64_t seed[2];
+    if (getrandom(seed, sizeof seed, 0) != sizeof seed) abort();
+    map_init(&rw->peers, &rw->mem, seed, PEERS_MAX);
     bool ok = set_log(rw, o) && set_limits(rw, o) && set_config(rw, o);
     if (ok && o->app) ok = (rw->app = copy_text(rw, o->app));
     if (ok && o->lua_path) ok = (rw->lua_path = copy_text(rw, o->lua_path));
@@ -218,6 +222,7 @@ void rw_free(struct rw **handle) {
     }
     if (rw->watched) door_unwatch();
     buf_release(&rw->out);
+    map_release(&rw->peers);
     for (size_t i = 0; i < rw->config_count; i++) {
         free_text(rw, rw->config[i].key);
         free_text(rw, rw->config[i].value);

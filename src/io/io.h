@@ -210,9 +210,8 @@ int filter_up(struct filter *f, struct str bytes);
 int filter_down(struct filter *f, struct str bytes);
 int filter_up_end(struct filter *f);
 int filter_down_end(struct filter *f);
-/* So many bytes more (or fewer) wait here: they count as stream->queued, a
- * close waits for them, and the transport is read while there are any. What is
- * still held must be let go of before the filter is popped. */
+/* So many bytes more (or fewer) wait here: they count as stream->queued, close
+ * waits for them, the transport is read meanwhile. 0 again before a pop. */
 void filter_hold(struct filter *f, int64_t change);
 
 /* Public part of every stream; transports embed it as their first member. */
@@ -236,9 +235,9 @@ struct stream {
 int stream_write(struct stream *s, struct str bytes);
 
 /* `n` bytes of the file at `offset`, after what is queued; the descriptor is
- * taken over and closed when done, and when it fails. Only when refused
- * (RW_ESTATE: under a filter, or closed) it stays the caller's: read and write
- * then. on_drain follows when all is sent (1), or all is sent (0). */
+ * taken over and closed in the end, unless this is refused (RW_ESTATE: under a
+ * filter, or closed): read and write then. on_drain follows when all is sent
+ * (1), or all is sent (0). */
 int stream_send_file(struct stream *s, int fd, uint64_t offset, uint64_t n);
 bool stream_can_send_file(const struct stream *s);
 
