@@ -234,7 +234,7 @@ static bool read_block(struct reader *r, struct str info) {
     struct step none = {0}, *step = kind >= 0 ? add_step(r, (enum step_kind)kind, opened) : &none;
     if (kind == STEP_TICK && str_to_u64(info, &step->now) < 0)
         return bad(s, opened, "tick wants the time");
-    struct str body = r->rest, line;
+    struct str body = r->rest, line = STR_NONE;
     while (read_line(r, &line) && !str_eq(str_trim(line), STR("```"))) {
         bool ok = kind == -1 ? str_trim(line).n == 0 || read_option(r, str_trim(line))
                   : kind == STEP_EVENTS || kind == STEP_SEND || kind == STEP_CALL

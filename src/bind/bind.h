@@ -93,6 +93,7 @@ struct generation {
     struct scope scope;     /* background: tasks and timers of no connection */
     struct server *servers; /* list */
     struct conn *conns;     /* list */
+    struct task *tasks;      /* all of them */
     struct task *idle_tasks; /* pool */
     struct source *sources;  /* files it was made from (sources.c) */
     struct proto_class *proto_classes;

@@ -155,14 +155,29 @@ static struct task *task_take(struct generation *g) {
         mem_free(&g->rw->mem, t, sizeof *t);
         return NULL;
     }
+    t->sibling = g->tasks;
+    t->sibling_prev = &g->tasks;
+    if (t->sibling) t->sibling->sibling_prev = &t->sibling;
+    g->tasks = t;
     return t;
 }
 
-void task_pool_free(struct generation *g) {
-    for (struct task *t; (t = g->idle_tasks);) {
-        g->idle_tasks = t->next;
-        mem_free(&g->rw->mem, t, sizeof *t);
+static void task_drop(struct task *t) {
+    *t->sibling_prev = t->sibling;
+    if (t->sibling) t->sibling->sibling_prev = t->sibling_prev;
+    mem_free(&t->gen->rw->mem, t, sizeof *t);
+}
+
+void tasks_free(struct generation *g) {
+    struct door *door = &g->rw->door;
+    door->ready_end = &door->ready;
+    for (struct task *t = door->ready; t; t = t->next) { /* none of ours stays */
+        if (t->gen == g) continue;
+        *door->ready_end = t;
+        door->ready_end = &t->next;
     }
+    *door->ready_end = NULL;
+    while (g->tasks) task_drop(g->tasks);
 }
 
 /* ── a task's life ────────────────────────────────────────────────────────*/
@@ -200,7 +215,7 @@ static void task_end(struct task *t, int status) {
         g->idle_tasks = t;
     } else { /* a stack that failed is not used again */
         door_protect(g, drop_thread, t);
-        mem_free(&g->rw->mem, t, sizeof *t);
+        task_drop(t);
     }
     generation_check(g);
 }
@@ -408,18 +423,19 @@ static bool door_may_nest(const struct door *door) {
     return door->depth < MAX_SPAWN_DEPTH;
 }
 
-struct task *door_spawn(struct generation *g, struct scope *scope, lua_State *from,
-                        int nargs, struct task_box *box) {
+struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from) {
     struct task *outer = g->rw->door.task;
     const struct door_call call = {
         .scope = scope, .budget = outer ? outer->budget : 0};
     struct task *t = task_new(g, &call);
     if (!t) luaL_error(from, "not enough memory");
-    t->box = box;
-    box->task = t;
+    return t;
+}
+
+void door_start(struct task *t, lua_State *from, int nargs) {
+    struct door *door = &t->gen->rw->door;
     if (!lua_checkstack(t->co, nargs + 1)) luaL_error(from, "stack overflow");
     lua_xmove(from, t->co, nargs + 1);
-    struct door *door = &g->rw->door;
     if (door_may_nest(door)) {
         door->depth++;
         task_resume(t, from, nargs);
@@ -428,5 +444,4 @@ struct task *door_spawn(struct generation *g, struct scope *scope, lua_State *fr
         t->resume_args = nargs;
         task_make_ready(t);
     }
-    return box->task;
 }

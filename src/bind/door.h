@@ -42,6 +42,7 @@ struct task *door_enter(struct generation *g, const struct door_call *call);
 
 struct task {
     struct task *next; /* list: generation->idle_tasks, or door->ready */
+    struct task *sibling, **sibling_prev; /* list: generation->tasks */
     struct generation *gen;
     lua_State *co;     /* anchored in the registry by this task's address */
     struct scope_item item;
@@ -72,7 +73,7 @@ struct task *task_running(struct rw *rw);
 /* Ends a task that nobody will wake again: its coroutine is closed, pending
  * to-be-closed variables run. Not for the running one. */
 void task_kill(struct task *t);
-void task_pool_free(struct generation *g);
+void tasks_free(struct generation *g); /* its state is closed */
 
 /* Runs a short C function in protected mode on the main state (no script
  * code, no waits): for pushing and anchoring. The error is logged. */

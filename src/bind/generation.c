@@ -49,7 +49,7 @@ void generation_free(struct generation **handle) {
     servers_release(g);
     if (g->L && g->booted) door_protect(g, last_words, NULL);
     if (g->L) lua_close(g->L);
-    task_pool_free(g);
+    tasks_free(g);
     sources_free(g);
     proto_classes_free(g);
     log_debug(&rw->log, "generation freed", LF_UINT("generation", g->id),

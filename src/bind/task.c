@@ -45,14 +45,12 @@ static int spawn_in(lua_State *L, struct scope *scope) {
     int nargs = lua_gettop(L) - 1;
     struct generation *g = generation_of(L);
     struct task_box *box = push_new_box(L);
+    struct task *t = door_prepare(g, scope, L);
+    remember_box(L, t);
+    box->task = t;
+    t->box = box;
     lua_insert(L, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
-    lua_insert(L, 2);
-    struct task *t = door_spawn(g, scope, L, nargs, box);
-    if (t) { /* still there: it waits */
-        lua_pushvalue(L, 1);
-        lua_rawsetp(L, 2, t);
-    }
+    door_start(t, L, nargs);
     lua_settop(L, 1);
     return 1;
 }

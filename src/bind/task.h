@@ -17,9 +17,10 @@ void task_make_ready(struct task *t);
 void task_box_detach(struct task *t);
 /* Runs on_cancel, as a task of its own; false: there is none. */
 bool task_ask_cancel(struct task *t);
-/* The function and its nargs arguments are on top of `from`; moved. */
-struct task *door_spawn(struct generation *g, struct scope *scope, lua_State *from,
-                        int nargs, struct task_box *box);
+/* A task to be started, with its handle in place before it runs; then the
+ * function and its nargs arguments on top of `from` are moved to it. */
+struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from);
+void door_start(struct task *t, lua_State *from, int nargs);
 
 void coroutine_open(lua_State *L); /* replaces parts of the coroutine library */
 

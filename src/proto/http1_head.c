@@ -246,7 +246,6 @@ static inline bool two(const char *p, const char *literal) {
 __attribute__((noinline))
 static void plain_lines(struct http1 *e, struct cursor *c) {
     size_t n = (size_t)(c->end - c->p), at = 0;
-    if (n < 64 || !scan_wide.map) return;
     if (n > SCAN_MAP_BYTES) n = SCAN_MAP_BYTES;
     const char *p = c->p;
     struct scan_map map;
@@ -334,7 +333,9 @@ int64_t http1_head_parse(struct http1 *e, const char *base, size_t n) {
 
     int rc = c.stage < STAGE_FIELD ? request_line(e, &c) : NEXT;
     while (rc == NEXT) {
-        if (c.stage == STAGE_FIELD && !e->in_trailers) plain_lines(e, &c);
+        if (c.stage == STAGE_FIELD && c.end - c.p >= 64 && scan_wide.map &&
+            !e->in_trailers)
+            plain_lines(e, &c);
         rc = field_line(e, &c);
     }
     if (rc == MORE) {

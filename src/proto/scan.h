@@ -66,28 +66,23 @@ static inline void scan_map(struct scan_map *map, const char *p, size_t n) {
 /* Goes through one set's words forwards. The word at hand is kept, so that a
  * stop follows from the one before without a load in between. */
 struct scan_walk {
-    const uint64_t *word; /* borrowed */
-    uint64_t bits;        /* *word */
-    size_t from;          /* the byte of its bit 0 */
+    const uint64_t *words; /* borrowed */
+    uint64_t bits;         /* words[at] */
+    size_t at;
 };
 static inline struct scan_walk scan_walk(const uint64_t *words) {
-    return (struct scan_walk){words, *words, 0};
+    return (struct scan_walk){words, words[0], 0};
 }
 
 /* The first stop at or behind i; i is at most the n of scan_map, and not less
  * than at the call before. */
 static inline size_t scan_stop(struct scan_walk *walk, size_t i) {
-    while (i - walk->from >= 64) {
-        walk->bits = *++walk->word;
-        walk->from += 64;
-    }
-    uint64_t bits = walk->bits >> (i - walk->from);
+    if (i / 64 != walk->at) walk->bits = walk->words[walk->at = i / 64];
+    uint64_t bits = walk->bits >> i % 64;
     if (bits) return i + (size_t)__builtin_ctzll(bits);
-    do {
-        walk->bits = *++walk->word;
-        walk->from += 64;
-    } while (walk->bits == 0);
-    return walk->from + (size_t)__builtin_ctzll(walk->bits);
+    do walk->bits = walk->words[++walk->at];
+    while (walk->bits == 0);
+    return walk->at * 64 + (size_t)__builtin_ctzll(walk->bits);
 }
 
 /* Uses one kind instead of the best (tests, benchmarks); false when there is

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Listening and connecting: where streams come from. */
+#ifndef IO_LISTEN_H
+#define IO_LISTEN_H
+
+#include "io/stream.h"
+
+/* ── listening and connecting ─────────────────────────────────────────────*/
+
+enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD };
+
+struct endpoint {
+    enum endpoint_kind kind;
+    char host[256]; /* tcp: name or address, "" any; unix: path, '@x' abstract */
+    uint16_t port;
+    int fd;         /* ENDPOINT_FD */
+    int backlog;    /* 0: 1024 */
+    int mode;       /* unix: of the socket file; 0: as umask says */
+    bool reuse_port, ipv6_only;
+    uint32_t timeout_ms; /* connect; 0: 30 s */
+};
+
+struct listener;
+struct listener_hooks {
+    /* The stream is the owner's now (hooks, owner, reading still unset). */
+    void (*on_accept)(struct listener *l, struct stream *s);
+    void (*on_close)(struct listener *l); /* last */
+};
+/* 0 or < 0 (EADDRINUSE, EACCES, …). Bound and listening when it returns, but
+ * accepts only after listener_start: a connection waits in the backlog. */
+int listener_open(struct loop *l, const struct endpoint *e,
+                  const struct limits *limits, struct listener **out);
+void listener_start(struct listener *l, const struct listener_hooks *hooks, void *owner);
+void listener_stop(struct listener *l); /* stops accepting, stays bound */
+void listener_close(struct listener *l);
+void *listener_owner(const struct listener *l);
+int listener_address(const struct listener *l, struct address *out); /* real port */
+uint64_t listener_accepted(const struct listener *l);
+uint64_t listener_shed(const struct listener *l); /* no descriptor, no memory */
+
+/* Calls back once from the loop: status 0 and the stream, or < 0. */
+struct connector;
+int connector_open(struct loop *l, const struct endpoint *e, const struct limits *limits,
+                   void (*done)(void *owner, int status, struct stream *s), void *owner,
+                   struct connector **out);
+void connector_cancel(struct connector *c); /* done comes with RW_ECANCELED */
+
+#endif
