@@ -14,8 +14,7 @@ local Failure = require "ropewalk.failure"
 
 local error, getmetatable, setmetatable, xpcall = error, getmetatable, setmetatable, xpcall
 local coroutine_running = coroutine.running
-local debug_traceback, getinfo, getlocal = debug.traceback, debug.getinfo, debug.getlocal
-local gsub = string.gsub
+local getinfo, getlocal = debug.getinfo, debug.getlocal
 local park, spawn, current_task, turn_end = core.park, core.spawn, core.task, core.turn_end
 local new, caught = Deferred.new, Failure.caught
 local LATER <const> = Deferred.LATER
@@ -93,12 +92,12 @@ end
 
 local main
 
--- Who waits for this Deferred, and who waits for them, for tracebacks.
-local function awaited_by(d)
-  local text, waiter = "", d:waiter()
+-- Adds to the traceback who waits for this Deferred, and who waits for them.
+local function add_waiters(failure, d)
+  local waiter = d:waiter()
   for _ = 1, 20 do
     if not waiter then break end
-    text = text .. "\nawaited by " .. gsub(debug_traceback(waiter.co, "", 0), "^%s+", "")
+    failure:add_frames("awaited by", waiter.co)
     local level, owner = 0, nil
     while true do
       local info = getinfo(waiter.co, level, "f")
@@ -111,7 +110,6 @@ local function awaited_by(d)
     end
     waiter = owner and owner:waiter()
   end
-  return text
 end
 
 function main(d, fn, ...)
@@ -121,9 +119,9 @@ function main(d, fn, ...)
     return d:resolve(result)
   end
   local failure = Failure.wrap(result)
-  if failure.traceback and not failure.chain then
-    failure.chain = true
-    failure.traceback = failure.traceback .. awaited_by(d)
+  if not failure.shown_waiters then
+    failure.shown_waiters = true
+    add_waiters(failure, d)
   end
   d.origin = d.origin or fn
   return d:errback(failure)

@@ -7,7 +7,6 @@
 -- A failure that nobody took is logged at the end of the turn of the loop,
 -- with where its chain began (its first callback) and where it failed.
 
-local core = require "ropewalk.core"
 local chain = require "ropewalk.chain"
 local Failure = require "ropewalk.failure"
 
@@ -104,6 +103,24 @@ local function kick(self)
   return self
 end
 
+-- The short way for a callback on one that has fired with nothing to run.
+local function call_now(self, fn)
+  self[STATE] = RUNNING
+  local ok, value = xpcall(fn, caught, self[RESULT])
+  local class = value ~= nil and getmetatable(value)
+  if ok and class ~= Deferred and class ~= Failure and self[TAIL] == FIRST then
+    self[STATE], self[RESULT] = FIRED, value
+    return self
+  end
+  if not ok then value = wrap(value) end
+  -- the long way, in front of what was added meanwhile
+  self[RESULT] = nil
+  for i = self[TAIL] - 1, FIRST, -1 do self[i + 1] = self[i] end
+  self[FIRST], self[TAIL] = function() return value end, self[TAIL] + 1
+  run(self)
+  return self
+end
+
 ---What to do with the result; what it returns is the next result. Up to four
 ---more arguments are passed on.
 ---
@@ -113,6 +130,7 @@ end
 function Deferred:add_callback(fn, a, b, c, d)
   if not fn then error("add_callback: a function is missing", 2) end
   if a ~= nil or b ~= nil or c ~= nil or d ~= nil then fn = bind(fn, a, b, c, d) end
+  if self[STATE] == FIRED then return call_now(self, fn) end
   local tail = self[TAIL]
   self[tail] = fn
   self[TAIL] = tail + 1
@@ -207,40 +225,6 @@ function Deferred:cancel()
   return fire(self, Failure.new("cancelled", "cancelled"))
 end
 
----Cancels it when it has not fired in time; it then fails with "timeout".
----Covers the callbacks added before.
----
----    db:query("select 1"):add_timeout(5)
----@param seconds number
----@param on_timeout? fun(result: any, seconds: number): any makes the result instead
----@param clock? table with call_later; the reactor when left out
----@return ropewalk.Deferred self
-function Deferred:add_timeout(seconds, on_timeout, clock)
-  local timed_out = false
-  local function expire()
-    timed_out = true
-    self:cancel()
-  end
-  local timer
-  if clock then
-    timer = clock:call_later(seconds, expire)
-  else
-    timer = core.timer(seconds, expire)
-  end
-  return self:add_both(function(result)
-    if not timed_out then
-      if timer:active() then timer:cancel() end
-      return result
-    end
-    if on_timeout then return on_timeout(result, seconds) end
-    if getmetatable(result) ~= Failure then return result end
-    result:trap("cancelled")
-    local failure = Failure.new("timeout", format("timed out after %g s", seconds))
-    failure.where = chain.began(self)
-    return failure
-  end)
-end
-
 -- Looking ------------------------------------------------------------------
 
 ---Waits for the result in a task, and returns it or raises the failure.
@@ -295,5 +279,6 @@ function Deferred:__tostring() return format("Deferred (%s)", self[STATE]) end
 function Deferred.is(value) return getmetatable(value) == Deferred end
 
 require "ropewalk.gather"
+require "ropewalk.timeout"
 
 return Deferred

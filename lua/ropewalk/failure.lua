@@ -10,7 +10,7 @@
 local error, getmetatable, ipairs, rawget, setmetatable, tostring, type =
   error, getmetatable, ipairs, rawget, setmetatable, tostring, type
 local concat = table.concat
-local debug_traceback, getinfo = debug.traceback, debug.getinfo
+local getinfo = debug.getinfo
 local find, format, gmatch, gsub, lower, match =
   string.find, string.format, string.gmatch, string.gsub, string.lower, string.match
 
@@ -27,10 +27,62 @@ local _ENV <const> = nil
 ---@field where? string file:line, when there is no traceback
 ---@field clean? boolean of a closed connection: it ended as it should
 local Failure = { __name = "Failure" }
-Failure.__index = Failure
+
+-- A traceback as text costs 100 µs and more, since Lua looks for the name of
+-- each function in all loaded modules. So the frames are kept as they are, and
+-- become text when somebody reads `traceback`.
+local MAX_FRAMES <const> = 24
+
+-- The frames of the running coroutine, or of another one, from a level on.
+local function capture(frames, co, level)
+  local first = #frames
+  while #frames - first < MAX_FRAMES do
+    local info
+    if co then info = getinfo(co, level, "lfnt") else info = getinfo(level, "lfnt") end
+    if not info then break end
+    frames[#frames + 1] = info
+    level = level + 1
+  end
+  return frames
+end
+
+local function frame_text(frame)
+  if type(frame) == "string" then return frame end
+  local info = getinfo(frame.func, "S")
+  local place, what = info.short_src, nil
+  if frame.currentline >= 0 then place = format("%s:%d", place, frame.currentline) end
+  if frame.namewhat ~= "" then
+    what = format("%s '%s'", frame.namewhat, frame.name)
+  elseif info.what == "main" then
+    what = "main chunk"
+  elseif info.what == "C" then
+    what = "?"
+  else
+    what = format("function <%s:%d>", info.short_src, info.linedefined)
+  end
+  return format("\t%s: in %s%s", place, what, frame.istailcall and "\n\t(...tail calls...)" or "")
+end
+
+local function traceback_of(frames)
+  local lines = { "stack traceback:" }
+  for i, frame in ipairs(frames) do lines[i + 1] = frame_text(frame) end
+  return concat(lines, "\n")
+end
+
+function Failure.__index(self, key)
+  local value = rawget(Failure, key)
+  if value == nil and key == "traceback" then
+    local frames = rawget(self, "frames")
+    if frames then
+      value = traceback_of(frames)
+      self.traceback = value
+    end
+  end
+  return value
+end
 
 local FIELDS <const> =
-  { "name", "op", "cause", "traceback", "where", "index", "failures", "status" }
+  { "name", "op", "cause", "traceback", "frames", "where", "index", "failures", "status" }
 
 local function new(code, message, op)
   return setmetatable({ code = code, message = message, op = op }, Failure)
@@ -82,10 +134,21 @@ setmetatable(Failure, {
 ---@return ropewalk.Failure
 function Failure.caught(value)
   local failure = Failure.wrap(value)
-  if not failure.traceback then
-    failure.traceback = gsub(debug_traceback("", 2), "^%s+", "")
+  if not rawget(failure, "frames") and not rawget(failure, "traceback") then
+    failure.frames = capture({}, nil, 3)
   end
   return failure
+end
+
+---Adds the frames of a coroutine that waits for what failed.
+---@param title string
+---@param co thread
+function Failure:add_frames(title, co)
+  local frames = rawget(self, "frames")
+  if not frames then return end
+  frames[#frames + 1] = title
+  capture(frames, co, 0)
+  self.traceback = nil
 end
 
 ---Notes the caller's file and line as the place of the failure, if nothing
@@ -93,7 +156,7 @@ end
 ---@param level? integer 1: who called at
 ---@return ropewalk.Failure self
 function Failure:at(level)
-  if not self.where and not self.traceback then
+  if not self.where and not rawget(self, "frames") and not rawget(self, "traceback") then
     local info = getinfo((level or 1) + 1, "Sl")
     if info then self.where = format("%s:%d", info.short_src, info.currentline) end
   end

@@ -100,7 +100,7 @@ function Deferred.gather(list, options)
       local failure = Failure.new("first_error", format("%s (of gather, index %s)",
         tostring(result), tostring(key)))
       failure.cause, failure.index = result, key
-      failure.traceback, failure.where = result.traceback, result.where
+      failure.frames, failure.where = result.frames, result.where
       d:errback(failure)
       return nil
     end

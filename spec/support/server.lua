@@ -110,11 +110,9 @@ end
 --- All that it has written.
 function Server:log() return read_all(self.log_path) end
 
---- Is the process there (and not a zombie)?
+--- Is the process there?
 function Server:alive()
-  local stat = read_all("/proc/" .. self.pid .. "/stat")
-  local state = stat:match "%) (%a)"
-  return state ~= nil and state ~= "Z" and state ~= "X"
+  return not read_all(self.status_path):find "\n"
 end
 
 --- Waits until fn() is true: its value, or nil when patience is over.
@@ -138,25 +136,23 @@ function Server:signal(name)
   os.execute(("kill -%s %d 2>/dev/null"):format(name, self.pid))
 end
 
---- Ends the server: its exit status, and "exit" or "signal".
+--- Ends the server: its exit status, 128 + n when signal n ended it.
 ---@param signal? string "TERM"
 ---@return integer status
----@return string kind
 function Server:stop(signal)
-  if not self.pipe then return self.status, self.kind end
-  self:signal(signal or "TERM")
+  if self:alive() then self:signal(signal or "TERM") end
   if not server.wait(function() return not self:alive() end) then
     self:signal "KILL"
+    server.wait(function() return not self:alive() end)
   end
-  local _, kind, status = self.pipe:close()
-  self.pipe, self.status, self.kind = nil, status, kind
-  return status, kind
+  return math.tointeger(tonumber(read_all(self.status_path)))
 end
 
---- Removes the log; `stop` first.
+--- A server that a failed spec has left behind.
 function Server:__gc()
-  if self.pipe then self:stop "KILL" end
+  if self:alive() then self:stop "KILL" end
   os.remove(self.log_path)
+  os.remove(self.status_path)
   if self.script then os.remove(self.script) end
 end
 Server.__close = Server.__gc
@@ -177,17 +173,19 @@ function server.start(app, options)
     f:close()
     app = script
   end
-  local self = setmetatable({ log_path = os.tmpname(), script = script }, Server)
-  local words = { "exec", quote(server.binary), "run", quote(app) }
+  local self = setmetatable({ log_path = os.tmpname(), status_path = os.tmpname(), script = script }, Server)
+  local words = { quote(server.binary), "run", quote(app) }
   local set = { listen = "tcp:127.0.0.1:0" }
   for key, value in pairs(options.set or {}) do set[key] = value end
   for key, value in pairs(set) do
     words[#words + 1] = "--set " .. quote(key .. "=" .. value)
   end
   for _, word in ipairs(options.args or {}) do words[#words + 1] = quote(word) end
-  self.pipe = assert(io.popen(("echo $$; %s >%s 2>&1 </dev/null"):format(
-    table.concat(words, " "), quote(self.log_path))))
-  self.pid = tonumber(self.pipe:read "l")
+  -- a shell of its own waits for it, so that we never have to
+  local pipe = assert(io.popen(("( %s 3>&- & echo $! >&3; wait $!; echo $? >%s ) 3>&1 >%s 2>&1 </dev/null &")
+    :format(table.concat(words, " "), quote(self.status_path), quote(self.log_path))))
+  self.pid = tonumber(pipe:read "l")
+  pipe:close()
   if options.wait == false then return self end
   local up = server.wait(function()
     self.port = self:log():match "listening[^\n]* endpoint=tcp:[^ \n]-:(%d+)"

@@ -98,6 +98,7 @@ struct generation {
     struct source *sources;  /* files it was made from (sources.c) */
     struct proto_class *proto_classes;
     unsigned task_count;     /* not idle */
+    unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
     uint64_t retired_at;

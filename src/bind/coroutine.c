@@ -28,7 +28,10 @@ static int run(lua_State *L, lua_State *co, int nargs) {
     if (t) t->yield = YIELD_NONE;
     door->running = co;
     if (t) task_set_hook(t, co);
+    bool pins = t && !lua_isyieldable(L); /* then nothing above can yield either */
+    if (pins) t->pins++;
     int results, status = lua_resume(co, L, nargs, &results);
+    if (pins) t->pins--;
     door->running = outer;
     if (status == LUA_YIELD && t && t->yield != YIELD_NONE) return PASS;
     if (status == LUA_OK || status == LUA_YIELD) {

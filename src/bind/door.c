@@ -102,7 +102,7 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
         task_doom(t, L);
         on_killed(L, ar);
     }
-    if (lua_isyieldable(L)) {
+    if (lua_isyieldable(L) && !t->pins) {
         t->burst = 0;
         t->yield = YIELD_PREEMPT;
         rw->stats.script_preemptions++;
@@ -191,7 +191,7 @@ static struct task *task_new(struct generation *g, const struct door_call *call)
     t->owner = call->owner;
     t->done = call->done;
     t->budget = call->budget ? call->budget : g->limits.script_budget;
-    t->slices = t->burst = 0;
+    t->slices = t->burst = t->pins = 0;
     t->killed = t->cancelled = t->cancel_due = t->orphan = false;
     t->yield = YIELD_NONE;
     t->box = NULL;
@@ -371,7 +371,7 @@ void door_init(struct rw *rw) {
 int task_park(lua_State *L, lua_KContext ctx, lua_KFunction k) {
     struct task *t = generation_of(L)->rw->door.task;
     if (!t) return luaL_error(L, "cannot wait here: no task is running");
-    if (!lua_isyieldable(L))
+    if (!lua_isyieldable(L) || t->pins)
         return luaL_error(L, "cannot wait here: inside a callback of a C function "
                           "(sort, gsub, a metamethod)");
     if (t->cancelled) return luaL_error(L, "cancelled: what this task worked for is gone");

@@ -53,6 +53,7 @@ struct task {
     uint64_t budget;
     unsigned slices;      /* used, of script_slice ms */
     unsigned burst;       /* of these, in a row where yielding is not possible */
+    unsigned pins;        /* coroutines within that were resumed where one cannot yield */
     int resume_args;      /* on co's stack, for the ready queue */
     enum { TASK_IDLE, TASK_RUNNING, TASK_PARKED, TASK_READY } state;
     enum { YIELD_NONE, YIELD_PARK, YIELD_PREEMPT } yield;

@@ -63,6 +63,6 @@ void generation_free(struct generation **handle) {
 
 void generation_check(struct generation *g) {
     if (g->state != GENERATION_RETIRED || !g->retire_done) return;
-    if (g->conns || g->task_count || deferral_waits(&g->reaper)) return;
+    if (g->conns || g->task_count || g->connecting || deferral_waits(&g->reaper)) return;
     loop_defer(g->rw->loop, &g->reaper);
 }

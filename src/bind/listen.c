@@ -201,10 +201,13 @@ static int connect_done_body(lua_State *L) {
 static void connect_done(void *owner, int status, struct stream *s) {
     struct connecting *c = owner;
     struct connected a = {c, status, s};
+    struct generation *g = c->gen;
     scope_remove(&c->item);
     c->connector = NULL;
     if (status == 0) c->gen->rw->stats.connections_opened++;
-    door_enter(c->gen, &(struct door_call){.body = connect_done_body, .arg = &a});
+    g->connecting--;
+    door_enter(g, &(struct door_call){.body = connect_done_body, .arg = &a});
+    generation_check(g);
 }
 
 static void connect_cancel(struct scope_item *item) {
@@ -233,6 +236,7 @@ static int core_connect(lua_State *L) {
     if (rc < 0) return push_failure(L, rc);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, c);
+    g->connecting++;
     struct task *t = task_running(g->rw);
     scope_add(t ? t->scope : &g->scope, &c->item);
     return 1;

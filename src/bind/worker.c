@@ -212,8 +212,10 @@ void rw_free(struct rw **handle) {
         ports_stop(rw);
         while (rw->generations) {
             struct generation *g = rw->generations;
+            scope_close(&g->scope);
             for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
-            for (int turn = 0; turn < 100 && g->conns; turn++) loop_turn(rw->loop, 0);
+            for (int turn = 0; turn < 100 && (g->conns || g->connecting); turn++)
+                loop_turn(rw->loop, 1);
             generation_free(&g);
         }
         close_handles(rw);
@@ -242,6 +244,11 @@ int rw_load(struct rw *rw) {
 int rw_run(struct rw *rw) {
     reload_begin(rw);
     loop_run(rw->loop);
+    if (!rw->stopping) { /* no port, no timer, no connection */
+        log_info(&rw->log, "nothing is left to wait for");
+        worker_stop(rw);
+        loop_run(rw->loop);
+    }
     return rw->status;
 }
 

@@ -26,17 +26,15 @@ static inline char *put(char *at, struct str s) {
 }
 #define PUT(at, literal) put(at, STR(literal))
 
-static char *put_number(char *at, uint64_t n, unsigned base) {
-    char digits[20];
-    size_t i = sizeof digits;
-    do {
-        digits[--i] = "0123456789abcdef"[n % base];
-        n /= base;
-    } while (n);
-    return put(at, str_of(digits + i, sizeof digits - i));
+static inline char *put_number(char *at, uint64_t n, unsigned base) {
+    unsigned digits = 1;
+    for (uint64_t rest = n; rest >= base; rest /= base) digits++;
+    for (char *p = at + digits; p > at; n /= base)
+        *--p = "0123456789abcdef"[n % base];
+    return at + digits;
 }
 
-static char *put_field(char *at, struct str name, struct str value) {
+static inline char *put_field(char *at, struct str name, struct str value) {
     at = PUT(put(at, name), ": ");
     return PUT(put(at, value), "\r\n");
 }
@@ -56,7 +54,7 @@ static void wrote(struct http1 *e, const char *end) {
 /* --- what a caller may say ----------------------------------------------- */
 
 static bool value_ok(struct str s) {
-    return s.n == 0 || scan_value(s.p, s.p + s.n) == s.p + s.n;
+    return s.n == 0 || scan_all_value(s.p, s.n);
 }
 
 static bool name_ok(struct str s) {
@@ -88,7 +86,7 @@ static bool has_field(struct fields headers, struct str name) {
 
 /* --- heads --------------------------------------------------------------- */
 
-static char *put_status(char *at, int status, struct str reason) {
+static inline char *put_status(char *at, int status, struct str reason) {
     struct str line = http1_status_line(status);
     if (line.n && reason.n == 0) return put(at, line);
     at = put_number(PUT(at, "HTTP/1.1 "), (unsigned)status, 10);
@@ -101,7 +99,7 @@ static char *put_fields(char *at, struct fields headers) {
     return at;
 }
 
-static char *put_length(char *at, uint64_t n) {
+static inline char *put_length(char *at, uint64_t n) {
     at = put_number(PUT(at, "Content-Length: "), n, 10);
     return PUT(at, "\r\n");
 }

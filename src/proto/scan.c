@@ -59,10 +59,9 @@ static const char *scalar_value(const char *p, const char *end) {
 
 #ifdef __SSE2__
 /* The words behind the last byte are all stops. */
-static void map_end(struct scan_map *map, size_t n) {
+static void map_end(uint64_t *map, size_t n) {
     uint64_t behind = ~(uint64_t)0 << n % 64;
-    map->token[n / 64] = n % 64 ? map->token[n / 64] | behind : behind;
-    map->value[n / 64] = n % 64 ? map->value[n / 64] | behind : behind;
+    map[n / 64] = n % 64 ? map[n / 64] | behind : behind;
 }
 
 static const char *sse2_token(const char *p, const char *end) {
@@ -93,26 +92,16 @@ static const char *sse2_value(const char *p, const char *end) {
     return scalar_value(p, end);
 }
 
-/* Letters, digits and '-' are the tokens of this map: a stop at a rarer tchar
- * sends the caller to his slow path, no worse. */
-static void sse2_map64(struct scan_map *map, size_t w, const char *p) {
-    uint64_t token = 0, value = 0;
-    for (unsigned i = 0; i < 64; i += 16) {
-        __m128i c = scan16_load(p + i);
-        token |= (uint64_t)scan16_plain(c) << i;
-        value |= (uint64_t)scan16_value(c) << i;
-    }
-    map->token[w] = token;
-    map->value[w] = value;
+static uint64_t sse2_map64(const char *p) {
+    uint64_t word = 0;
+    for (unsigned i = 0; i < 64; i += 16)
+        word |= (uint64_t)scan16_value(scan16_load(p + i)) << i;
+    return word;
 }
-static void sse2_map(struct scan_map *map, const char *p, size_t n) {
+static void sse2_map(uint64_t *map, const char *p, size_t n) {
     size_t whole = n / 64, left = n % 64;
-    for (size_t w = 0; w < whole; w++) sse2_map64(map, w, p + w * 64);
-    if (left) { /* the last 64 bytes, shifted */
-        sse2_map64(map, whole, p + n - 64);
-        map->token[whole] >>= 64 - left;
-        map->value[whole] >>= 64 - left;
-    }
+    for (size_t w = 0; w < whole; w++) map[w] = sse2_map64(p + w * 64);
+    if (left) map[whole] = sse2_map64(p + n - 64) >> (64 - left);
     map_end(map, n);
 }
 #endif
@@ -186,21 +175,15 @@ AVX2 static const char *avx2_token(const char *p, const char *end) {
     return sse2_token(p, end);
 }
 
-AVX2 static inline void avx2_map64(struct scan_map *map, size_t w,
-                                   const char *p) {
-    __m256i a = avx2_load(p), b = avx2_load(p + 32);
-    map->token[w] = avx2_token32(a) | (uint64_t)avx2_token32(b) << 32;
-    map->value[w] = avx2_value32(a) | (uint64_t)avx2_value32(b) << 32;
+AVX2 static inline uint64_t avx2_map64(const char *p) {
+    return avx2_value32(avx2_load(p)) |
+           (uint64_t)avx2_value32(avx2_load(p + 32)) << 32;
 }
 
-AVX2 static void avx2_map(struct scan_map *map, const char *p, size_t n) {
+AVX2 static void avx2_map(uint64_t *map, const char *p, size_t n) {
     size_t whole = n / 64, left = n % 64;
-    for (size_t w = 0; w < whole; w++) avx2_map64(map, w, p + w * 64);
-    if (left) { /* the last 64 bytes, shifted */
-        avx2_map64(map, whole, p + n - 64);
-        map->token[whole] >>= 64 - left;
-        map->value[whole] >>= 64 - left;
-    }
+    for (size_t w = 0; w < whole; w++) map[w] = avx2_map64(p + w * 64);
+    if (left) map[whole] = avx2_map64(p + n - 64) >> (64 - left);
     map_end(map, n);
 }
 #endif
@@ -252,7 +235,7 @@ static const char *first_value(const char *p, const char *end) {
     choose();
     return scan_wide.value(p, end);
 }
-static void first_map(struct scan_map *map, const char *p, size_t n) {
+static void first_map(uint64_t *map, const char *p, size_t n) {
     choose();
     scan_wide.map(map, p, n);
 }

@@ -9,9 +9,9 @@
  * call. Other processors take the table, a byte at a time.
  *
  * scan_map() is for many short runs in a row, such as header fields. There a
- * run's end is the next one's begin, so with scan_* each load waits for the
- * result of the one before, some 20 cycles each. The map is made first, of
- * whole blocks which wait for nobody; then the runs are found in it by bit
+ * run's end is the next one's begin, so with scan_value() each load waits for
+ * the result of the one before, some 20 cycles each. The map is made first, of
+ * whole blocks which wait for nobody; then the ends are found in it by bit
  * operations, at a third of that.
  */
 #ifndef PROTO_SCAN_H
@@ -39,15 +39,12 @@ static inline bool scan_is(char c, unsigned set) {
     return scan_class[(unsigned char)c] & set;
 }
 
-/* Where runs of two sets stop: bit i % 64 of word i / 64 is set when the byte i
+/* Where runs of value bytes stop: bit i % 64 of word i / 64 is set when byte i
  * is not in the set, and for every i that has no byte. */
 enum { SCAN_MAP_BYTES = 1024, SCAN_MAP_WORDS = SCAN_MAP_BYTES / 64 + 1 };
-struct scan_map {
-    uint64_t token[SCAN_MAP_WORDS], value[SCAN_MAP_WORDS];
-};
 
 typedef const char *scan_fn(const char *p, const char *end);
-typedef void scan_map_fn(struct scan_map *map, const char *p, size_t n);
+typedef void scan_map_fn(uint64_t *map, const char *p, size_t n);
 
 struct scan_kind {
     const char *name; /* "scalar", "sse2", "avx2" */
@@ -59,14 +56,14 @@ struct scan_kind {
 extern struct scan_kind scan_wide;
 
 /* 64 ≤ n ≤ SCAN_MAP_BYTES; not if scan_wide.map is NULL. */
-static inline void scan_map(struct scan_map *map, const char *p, size_t n) {
+static inline void scan_map(uint64_t *map, const char *p, size_t n) {
     scan_wide.map(map, p, n);
 }
 
-/* Goes through one set's words forwards. The word at hand is kept, so that a
- * stop follows from the one before without a load in between. */
+/* Goes through a map forwards. The word at hand is kept, so that a stop follows
+ * from the one before without a load in between. */
 struct scan_walk {
-    const uint64_t *words; /* borrowed */
+    const uint64_t *words; /* borrowed: the map */
     uint64_t bits;         /* words[at] */
     size_t at;
 };
@@ -160,8 +157,36 @@ static inline const char *scan_token(const char *p, const char *end) {
     return scan_wide.token(p, end);
 }
 
+/* Length of the name that begins a field line, up to its colon; 0 when it is
+ * not a short and plain one: up to 31 letters, digits and '-'. */
+static inline size_t scan_name(const char *p, size_t n) {
+    size_t i = 0;
+    unsigned out = 0;
+    for (; !out && i < 32 && n - i >= 16; i += 16)
+        out = scan16_plain(scan16_load(p + i));
+    if (!out) return 0;
+    i = i - 16 + (size_t)__builtin_ctz(out);
+    return p[i] == ':' ? i : 0;
+}
+
+/* Are all n bytes of the set? The last block overlaps the one before. */
+static inline bool scan_all_value(const char *p, size_t n) {
+    if (n < 16) return scan_short(p, p + n, SCAN_VALUE) == p + n;
+    unsigned out = scan16_value(scan16_load(p + n - 16));
+    for (size_t i = 0; i + 16 < n; i += 16)
+        out |= scan16_value(scan16_load(p + i));
+    return out == 0;
+}
+
 #else
 
+static inline size_t scan_name(const char *p, size_t n) {
+    (void)p, (void)n;
+    return 0;
+}
+static inline bool scan_all_value(const char *p, size_t n) {
+    return scan_wide.value(p, p + n) == p + n;
+}
 static inline const char *scan_value(const char *p, const char *end) {
     return scan_wide.value(p, end);
 }

@@ -164,6 +164,8 @@ local function check_status(code, level)
   end
 end
 
+--- `level` is the caller's to blame; callers use (make(…)), not a tail call,
+--- which would take a level away.
 local function make(code, headers, body, extra, level)
   level = (level or 2) + 1
   check_status(code, level)
@@ -202,7 +204,7 @@ function response.response(code, body, headers)
   if body ~= nil and kind ~= "string" and kind ~= "function" then
     error("a body is a string or an iterator, not a " .. kind, 2)
   end
-  return make(code, NONE, body, headers)
+  return (make(code, NONE, body, headers))
 end
 
 --- Plain text.
@@ -212,7 +214,7 @@ end
 ---@param code? integer 200
 ---@return ropewalk.web.Response
 function response.text(text, code)
-  return make(code or 200, TEXT, tostring(text))
+  return (make(code or 200, TEXT, tostring(text)))
 end
 
 --- HTML. Escape what comes from outside: `web.escape(text)`.
@@ -222,7 +224,7 @@ end
 ---@param code? integer 200
 ---@return ropewalk.web.Response
 function response.html(text, code)
-  return make(code or 200, HTML, tostring(text))
+  return (make(code or 200, HTML, tostring(text)))
 end
 
 --- JSON. A response that is given to it comes back as it is, so that this can
@@ -237,7 +239,7 @@ function response.json(value, code, options)
   if response.is(value) then return value end
   local text, message = core.json_encode(value, options)
   if not text then error("web.json: " .. message, 2) end
-  return make(code or 200, JSON, text)
+  return (make(code or 200, JSON, text))
 end
 
 --- Sends the browser elsewhere. 302 by default; 303 after a POST, 308 for good.
@@ -251,7 +253,7 @@ function response.redirect(location, code)
   if math.type(code) ~= "integer" or code < 300 or code > 399 then
     error("a redirect's status is 3xx", 2)
   end
-  return make(code, TEXT, (status[code] or "Redirect") .. "\n", { Location = location })
+  return (make(code, TEXT, (status[code] or "Redirect") .. "\n", { Location = location }))
 end
 
 --- An error for the peer; can be returned, or thrown with `error()` from
@@ -268,7 +270,7 @@ function response.error(code, detail, headers)
   if type(detail) == "table" then
     local text, message = core.json_encode(detail)
     if not text then error("web.error: " .. message, 2) end
-    return make(code, JSON, text, headers)
+    return (make(code, JSON, text, headers))
   end
   local self = make(code, TEXT, tostring(detail or status[code] or code) .. "\n", headers)
   self.detail = detail
