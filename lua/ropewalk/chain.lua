@@ -25,10 +25,18 @@ local caught, wrap = Failure.caught, Failure.wrap
 local _ENV <const> = nil
 
 -- The same lines stand in deferred.lua: constants cost nothing there either.
-local STATE <const>, RESULT <const>, HEAD <const>, TAIL <const>, FIRST <const> = 1, 2, 3, 4, 5
-local FIRED <const>, FAILED <const>, RUNNING <const>, WAITING <const> =
-  "fired", "failed", "running", "waiting"
-local CHAIN <const>, WAIT <const> = 1, 2
+-- (One each: Lua folds only the last constant of a declaration.)
+local STATE <const> = 1
+local RESULT <const> = 2
+local HEAD <const> = 3
+local TAIL <const> = 4
+local FIRST <const> = 5
+local FIRED <const> = "fired"
+local FAILED <const> = "failed"
+local RUNNING <const> = "running"
+local WAITING <const> = "waiting"
+local CHAIN <const> = 1
+local WAIT <const> = 2
 
 local Deferred = { __name = "Deferred" }
 Deferred.__index = Deferred

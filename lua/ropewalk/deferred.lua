@@ -20,10 +20,19 @@ local append, fire, follow, run = chain.append, chain.fire, chain.follow, chain.
 local _ENV <const> = nil
 
 -- The same lines stand in chain.lua.
-local STATE <const>, RESULT <const>, HEAD <const>, TAIL <const>, FIRST <const> = 1, 2, 3, 4, 5
-local PENDING <const>, FIRED <const>, FAILED <const>, RUNNING <const>, WAITING <const> =
-  "pending", "fired", "failed", "running", "waiting"
-local CHAIN <const>, WAIT <const> = 1, 2
+-- (One each: Lua folds only the last constant of a declaration.)
+local STATE <const> = 1
+local RESULT <const> = 2
+local HEAD <const> = 3
+local TAIL <const> = 4
+local FIRST <const> = 5
+local PENDING <const> = "pending"
+local FIRED <const> = "fired"
+local FAILED <const> = "failed"
+local RUNNING <const> = "running"
+local WAITING <const> = "waiting"
+local CHAIN <const> = 1
+local WAIT <const> = 2
 
 ---@class ropewalk.Deferred
 ---@field handled? boolean a task took the failure
@@ -64,10 +73,15 @@ end
 ---@param result any neither a Deferred nor more than one value
 function Deferred:callback(result)
   if self[STATE] ~= PENDING then return fire_late(self) end
-  if result ~= nil and getmetatable(result) == Deferred then
-    error("callback: the result must not be a Deferred", 2)
+  local class = result ~= nil and getmetatable(result)
+  if class == Deferred then error("callback: the result must not be a Deferred", 2) end
+  self[RESULT] = result
+  if self[TAIL] == FIRST and class ~= Failure then
+    self[STATE] = FIRED
+    return nil
   end
-  return fire(self, result)
+  self[STATE] = RUNNING
+  return run(self)
 end
 
 ---Fires it with a failure.
@@ -130,11 +144,12 @@ end
 function Deferred:add_callback(fn, a, b, c, d)
   if not fn then error("add_callback: a function is missing", 2) end
   if a ~= nil or b ~= nil or c ~= nil or d ~= nil then fn = bind(fn, a, b, c, d) end
-  if self[STATE] == FIRED then return call_now(self, fn) end
+  local state = self[STATE]
+  if state == FIRED then return call_now(self, fn) end
   local tail = self[TAIL]
   self[tail] = fn
   self[TAIL] = tail + 1
-  if self[STATE] ~= PENDING then return kick(self) end
+  if state ~= PENDING then return kick(self) end
   return self
 end
 

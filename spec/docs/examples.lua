@@ -70,7 +70,7 @@ function examples.open(path)
   local binary = shell("readlink -f " .. server.binary):gsub("%s+$", "")
   os.execute(("ln -s '%s' %s/bin/ropewalk"):format(binary, dir))
   -- netcat differs from system to system, and may not be there
-  write_file(dir .. "/bin/nc", [[
+  write_file(dir .. "/bin/nc", [=[
 #!/usr/bin/env bash
 while [[ $1 == -* ]]; do shift; done
 exec 3<>"/dev/tcp/$1/$2" || exit 1
@@ -78,7 +78,7 @@ cat <&3 &
 cat >&3
 sleep 0.4
 kill $! 2>/dev/null
-]])
+]=])
   os.execute(("chmod +x %s/bin/nc"):format(dir))
   return setmetatable({ path = path, dir = dir, apps = {} }, Page)
 end
@@ -139,7 +139,7 @@ end
 local TIME <const> = "%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ"
 
 local function matches(printed, wanted)
-  local function tidy(text) return (text:gsub(TIME, "TIME"):gsub("%s+$", "")) end
+  local function tidy(text) return (text:gsub("\r", ""):gsub(TIME, "TIME"):gsub("%s+$", "")) end
   local pattern = tidy(wanted):gsub("[%^%$%(%)%%%.%[%]%*%+%-%?]", "%%%0"):gsub("…", ".-")
   return tidy(printed):find("^" .. pattern .. "$") ~= nil
 end

@@ -51,8 +51,8 @@ struct rw {
 
     struct map peers;       /* address → connections it has */
 
-    int64_t refused_second; /* of the last line about a refused connection … */
-    uint64_t refused_unlogged; /* … and how many there were since */
+    int64_t limit_second;     /* of the last line about a limit … */
+    uint64_t limits_unlogged; /* … and how many have fired since */
 
     struct buf out;         /* what out_owner sends in this round */
     struct conn *out_owner; /* whose bytes are in `out` */
@@ -147,6 +147,7 @@ void dir_open_lib(lua_State *L);
  * depth of 64) from the value at `index` of `from` to the top of `to`: 0, or
  * RW_EINVAL when something else is in it. Both protected by the caller. */
 int transfer(lua_State *from, int index, lua_State *to);
+const char *transfer_refused(void); /* "a function in users" */
 
 /* Limits as a proxy table, and the reading of overrides from a table. */
 void limits_override(lua_State *L, int index, struct limits *l);

@@ -193,30 +193,47 @@ void conn_abort(struct conn *c, int reason) {
     if (c->stream) stream_abort(c->stream, reason);
 }
 
+/* ── limits that fire ─────────────────────────────────────────────────────*/
+
+/* A flood must not become a flood of lines: one a second, with how many. */
+static void log_limit(struct rw *rw, struct stream *s, enum log_level level,
+                      const char *message, const char *limit) {
+    int64_t now = loop_unix_time(rw->loop);
+    rw->stats.limits_hit++;
+    rw->limits_unlogged++;
+    if (now == rw->limit_second || !log_wants(&rw->log, level)) return;
+    char text[160];
+    struct address a = {0};
+    if (s) stream_peer(s, &a);
+    log_at(&rw->log, level, message, LF_Z("limit", limit),
+           LF_STR("peer", address_format(&a, text, sizeof text)),
+           LF_UINT("count", rw->limits_unlogged));
+    rw->limit_second = now;
+    rw->limits_unlogged = 0;
+}
+
+void conn_note_failure(struct conn *c, int code, const char *limit) {
+    struct rw *rw = c->rw;
+    if (!c->reason) c->reason = code;
+    if (code == RW_ETIMEDOUT) rw->stats.timeouts++;
+    else if (code == RW_EPROTO || code == RW_ELIMIT) rw->stats.protocol_errors++;
+    if (!limit)
+        log_debug(&rw->log, "connection failed", LF_Z("protocol", c->ops->name),
+                  LF_ERR("error", code));
+    else if (strcmp(limit, "idle_timeout") == 0) /* everyday */
+        log_debug(&rw->log, "connection timed out", LF_Z("limit", limit));
+    else
+        log_limit(rw, c->stream, LOG_WARN, "a limit ended a connection", limit);
+}
+
 /* ── accepting ────────────────────────────────────────────────────────────*/
 
 static void refused_closed(struct stream *s, int reason) { (void)s, (void)reason; }
 static const struct stream_hooks refused_hooks = {.on_close = refused_closed};
 
-/* A flood of connections must not become a flood of lines: one a second. */
-static void log_refusal(struct rw *rw, struct stream *s, const char *limit) {
-    int64_t now = loop_unix_time(rw->loop);
-    rw->stats.limits_hit++;
-    rw->refused_unlogged++;
-    if (now == rw->refused_second) return;
-    char text[160];
-    struct address a = {0};
-    stream_peer(s, &a);
-    log_warn(&rw->log, "connection refused", LF_Z("limit", limit),
-             LF_STR("peer", address_format(&a, text, sizeof text)),
-             LF_UINT("count", rw->refused_unlogged));
-    rw->refused_second = now;
-    rw->refused_unlogged = 0;
-}
-
 static void refuse(struct rw *rw, struct stream *s, const char *limit) {
     rw->stats.connections_refused++;
-    if (limit) log_refusal(rw, s, limit);
+    if (limit) log_limit(rw, s, LOG_WARN, "connection refused", limit);
     s->hooks = &refused_hooks;
     stream_abort(s, RW_ELIMIT);
 }

@@ -65,6 +65,8 @@ void conn_flush_all(struct rw *rw);
 void conn_update_reading(struct conn *c);
 uint64_t conn_peer_clock(const struct conn *c);
 void conn_set_deadline(struct conn *c, uint64_t peer_deadline);
+/* Counts why it ends, and logs the limit that fired, if one did. */
+void conn_note_failure(struct conn *c, int code, const char *limit);
 void conn_close(struct conn *c);            /* flush, then close */
 void conn_abort(struct conn *c, int reason);
 

@@ -36,13 +36,8 @@ void http_sent(struct http_conn *h) {
 }
 
 void http_fail(struct http_conn *h, int code) {
-    struct conn *c = &h->base;
-    if (!c->reason) c->reason = code;
-    if (code == RW_ETIMEDOUT) c->rw->stats.timeouts++;
-    else if (code == RW_EPROTO || code == RW_ELIMIT) c->rw->stats.protocol_errors++;
-    if (code == RW_ETIMEDOUT || code == RW_ELIMIT) c->rw->stats.limits_hit++;
-    log_debug(&c->rw->log, "HTTP connection failed", LF_ERR("error", code));
-    conn_close(c);
+    conn_note_failure(&h->base, code, h->engine.env.limit);
+    conn_close(&h->base);
 }
 
 /* A whole answer from C, when Lua could not give one. */

@@ -66,6 +66,19 @@ static void read_factory(lua_State *L, int index, struct server *s) {
     lua_pop(L, 3);
 }
 
+/* The generation's, what the factory changes of them, what the endpoint does. */
+static struct limits combined_limits(lua_State *L, int factory, int endpoint, bool http) {
+    struct generation *g = generation_of(L);
+    struct limits limits = g->limits;
+    lua_getfield(L, factory, "limits");
+    limits_override(L, lua_gettop(L), &limits);
+    lua_pop(L, 1);
+    limits_override(L, endpoint, &limits);
+    if (!http && limits.idle_timeout == g->limits.idle_timeout)
+        limits.idle_timeout = limits.session_timeout;
+    return limits;
+}
+
 /* factory.http at 2; the box on top. */
 static struct bind_router *anchor_site(lua_State *L) {
     lua_getfield(L, 2, "http");
@@ -85,11 +98,9 @@ static int core_listen(lua_State *L) {
     lua_settop(L, 3);
     if (g->state == GENERATION_RETIRED || g->rw->stopping)
         return push_failure(L, RW_ESTATE);
-    struct limits limits = g->limits;
     struct server found = {0};
     read_factory(L, 2, &found);
-    if (!found.http) limits.idle_timeout = limits.session_timeout;
-    limits_override(L, 3, &limits);
+    struct limits limits = combined_limits(L, 2, 3, found.http);
 
     struct server_box *box = lua_newuserdatauv(L, sizeof *box, 3);
     box->server = NULL;
@@ -224,9 +235,8 @@ static int core_connect(lua_State *L) {
     luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 4);
     struct connecting *c = lua_newuserdatauv(L, sizeof *c, 2);
-    *c = (struct connecting){.gen = g, .limits = g->limits, .item.cancel = connect_cancel};
-    c->limits.idle_timeout = c->limits.session_timeout;
-    limits_override(L, 4, &c->limits);
+    *c = (struct connecting){.gen = g, .item.cancel = connect_cancel};
+    c->limits = combined_limits(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, 1);

@@ -50,7 +50,8 @@ static int restored(lua_State *L) {
     lua_pushvalue(L, -1);
     lua_insert(L, 2); /* transport, restore, factory, transport */
     if (transfer(m->from, -1, L) < 0)
-        return luaL_error(L, "save() returned more than plain data");
+        return luaL_error(L, "save() of a connection returned %s: only plain data can "
+                          "go over to new code", transfer_refused());
     lua_call(L, 3, 1);
     if (!lua_istable(L, -1)) return luaL_error(L, "restore() returned no protocol");
     m->class = proto_class_of(L, -1);
@@ -96,8 +97,12 @@ void proto_migrate(struct proto_conn *p) {
     conn_flush_all(c->rw);
     door_enter(old, &(struct door_call){.body = saved, .arg = &m});
     if (!m.moved) {
+        char text[160];
+        struct address a = {0};
+        stream_peer(c->stream, &a);
         log_warn(&c->rw->log, "a connection stays with the old code",
-                 LF_UINT("generation", old->id));
+                 LF_UINT("generation", old->id),
+                 LF_STR("peer", address_format(&a, text, sizeof text)));
         if (m.box) {
             m.box->conn = NULL;
             door_protect(target->gen, forget, p);

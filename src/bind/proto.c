@@ -98,13 +98,8 @@ static bool may_deliver(const struct proto_conn *p) {
 }
 
 void proto_fail(struct proto_conn *p, int code) {
-    struct conn *c = &p->base;
-    if (code == RW_ETIMEDOUT) c->rw->stats.timeouts++;
-    else c->rw->stats.protocol_errors++;
-    log_debug(&c->rw->log, "connection failed", LF_Z("engine", p->class->engine->name),
-              LF_ERR("error", code));
-    if (!c->reason) c->reason = code;
-    conn_close(c);
+    conn_note_failure(&p->base, code, ((struct engine_env *)p->engine)->limit);
+    conn_close(&p->base);
 }
 
 /* What the engine borrows of `fed` is kept while the pulling rests. */
@@ -300,19 +295,15 @@ static void proto_drain(struct conn *c) {
 
 static void proto_deadline(struct conn *c) {
     struct proto_conn *p = proto_of(c);
-    uint64_t now = conn_peer_clock(c);
-    int rc = RW_ETIMEDOUT;
+    struct event ev;
     if (p->class && !p->idle_limit) {
-        const struct engine *engine = p->class->engine;
-        struct event ev;
-        engine->tick(p->engine, now);
-        if (engine->next(p->engine, &ev) < 0) rc = RW_ETIMEDOUT;
+        p->class->engine->tick(p->engine, conn_peer_clock(c));
+        if (p->class->engine->next(p->engine, &ev) < 0) {
+            proto_fail(p, RW_ETIMEDOUT);
+            return;
+        }
     }
-    c->rw->stats.timeouts++;
-    c->rw->stats.limits_hit++;
-    log_debug(&c->rw->log, "connection timed out",
-              LF_Z("limit", p->class && !p->idle_limit ? "session_timeout" : "idle"));
-    if (!c->reason) c->reason = rc;
+    conn_note_failure(c, RW_ETIMEDOUT, "idle_timeout");
     conn_close(c);
 }
 

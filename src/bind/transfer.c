@@ -1,15 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /* Plain data from one lua_State to another: what save() returns on its way to
  * restore(). */
+#include <stdio.h>
+
 #include "bind/bind.h"
 
 enum { MAX_DEPTH = 64 };
 
+static _Thread_local char refused[160]; /* what is not plain, and where */
+
 static int copy(lua_State *from, int index, lua_State *to, int depth);
 
+/* "a function" becomes "a function in users", and so on outwards. */
+static void name_key(const char *key) {
+    size_t n = strlen(refused);
+    snprintf(refused + n, sizeof refused - n, " in %s", key);
+}
+
 static int copy_table(lua_State *from, int index, lua_State *to, int depth) {
-    if (depth == MAX_DEPTH || !lua_checkstack(from, 4) || !lua_checkstack(to, 4))
+    if (depth == MAX_DEPTH || !lua_checkstack(from, 4) || !lua_checkstack(to, 4)) {
+        snprintf(refused, sizeof refused, "a table nested more than %d deep", MAX_DEPTH);
         return RW_EINVAL;
+    }
     lua_newtable(to);
     lua_pushnil(from);
     while (lua_next(from, index)) {
@@ -17,6 +29,7 @@ static int copy_table(lua_State *from, int index, lua_State *to, int depth) {
         int rc = copy(from, top - 1, to, depth + 1);
         if (rc == 0 && (rc = copy(from, top, to, depth + 1)) < 0) lua_pop(to, 1);
         if (rc < 0) {
+            if (lua_type(from, top - 1) == LUA_TSTRING) name_key(lua_tostring(from, top - 1));
             lua_settop(from, top - 2);
             lua_pop(to, 1);
             return rc;
@@ -42,7 +55,10 @@ static int copy(lua_State *from, int index, lua_State *to, int depth) {
         return 0;
     }
     case LUA_TTABLE: return copy_table(from, index, to, depth);
-    default: return RW_EINVAL;
+    default:
+        snprintf(refused, sizeof refused, "a %s",
+                 lua_typename(from, lua_type(from, index)));
+        return RW_EINVAL;
     }
 }
 
@@ -50,3 +66,5 @@ int transfer(lua_State *from, int index, lua_State *to) {
     if (!lua_checkstack(to, 4)) return RW_ENOMEM;
     return copy(from, lua_absindex(from, index), to, 0);
 }
+
+const char *transfer_refused(void) { return refused; }

@@ -21,6 +21,9 @@
  * only fini() is legal; what is then in env->out (a 400, say) is still to be
  * sent before the connection is closed.
  *
+ * A tick at or after the deadline ends the engine: it puts what is to be said
+ * into env->out, and next() gives RW_ETIMEDOUT.
+ *
  * The first member of an engine's struct is its `struct engine_env env`; the
  * driver may give it other limits between two calls.
  *
@@ -45,6 +48,9 @@ struct engine_env {
     const struct limits *limits; /* borrowed, outlives the engine */
     struct mem *mem;             /* borrowed, outlives the engine */
     struct buf *out;             /* borrowed: where send() encodes to */
+    /* In the engine's own copy: the name of the limit that ended it, for the
+     * log. Set with RW_ELIMIT and RW_ETIMEDOUT. */
+    const char *limit;
 };
 
 /* A list of name-value pairs: header fields, trailers, parameters. */

@@ -74,13 +74,23 @@ static int fail(struct http1 *e, int error) {
     return e->error = error;
 }
 
+/* A limit fired. */
+static int over(struct http1 *e, int error, const char *limit) {
+    e->env.limit = limit;
+    return fail(e, error);
+}
+
 /* Refuses what the peer sent: the response, if one is due and not begun. */
 static int refuse(struct http1 *e, int status) {
+    bool in_head = e->in == HTTP1_IN_HEAD;
+    bool many = e->field_count >= e->env.limits->max_headers;
     if (e->out == HTTP1_OUT_IDLE || e->out == HTTP1_OUT_WAITING)
         if (http1_send_refusal(e, status) == RW_ENOMEM) status = 503;
     switch (status) {
-    case 408: return fail(e, RW_ETIMEDOUT);
-    case 413: case 414: case 431: return fail(e, RW_ELIMIT);
+    case 408: return over(e, RW_ETIMEDOUT, in_head ? "head_timeout" : "body_timeout");
+    case 413: return over(e, RW_ELIMIT, "max_body");
+    case 414: return over(e, RW_ELIMIT, "max_target");
+    case 431: return over(e, RW_ELIMIT, many ? "max_headers" : "max_head");
     case 503: return fail(e, RW_ENOMEM);
     default: return fail(e, RW_EPROTO);
     }
@@ -320,7 +330,7 @@ uint64_t http1_tick(struct http1 *e, uint64_t now) {
     if (e->phase_since == 0) e->phase_since = now;
     uint64_t deadline = e->phase_since + span;
     if (now < deadline) return deadline;
-    if (e->in == HTTP1_IN_IDLE) fail(e, RW_ETIMEDOUT);
+    if (e->in == HTTP1_IN_IDLE) over(e, RW_ETIMEDOUT, "idle_timeout");
     else refuse(e, 408);
     return deadline;
 }

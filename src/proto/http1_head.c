@@ -246,28 +246,27 @@ static inline bool two(const char *p, const char *literal) {
  * name to be read. A byte of a value that is not above ' ' is a blank. */
 __attribute__((noinline)) /* its registers would burden the short heads */
 static void plain_lines(struct http1 *e, struct cursor *c) {
-    size_t n = (size_t)(c->end - c->p), at = 0;
-    if (n > SCAN_MAP_BYTES) n = SCAN_MAP_BYTES;
-    const char *p = c->p;
+    const char *p = c->p, *end = c->end;
+    if (end - p > SCAN_MAP_BYTES) end = p + SCAN_MAP_BYTES;
     uint64_t map[SCAN_MAP_WORDS];
-    scan_map(map, p, n);
+    scan_map(map, p, (size_t)(end - p));
     struct scan_walk walk = scan_walk(map);
     for (;;) {
-        size_t stop = scan_stop(&walk, at);
-        if (stop + 2 > n || !two(p + stop, "\r\n")) break;
-        size_t length = scan_name(p + at, n - at), from = at + length + 2;
-        if (length == 0 || from >= stop || p[from - 1] != ' ') break;
-        if ((unsigned char)p[from] <= ' ') break;
-        if ((unsigned char)p[stop - 1] <= ' ') break;
+        const char *stop = c->p + scan_stop(&walk, (size_t)(p - c->p));
+        const char *colon = scan_name(p, end), *from = colon + 2;
+        if (end - stop < 2 || !two(stop, "\r\n")) break;
+        if (colon == p || from >= stop || !two(colon, ": ")) break;
+        if ((unsigned char)*from <= ' ' || (unsigned char)stop[-1] <= ' ')
+            break;
         if (e->field_count >= e->field_room && room_for_field(e) < 0) break;
-        struct str name = str_of(p + at, length);
-        struct str value = str_of(p + from, stop - from);
+        struct str name = str_of(p, (size_t)(colon - p));
+        struct str value = str_of(from, (size_t)(stop - from));
         if (http1_field_special(name) && http1_field_seen(e, name, value) < 0)
             break;
         e->fields[e->field_count++] = (struct field){name, value};
-        at = stop + 2;
+        p = stop + 2;
     }
-    c->p = p + at;
+    c->p = p;
 }
 
 /* --- the whole ----------------------------------------------------------- */

@@ -218,6 +218,7 @@ static int line_next(void *self, struct event *out) {
     else if (buf_len(&e->held)) rc = next_held(e, out);
     else if (e->pending.n) rc = next_pending(e, out);
     if (rc < 0) e->error = rc;
+    if (rc == RW_ELIMIT) e->env.limit = "max_line";
     if (rc == 0 && buf_len(&e->held) == 0) buf_release(&e->held);
     return rc;
 }
@@ -289,7 +290,12 @@ static uint64_t line_tick(void *self, uint64_t now) {
     }
     uint64_t deadline = e->phase_since + patience(e);
     if (deadline < e->phase_since) deadline = UINT64_MAX;
-    if (deadline <= now && !e->error) e->error = RW_ETIMEDOUT;
+    if (deadline <= now && !e->error) {
+        e->error = RW_ETIMEDOUT;
+        e->env.limit = phase == WAIT_REST      ? "head_timeout"
+                       : phase == WAIT_COUNTED ? "body_timeout"
+                                               : "idle_timeout";
+    }
     return deadline;
 }
 

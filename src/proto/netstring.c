@@ -123,6 +123,7 @@ static int netstring_next(void *self, struct event *out) {
     }
     if (e->pending.n) rc = buf_len(&e->held) ? next_held(e, out) : next_pending(e, out);
     if (rc < 0) e->error = rc;
+    if (rc == RW_ELIMIT) e->env.limit = "max_frame";
     if (rc == 0 && buf_len(&e->held) == 0) buf_release(&e->held);
     return rc;
 }
@@ -177,7 +178,12 @@ static uint64_t netstring_tick(void *self, uint64_t now) {
     }
     uint64_t deadline = e->phase_since + patience(e);
     if (deadline < e->phase_since) deadline = UINT64_MAX;
-    if (deadline <= now && !e->error) e->error = RW_ETIMEDOUT;
+    if (deadline <= now && !e->error) {
+        e->error = RW_ETIMEDOUT;
+        e->env.limit = phase == WAIT_LENGTH  ? "head_timeout"
+                       : phase == WAIT_BYTES ? "body_timeout"
+                                             : "idle_timeout";
+    }
     return deadline;
 }
 

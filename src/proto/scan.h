@@ -157,16 +157,16 @@ static inline const char *scan_token(const char *p, const char *end) {
     return scan_wide.token(p, end);
 }
 
-/* Length of the name that begins a field line, up to its colon; 0 when it is
- * not a short and plain one: up to 31 letters, digits and '-'. */
-static inline size_t scan_name(const char *p, size_t n) {
-    size_t i = 0;
-    unsigned out = 0;
-    for (; !out && i < 32 && n - i >= 16; i += 16)
-        out = scan16_plain(scan16_load(p + i));
-    if (!out) return 0;
-    i = i - 16 + (size_t)__builtin_ctz(out);
-    return p[i] == ':' ? i : 0;
+/* The end of a short and plain name: up to 31 letters, digits and '-'. Else,
+ * or without 32 bytes to read, any place that is not a name's end. */
+static inline const char *scan_name(const char *p, const char *end) {
+    if (end - p < 32) return p;
+    unsigned out = scan16_plain(scan16_load(p));
+    if (!out) {
+        p += 16;
+        out = scan16_plain(scan16_load(p)) | 0x8000;
+    }
+    return p + __builtin_ctz(out);
 }
 
 /* Are all n bytes of the set? The last block overlaps the one before. */
@@ -180,9 +180,9 @@ static inline bool scan_all_value(const char *p, size_t n) {
 
 #else
 
-static inline size_t scan_name(const char *p, size_t n) {
-    (void)p, (void)n;
-    return 0;
+static inline const char *scan_name(const char *p, const char *end) {
+    (void)end;
+    return p;
 }
 static inline bool scan_all_value(const char *p, size_t n) {
     return scan_wide.value(p, p + n) == p + n;

@@ -134,7 +134,7 @@ end
 
 for _, method in ipairs { "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS" } do
   Site[method:lower()] = function(self, pattern, ...)
-    return add(self, method, pattern, 2, nil, ...)
+    return (add(self, method, pattern, 2, nil, ...)) -- no tail call: add counts levels
   end
 end
 
@@ -146,7 +146,7 @@ end
 ---@param ... function middleware for this route, and last the handler
 ---@return ropewalk.web.Site
 function Site:any(pattern, ...)
-  return add(self, "*", pattern, 2, nil, ...)
+  return (add(self, "*", pattern, 2, nil, ...))
 end
 
 --- A route for several methods.
