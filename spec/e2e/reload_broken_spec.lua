@@ -96,12 +96,12 @@ describe("A reload of a broken script", function()
     refused(([[
 return { rw.server("tcp:127.0.0.1:0", web.Site()), rw.server("tcp:127.0.0.1:%d", web.Site()) }]])
       :format(taken.port), {}, "cannot listen on tcp:127.0.0.1:" .. taken.port,
-      "address already in use", "/app.lua")
+      "Address already in use", "/app.lua")
   end)
 
   it("whose endpoint is no endpoint says so", function()
-    refused("return rw.server('tcp:99999', web.Site())", {},
-      "the port must be a number from 0 to 65535", "/app.lua:1")
+    refused("local site = web.Site()\nlocal server = rw.server('tcp:99999', site)\nreturn server", {},
+      "the port must be a number from 0 to 65535", "/app.lua:2")
   end)
 
   it("whose self-test fails is refused", function()

@@ -54,8 +54,8 @@ describe("A reload", function()
 
   it("lets the request on a removed endpoint end", function()
     local one, two = e2e.free_port(), e2e.free_port()
-    local child = e2e.start(servers(tcp(one), tcp(two)):gsub("return rw",
-      "rw.sleep(0.4):await() return rw", 1))
+    local text = servers(tcp(one), tcp(two)):gsub("return rw", "rw.sleep(0.4):await() return rw", 1)
+    local child = e2e.start(text)
     e2e.talk(child, ([[
       c = Client(%d).get()
       time.sleep(0.1)

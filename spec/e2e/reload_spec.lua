@@ -52,7 +52,7 @@ describe("A reload", function()
               expect(other.ask().body, b"text %%d\n" %% i)
               time.sleep(0.25)
       out = wrk.communicate()[0]
-      expect_in("requests in", out)
+      expect_in(out, "requests in")
       for sign in "Socket errors", "Non-2xx":
           if sign in out:
               raise AssertionError(out)
@@ -127,8 +127,8 @@ describe("A reload", function()
       expect(reload(), True)
       a.send("b\n")
       expect(a.line(), "2 B")
-      expect_in("a connection stays with the old code", log())
-      expect_in("cannot", log())
+      expect_in(log(), "a connection stays with the old code")
+      expect_in(log(), "cannot")
     ]])
   end)
 
@@ -161,7 +161,7 @@ describe("A reload", function()
       a.ended()
       expect_end(time.time() - began, 0.7, "the end")
       wait(lambda: "generation freed generation=1" in log())
-      expect_in("limit=drain_timeout", log())
+      expect_in(log(), "limit=drain_timeout")
     ]])
   end)
 

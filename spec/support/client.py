@@ -148,9 +148,9 @@ def expect(value, wanted, what=""):
         raise AssertionError("%s expected %.300r, got %.300r" % (what, wanted, value))
 
 
-def expect_in(value, text):
+def expect_in(text, wanted):
     if text not in value:
-        raise AssertionError("expected %.300r in %.2000r" % (text, value))
+        raise AssertionError("expected %.300r in %.3000r" % (wanted, text))
 
 
 def expect_below(value, bound, what=""):

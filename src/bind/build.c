@@ -70,7 +70,7 @@ static void start_engine(lua_State *L, struct proto_conn *p,
                          const struct proto_class *class) {
     struct conn *c = &p->base;
     const struct engine_env env = {
-        ROLE_SERVER, c->limits, &c->rw->mem, &c->rw->out};
+        ROLE_SERVER, c->limits, &c->rw->mem, &c->rw->out, NULL};
     p->engine = mem_zalloc(&c->rw->mem, class->engine->size);
     if (!p->engine) luaL_error(L, "not enough memory");
     p->class = class;

@@ -451,7 +451,7 @@ struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *
     conn_attach(c, &http_ops, rw, s);
     conn_join(c, server->gen);
     conn_set_server(c, server);
-    const struct engine_env env = {ROLE_SERVER, c->limits, &rw->mem, &rw->out};
+    const struct engine_env env = {ROLE_SERVER, c->limits, &rw->mem, &rw->out, NULL};
     http1_init(&h->engine, &env);
     stream_read(s, true);
     conn_set_deadline(c, http1_tick(&h->engine, conn_peer_clock(c)));
