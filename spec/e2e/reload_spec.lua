@@ -20,7 +20,10 @@ local Room = rw.Factory:extend "Room"
 Room.reload_policy = "%s"
 function Room:init() self.users = {} end
 local User = rw.LineProtocol:extend "User"
-function User:connection_made() self.factory.users[self] = true end
+function User:connection_made()
+  self.factory.users[self] = true
+  self:send_line "hi"
+end
 function User:connection_lost() self.factory.users[self] = nil end
 function User:line_received(line)
   self.said = (self.said or 0) + 1
@@ -41,15 +44,15 @@ describe("A reload", function()
 
   it("under load costs no request, and the new text appears", function()
     local child = e2e.start(site "text 0")
-    e2e.talk(child, ([[
+    e2e.talk(child, [[
       wrk = subprocess.Popen(["wrk", "-c", "50", "-t", "1", "-d", "4s",
-          "http://127.0.0.1:%%d/" %% PORT], stdout=subprocess.PIPE, text=True)
+          "http://127.0.0.1:%d/" %% PORT], stdout=subprocess.PIPE, text=True)
       text = open(APP).read()
       with Client() as other:
           for i in range(1, 9):
-              edit(text.replace("text 0", "text %%d" %% i))
+              edit(text.replace("text 0", "text %d" %% i))
               expect(reload(), True)
-              expect(other.ask().body, b"text %%d\n" %% i)
+              expect(other.ask().body, b"text %d\n" %% i)
               time.sleep(0.25)
       out = wrk.communicate()[0]
       expect_in(out, "requests in")
@@ -57,7 +60,7 @@ describe("A reload", function()
           if sign in out:
               raise AssertionError(out)
       expect_below(1000, int(re.search(r"(\d+) requests in", out)[1]))
-    ]]):format())
+    ]])
   end)
 
   it("reaches each keep-alive connection with its next request", function()
@@ -96,6 +99,8 @@ describe("A reload", function()
     local child = e2e.start(chat("upper", "migrate"), { args = { "--log-level", "debug" } })
     e2e.talk(child, [[
       users = [Client() for _ in range(200)]
+      for u in users:
+          expect(u.line(), "hi")
       users[0].send("hello\n")
       for u in users:
           expect(u.line(), "1 HELLO")
@@ -113,7 +118,7 @@ describe("A reload", function()
       for u in users:
           expect([u.line() for _ in range(49)], ["1 half a sentence"] * 49)
       late = Client().send("Me too\n")
-      expect(late.line(), "1 me too")
+      expect(late.until("too\n"), b"hi\r\n1 me too\r\n")
       expect(users[-1].line(), "1 me too")
     ]])
   end)
@@ -122,7 +127,7 @@ describe("A reload", function()
     local child = e2e.start(chat("upper", "migrate"))
     e2e.talk(child, [[
       a = Client().send("a\n")
-      expect(a.line(), "1 A")
+      expect(a.until("A\n"), b"hi\r\n1 A\r\n")
       edit(open(APP).read().replace("self.said = data.said", "error 'cannot'"))
       expect(reload(), True)
       a.send("b\n")
@@ -136,13 +141,13 @@ describe("A reload", function()
     local child = e2e.start(chat("upper", "finish"), { args = { "--log-level", "debug" } })
     e2e.talk(child, [[
       a = Client().send("a\n")
-      expect(a.line(), "1 A")
+      expect(a.until("A\n"), b"hi\r\n1 A\r\n")
       edit(open(APP).read().replace("upper", "lower"))
       expect(reload(), True)
       a.send("b\n")
       expect(a.line(), "2 B")
       b = Client().send("B\n")
-      expect(b.line(), "1 b")
+      expect(b.until("b\n"), b"hi\r\n1 b\r\n")
       if "generation freed" in log():
           raise AssertionError("freed too early")
       a.close()
@@ -155,7 +160,7 @@ describe("A reload", function()
       { args = { "--limit", "drain_timeout=700", "--log-level", "debug" } })
     e2e.talk(child, [[
       a = Client().send("a\n")
-      expect(a.line(), "1 A")
+      expect(a.until("A\n"), b"hi\r\n1 A\r\n")
       expect(reload(), True)
       began = time.time()
       a.ended()
@@ -210,6 +215,8 @@ return { rw.server("tcp:127.0.0.1:0", web.Site()), Told() }]])
     local child = e2e.start(chat("upper", "migrate"), { args = { "--log-level", "debug" } })
     e2e.talk(child, ([[
       users = [Client() for _ in range(20)]
+      for u in users:
+          expect(u.line(), "hi")
       def reloads(n):
           for _ in range(n):
               expect(reload(), True)

@@ -149,7 +149,7 @@ def expect(value, wanted, what=""):
 
 
 def expect_in(text, wanted):
-    if text not in value:
+    if wanted not in text:
         raise AssertionError("expected %.300r in %.3000r" % (wanted, text))
 
 

@@ -96,6 +96,7 @@ struct generation {
     struct task *tasks;      /* all of them */
     struct task *idle_tasks; /* pool */
     struct source *sources;  /* files it was made from (sources.c) */
+    struct task *stage;      /* runs its script; NULL: done */
     struct proto_class *proto_classes;
     unsigned task_count;     /* not idle */
     unsigned connecting;     /* connectors that have not called back yet */
@@ -122,6 +123,7 @@ void worker_stop(struct rw *rw);       /* begins to stop; again: at once */
 void worker_check_stopped(struct rw *rw); /* stops the loop if nothing is left */
 /* sources.c: a stage ended, its files are now the ones to compare with. */
 void sources_settle(struct generation *g);
+int sources_add(struct generation *g, const char *path);
 bool sources_changed(struct rw *rw); /* contents differ from what was read */
 void sources_free(struct generation *g);
 void sources_free_all(struct rw *rw);

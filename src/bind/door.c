@@ -337,6 +337,17 @@ struct task *door_enter(struct generation *g, const struct door_call *call) {
     return task_resume(t, g->rw->door.running, 1) ? t : NULL;
 }
 
+static int log_place(lua_State *L) {
+    struct task *t = lua_touserdata(L, 1);
+    luaL_traceback(L, t->co, NULL, 0);
+    log_error(&t->gen->rw->log, "the script is at this point",
+              LF_UINT("generation", t->gen->id),
+              LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
+    return 0;
+}
+
+void door_report_place(struct task *t) { door_protect(t->gen, log_place, t); }
+
 /* ── the ready queue ──────────────────────────────────────────────────────*/
 
 void task_make_ready(struct task *t) {

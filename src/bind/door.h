@@ -86,6 +86,8 @@ void door_unwatch(void);
 void door_open(lua_State *L); /* core.spawn, park, task, … and coroutine.* */
 /* A message handler that makes a Failure of whatever was raised. */
 int door_traceback(lua_State *L);
+/* Logs where the task is, with its traceback. */
+void door_report_place(struct task *t);
 /* Logs the failure at `index` with its traceback. */
 void door_report(lua_State *L, int index, const char *message);
 

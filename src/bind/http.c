@@ -436,6 +436,7 @@ static void http_retire(struct conn *c) {
     if (h->active) return; /* begin_request looks again */
     join_current(h);
     if (http1_finished(&h->engine) || (!c->port && http1_idle(&h->engine))) conn_close(c);
+    else conn_set_deadline(c, http1_tick(&h->engine, conn_peer_clock(c)));
 }
 
 static const struct conn_ops http_ops = {

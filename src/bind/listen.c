@@ -45,9 +45,11 @@ static void check_endpoint(lua_State *L, int index, struct endpoint *e, char *ke
     lua_getfield(L, index, "timeout");
     e->timeout_ms = (uint32_t)(luaL_optnumber(L, -1, 0) * 1000);
     lua_pop(L, 1);
-    string_field(L, index, "text", key, key_size);
-    if (!*key)
-        snprintf(key, key_size, "%s:%s:%d", kinds[e->kind], e->host,
+    /* What makes it the same port: not its options, which may change. */
+    if (e->kind == ENDPOINT_UNIX || e->kind == ENDPOINT_STDIO)
+        snprintf(key, key_size, "%s:%s", kinds[e->kind], e->host);
+    else
+        snprintf(key, key_size, "%s:%s%s%d", kinds[e->kind], e->host, *e->host ? ":" : "",
                  e->kind == ENDPOINT_FD ? e->fd : e->port);
 }
 
@@ -111,7 +113,7 @@ static int core_listen(lua_State *L) {
 
     struct port *port = NULL;
     if (!g->rw->checking) {
-        int rc = port_claim(g->rw, key, &e, &port);
+        int rc = port_claim(g, key, &e, &port);
         if (rc < 0) return push_failure(L, rc);
     }
     struct server *s = mem_zalloc(&g->rw->mem, sizeof *s);

@@ -90,6 +90,7 @@ void proto_migrate(struct proto_conn *p) {
     if (!target || target == c->server || target->http || !c->stream) return;
     if (!p->class) { /* nothing of it is in Lua yet */
         join_target(p, target);
+        proto_settle(p);
         return;
     }
     struct generation *old = c->gen;
@@ -114,4 +115,5 @@ void proto_migrate(struct proto_conn *p) {
     p->box = m.box;
     p->class = m.class;
     join_target(p, target);
+    proto_settle(p);
 }

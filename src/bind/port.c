@@ -47,9 +47,22 @@ static void port_close(struct port *p) {
     listener_close(p->listener);
 }
 
-int port_claim(struct rw *rw, const char *key, const struct endpoint *e,
+/* Two servers of one generation cannot share a port. */
+static bool is_claimed(const struct generation *g, const struct port *p) {
+    for (const struct server *s = g->servers; s; s = s->next)
+        if (s->port == p) return true;
+    return false;
+}
+
+int port_claim(struct generation *g, const char *key, const struct endpoint *e,
                struct port **out) {
+    struct rw *rw = g->rw;
     struct port *p = port_find(rw, key);
+    bool any = e->kind == ENDPOINT_TCP && e->port == 0; /* each its own */
+    if (p && is_claimed(g, p)) {
+        if (!any) return -EADDRINUSE;
+        p = NULL;
+    }
     if (!p) {
         p = mem_zalloc(&rw->mem, sizeof *p);
         if (!p) return RW_ENOMEM;

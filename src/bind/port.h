@@ -43,7 +43,7 @@ struct server_box { /* userdata; uservalue 1 is the factory */
 };
 
 /* A further claim on the port of that name; opened if it is new. */
-int port_claim(struct rw *rw, const char *key, const struct endpoint *e,
+int port_claim(struct generation *g, const char *key, const struct endpoint *e,
                struct port **out);
 /* Takes the port now, or at the commit if its generation is being staged. */
 void server_start(struct server *s);

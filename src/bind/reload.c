@@ -29,10 +29,10 @@ static int call_boot(lua_State *L) { /* boot[function](app) */
     return 0;
 }
 
-static void enter_boot(struct generation *g, const char *function, uint64_t budget,
+static struct task *enter_boot(struct generation *g, const char *function, uint64_t budget,
                        void (*done)(struct task *t, int status)) {
-    door_enter(g, &(struct door_call){.body = call_boot, .arg = (void *)function,
-                                      .budget = budget, .done = done});
+    return door_enter(g, &(struct door_call){.body = call_boot, .arg = (void *)function,
+                                             .budget = budget, .done = done});
 }
 
 /* ── retire ───────────────────────────────────────────────────────────────*/
@@ -67,6 +67,7 @@ static void drain_timed_out(struct timer *timer) {
 
 static void retire(struct generation *g) {
     g->state = GENERATION_RETIRED;
+    servers_release(g); /* a port that nobody else wants is closed */
     g->retired_at = loop_now(g->rw->loop);
     timer_start(g->rw->loop, &g->deadline, g->limits.drain_timeout, drain_timed_out);
     for (struct conn *c = g->conns, *next; c; c = next) {
@@ -116,8 +117,9 @@ static void stage_failed(struct generation *g, const char *why) {
 static void stage_timed_out(struct timer *timer) {
     struct generation *g =
         (struct generation *)((char *)timer - offsetof(struct generation, deadline));
-    if (g->state == GENERATION_STAGING)
-        stage_failed(g, "it took too long (limit load_timeout)");
+    if (g->state != GENERATION_STAGING) return;
+    if (g->stage) door_report_place(g->stage);
+    stage_failed(g, "it took too long (limit load_timeout)");
 }
 
 static void log_ports(struct rw *rw, struct generation *g) {
@@ -159,6 +161,7 @@ static void commit(struct generation *g) {
 static void staged(struct task *t, int status) {
     struct generation *g = t->gen;
     struct rw *rw = g->rw;
+    g->stage = NULL;
     if (g->state != GENERATION_STAGING) return; /* timed out before */
     if (status == RW_EBUDGET) stage_failed(g, "it used up its processor time (limit load_timeout)");
     else if (status == RW_ENOMEM || (status < 0 && g->mem.failures))
@@ -192,7 +195,9 @@ void reload_begin(struct rw *rw) {
     }
     rw->staging = g;
     timer_start(rw->loop, &g->deadline, g->limits.load_timeout, stage_timed_out);
-    enter_boot(g, "stage", g->limits.load_timeout, staged);
+    sources_add(g, rw->app); /* also if it cannot be read: it may come back */
+    struct task *t = enter_boot(g, "stage", g->limits.load_timeout, staged);
+    if (rw->staging == g) g->stage = t;
 }
 
 /* ── stopping ─────────────────────────────────────────────────────────────*/

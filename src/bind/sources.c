@@ -41,21 +41,24 @@ static void watch_one(struct rw *rw, const struct source *s) {
         log_warn(&rw->log, "cannot watch", LF_Z("directory", directory), LF_ERR("error", rc));
 }
 
-static int core_source(lua_State *L) {
-    struct generation *g = generation_of(L);
-    size_t n;
-    const char *path = luaL_checklstring(L, 1, &n);
+int sources_add(struct generation *g, const char *path) {
     bool late = g == g->rw->current; /* a module required while serving */
     struct source **list = late ? &g->rw->sources : &g->sources;
     for (struct source *s = *list; s; s = s->next)
         if (strcmp(s->path, path) == 0) return 0;
-    struct source *s = mem_alloc(&g->rw->mem, sizeof *s + n + 1);
-    if (!s) return luaL_error(L, "not enough memory");
-    *s = (struct source){.next = *list, .hash = hash_file(path),
-                         .size = sizeof *s + n + 1};
-    memcpy(s->path, path, n + 1);
+    size_t n = strlen(path) + 1;
+    struct source *s = mem_alloc(&g->rw->mem, sizeof *s + n);
+    if (!s) return RW_ENOMEM;
+    *s = (struct source){.next = *list, .hash = hash_file(path), .size = sizeof *s + n};
+    memcpy(s->path, path, n);
     *list = s;
     if (late) watch_one(g->rw, s);
+    return 0;
+}
+
+static int core_source(lua_State *L) {
+    if (sources_add(generation_of(L), luaL_checkstring(L, 1)) < 0)
+        return luaL_error(L, "not enough memory");
     return 0;
 }
 
