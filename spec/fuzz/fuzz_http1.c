@@ -19,26 +19,7 @@
  *  - with -DHAVE_LLHTTP: what the engine accepts llhttp accepts too, strictly,
  *    and reads the same: method, fields, body, end of the message.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "base/mem.h"
-#include "proto/http1.h"
-
-#ifdef HAVE_LLHTTP
-#include <llhttp.h>
-#endif
-
-#define MUST(condition)                                                      \
-    do {                                                                     \
-        if (!(condition)) {                                                  \
-            fprintf(stderr, "%s:%d: must hold: %s\n", __FILE__, __LINE__,    \
-                    #condition);                                             \
-            abort();                                                         \
-        }                                                                    \
-    } while (0)
-
-enum { MAX_REQUESTS = 64 };
+#include "http1_fuzz.h"
 
 enum answer { /* how a request is answered */
     RESPOND_AT_REQUEST, RESPOND_AT_END, RESPOND_LATE, ECHO_CHUNKED, KNOWN_LENGTH,
@@ -51,26 +32,20 @@ struct run {
     struct mem mem, out_mem, log_mem;
     struct buf out, log;
     unsigned seed;
-    size_t count;                     /* requests seen */
-    enum http1_method verbs[MAX_REQUESTS];
+    struct asked asked;               /* requests seen */
     enum answer how;                  /* the current one is answered */
     bool in_request, in_body, late;   /* order of events */
     bool offered;                     /* an upgrade */
     int error;
     size_t taken;
-    size_t end[MAX_REQUESTS];         /* where each message ended */
     bool upgraded;
 };
 
-static const struct limits limits = {
+const struct limits http1_fuzz_limits = {
     .idle_timeout = 1000, .head_timeout = 1000, .body_timeout = 1000,
     .min_rate = 100, .max_target = 300, .max_head = 2000, .max_headers = 12,
     .max_body = 100000,
 };
-
-static struct str text(const struct buf *b) {
-    return buf_len(b) ? buf_str(b) : STR_NONE;
-}
 
 /* --- what came, as text -------------------------------------------------- */
 
@@ -109,11 +84,11 @@ static void note_request(struct run *r) {
     note_fields(r, q->headers);
     MUST(within(q->method, q->bytes) && within(q->target, q->bytes));
     MUST(within(q->host, q->bytes) && within(q->upgrade, q->bytes));
-    MUST(q->method.n && q->target.n && q->bytes.n <= limits.max_head);
-    MUST(q->target.n <= limits.max_target);
-    MUST(q->headers.count <= limits.max_headers);
+    MUST(q->method.n && q->target.n && q->bytes.n <= http1_fuzz_limits.max_head);
+    MUST(q->target.n <= http1_fuzz_limits.max_target);
+    MUST(q->headers.count <= http1_fuzz_limits.max_headers);
     MUST(q->version == 10 || (q->version == 11 && q->host.n));
-    MUST(q->length <= (int64_t)limits.max_body);
+    MUST(q->length <= (int64_t)http1_fuzz_limits.max_body);
     MUST(memchr(q->bytes.p, 0, q->bytes.n) == NULL);
     for (size_t i = 0; i < q->headers.count; i++)
         MUST(within(q->headers.at[i].name, q->bytes) &&
@@ -230,11 +205,11 @@ static void at_end(struct run *r) {
 /* --- the drive ----------------------------------------------------------- */
 
 static void on_request(struct run *r) {
-    MUST(!r->in_request && r->count < MAX_REQUESTS);
+    MUST(!r->in_request && r->asked.count < MAX_REQUESTS);
     r->in_request = true;
     r->in_body = false;
-    r->how = (enum answer)((r->seed + r->count * 7) % ANSWERS);
-    r->verbs[r->count++] = r->e.request.verb;
+    r->how = (enum answer)((r->seed + r->asked.count * 7) % ANSWERS);
+    r->asked.verbs[r->asked.count++] = r->e.request.verb;
     r->offered = r->e.request.upgrade.n > 0;
     note_request(r);
     at_request(r);
@@ -252,14 +227,13 @@ static void on_end(struct run *r) {
     MUST(r->in_request);
     r->in_request = false;
     note_number(r, "end", (int64_t)r->taken);
-    r->end[r->count - 1] = r->taken;
     note_fields(r, http1_trailers(&r->e));
     at_end(r);
 }
 
 static void check_memory(const struct run *r) {
-    MUST(r->mem.live <= 2 * 2048 + 2 * limits.max_headers * sizeof(struct field) +
-                            24 * sizeof(struct field));
+    const size_t held = 2 * 2048, table = 24 * sizeof(struct field);
+    MUST(r->mem.live <= held + table);
     if (http1_idle(&r->e)) MUST(r->mem.live == 0);
 }
 
@@ -273,7 +247,7 @@ static bool pull(struct run *r) {
         case HTTP1_BODY: on_body(r, data); break;
         default: on_end(r);
         }
-        if (r->count == MAX_REQUESTS) http1_close_after(&r->e);
+        if (r->asked.count == MAX_REQUESTS) http1_close_after(&r->e);
     }
     if (r->late) {
         r->late = false;
@@ -299,8 +273,9 @@ static void run(struct run *r, struct str in, unsigned cut, unsigned seed,
     r->mem.fail_in = starve;
     buf_init(&r->out, &r->out_mem, 1 << 22);
     buf_init(&r->log, &r->log_mem, 1 << 24);
-    MUST(http1_init(&r->e, &(struct engine_env){ROLE_SERVER, &limits, &r->mem,
-                                                &r->out}) == 0);
+    struct engine_env env = {.role = ROLE_SERVER, .mem = &r->mem,
+                             .limits = &http1_fuzz_limits, .out = &r->out};
+    MUST(http1_init(&r->e, &env) == 0);
     char *block = NULL;
     while (r->taken < in.n) {
         size_t n = slice(cut, r->taken, in.n - r->taken);
@@ -325,106 +300,14 @@ static void run(struct run *r, struct str in, unsigned cut, unsigned seed,
         MUST(http1_finished(&r->e) || r->e.in == HTTP1_IN_UPGRADED);
     http1_fini(&r->e);
     MUST(r->mem.live == 0);
+    r->asked.unfinished = r->in_request;
+    r->asked.short_body = r->error == RW_EINVAL;
     free(block);
 }
 
 static void done(struct run *r) {
     buf_release(&r->out);
     buf_release(&r->log);
-}
-
-/* --- reading what was sent ----------------------------------------------- */
-
-struct sent { /* one response */
-    int status;
-    bool close, chunked;
-    int64_t length;
-};
-
-static struct str sent_line(struct str *s) {
-    for (size_t i = 0; i + 1 < s->n; i++)
-        if (s->p[i] == '\r' && s->p[i + 1] == '\n') {
-            struct str line = str_of(s->p, i);
-            MUST(!memchr(line.p, '\n', i) && !memchr(line.p, '\r', i) &&
-                 !memchr(line.p, 0, i));
-            *s = str_skip(*s, i + 2);
-            return line;
-        }
-    MUST(s->n == 0 && s->n > 0); /* a line without an end */
-    return STR_NONE;
-}
-
-static struct sent sent_head(struct str *s) {
-    struct sent a = {.length = -1};
-    struct str line = sent_line(s);
-    MUST(line.n >= 13 && memcmp(line.p, "HTTP/1.1 ", 9) == 0 && line.p[12] == ' ');
-    a.status = (line.p[9] - '0') * 100 + (line.p[10] - '0') * 10 + line.p[11] - '0';
-    while ((line = sent_line(s)).n) {
-        struct str name = str_cut(&line, ':'), value = str_trim(line);
-        uint64_t n;
-        MUST(name.n && !memchr(name.p, ' ', name.n));
-        if (str_eq_nocase(name, STR("content-length"))) {
-            MUST(a.length < 0 && str_to_u64(value, &n) == 0);
-            a.length = (int64_t)n;
-        } else if (str_eq_nocase(name, STR("transfer-encoding"))) {
-            MUST(!a.chunked && str_eq(value, STR("chunked")));
-            a.chunked = true;
-        } else if (str_eq_nocase(name, STR("connection"))) {
-            a.close = str_eq(value, STR("close"));
-        }
-    }
-    MUST(!(a.chunked && a.length >= 0));
-    return a;
-}
-
-static void sent_chunks(struct str *s, struct buf *to) {
-    uint64_t n;
-    do {
-        MUST(str_hex_to_u64(sent_line(s), &n) == 0 && n + 2 <= s->n);
-        MUST(buf_add(to, s->p, n) == 0);
-        *s = str_skip(*s, n);
-        MUST(sent_line(s).n == 0);
-    } while (n);
-}
-
-/* Reads the responses in r->out back; appends status and body of each. */
-static void read_back(struct run *r, struct buf *to) {
-    struct str s = text(&r->out);
-    size_t at = 0;
-    bool over = false;
-    while (s.n) {
-        MUST(!over); /* nothing after a close or an upgrade */
-        struct sent a = sent_head(&s);
-        MUST(buf_addf(to, "%d %d ", a.status, a.close) == 0);
-        if (a.status == 100 || a.status == 103) continue;
-        bool refusal = at == r->count;
-        MUST(!refusal || a.close);
-        enum http1_method verb = refusal ? HTTP1_OTHER : r->verbs[at];
-        at++;
-        over = a.close || a.status == 101 ||
-               (verb == HTTP1_CONNECT && a.status == 200);
-        if (a.status == 101 || a.status == 204 || (over && !a.close)) {
-            MUST(a.length < 0 && !a.chunked);
-        } else if (verb == HTTP1_HEAD || a.status == 304 ||
-                   (refusal && !s.n)) {
-            continue;
-        } else if (a.chunked) {
-            /* cut short when the request was */
-            if (r->in_request && at == r->count) return;
-            sent_chunks(&s, to);
-        } else if (a.length >= 0) {
-            size_t n = (size_t)a.length < s.n ? (size_t)a.length : s.n;
-            MUST(n == (size_t)a.length || r->error == RW_EINVAL);
-            MUST(buf_add(to, s.p, n) == 0);
-            s = str_skip(s, n);
-        } else {
-            MUST(a.close); /* until close */
-            MUST(buf_add_str(to, s) == 0);
-            s.n = 0;
-        }
-    }
-    /* a request that was answered whole is answered once */
-    MUST(at <= r->count + 1);
 }
 
 static void same(struct run *a, struct run *b) {
@@ -437,147 +320,12 @@ static void same(struct run *a, struct run *b) {
         MUST(a == b); /* the same events however the bytes are cut */
     }
     bool stopped = a->in_request && a->how == ECHO_CHUNKED;
-    read_back(a, &x);
-    read_back(b, &y);
+    http1_read_back(text(&a->out), &a->asked, &x);
+    http1_read_back(text(&b->out), &b->asked, &y);
     if (!stopped) MUST(str_eq(text(&x), text(&y)));
     buf_release(&x);
     buf_release(&y);
 }
-
-/* --- llhttp --------------------------------------------------------------- */
-
-#ifdef HAVE_LLHTTP
-struct oracle {
-    struct buf body;
-    size_t fields;
-    bool head, complete;
-};
-
-static int oracle_field(llhttp_t *p) {
-    ((struct oracle *)p->data)->fields++;
-    return 0;
-}
-static int oracle_body(llhttp_t *p, const char *at, size_t n) {
-    MUST(buf_add(&((struct oracle *)p->data)->body, at, n) == 0);
-    return 0;
-}
-static int oracle_head(llhttp_t *p) {
-    ((struct oracle *)p->data)->head = true;
-    return 0;
-}
-static int oracle_complete(llhttp_t *p) {
-    ((struct oracle *)p->data)->complete = true;
-    return HPE_PAUSED;
-}
-
-/* What the engine read as one message, from `from` to `end`. */
-struct reading {
-    size_t from, end;
-    enum http1_method verb;
-    struct str method;
-    size_t fields;     /* with trailers */
-    size_t ignored;    /* trailers that the engine leaves out */
-    int64_t length;
-    bool keep_alive, trailers;
-    struct buf body;
-};
-
-/* The same bytes, but for what llhttp does not know: a method of its list for
- * any other, 1.1 for a later minor. */
-static void oracle_bytes(struct buf *b, struct str in, const struct reading *m) {
-    size_t skip = in.p[0] == '\r' ? 2 : 0;
-    struct str rest = str_skip(in, skip);
-    if (m->verb == HTTP1_OTHER) {
-        MUST(buf_add_str(b, STR("POST")) == 0);
-        rest = str_skip(rest, m->method.n);
-    }
-    size_t at = buf_len(b);
-    MUST(buf_add_str(b, rest) == 0);
-    char *version = memchr(b->data + at, '\r', rest.n);
-    MUST(version);
-    if (version[-1] > '1') version[-1] = '1';
-}
-
-static void ask_oracle(struct str in, const struct reading *m) {
-    struct mem mem;
-    struct oracle o = {.fields = 0};
-    struct buf b;
-    mem_init(&mem, 0);
-    buf_init(&o.body, &mem, 1 << 24);
-    buf_init(&b, &mem, 1 << 24);
-    oracle_bytes(&b, in, m);
-    llhttp_settings_t s;
-    llhttp_t p;
-    llhttp_settings_init(&s);
-    s.on_header_value_complete = oracle_field;
-    s.on_body = oracle_body;
-    s.on_headers_complete = oracle_head;
-    s.on_message_complete = oracle_complete;
-    llhttp_init(&p, HTTP_REQUEST, &s);
-    p.data = &o;
-    llhttp_errno_t rc = llhttp_execute(&p, text(&b).p, buf_len(&b));
-    if (rc != HPE_PAUSED && rc != HPE_PAUSED_UPGRADE)
-        fprintf(stderr, "llhttp: %s %s\n%.*s\n", llhttp_errno_name(rc), p.reason,
-                STR_FMT(text(&b)));
-    MUST(rc == HPE_PAUSED || rc == HPE_PAUSED_UPGRADE);
-    MUST(o.head && o.complete);
-    size_t read = (size_t)(llhttp_get_error_pos(&p) - text(&b).p);
-    MUST(read == buf_len(&b));
-    MUST(o.fields == m->fields + m->ignored || m->trailers);
-    MUST(o.fields >= m->fields);
-    if (m->verb != HTTP1_OTHER)
-        MUST(str_eq(str_c(llhttp_method_name((llhttp_method_t)p.method)),
-                    m->method));
-    MUST(!(p.flags & F_CHUNKED) == (m->length >= 0));
-    MUST(str_eq(text(&o.body), text(&m->body)));
-    MUST(m->length < 0 || (size_t)m->length == buf_len(&m->body));
-    buf_release(&o.body);
-    buf_release(&b);
-}
-
-/* All messages that the engine accepts whole, each shown to llhttp. */
-static void differential(struct str in) {
-    struct mem mem;
-    struct buf out;
-    struct http1 e;
-    struct reading m = {.from = 0};
-    mem_init(&mem, 0);
-    buf_init(&out, &mem, 1 << 22);
-    buf_init(&m.body, &mem, 1 << 24);
-    MUST(http1_init(&e, &(struct engine_env){ROLE_SERVER, &limits, &mem, &out}) ==
-         0);
-    size_t at = 0;
-    int rc = 0;
-    while (at < in.n && rc == 0) {
-        int64_t taken = http1_feed(&e, str_skip(in, at));
-        if (taken <= 0) break;
-        at += (size_t)taken;
-        struct str data;
-        while ((rc = http1_next(&e, &data)) > 0) {
-            if (rc == HTTP1_REQUEST + 1) {
-                m.verb = e.request.verb;
-                m.method = e.request.method;
-                m.fields = e.request.headers.count;
-                m.length = e.request.length;
-                m.keep_alive = e.request.keep_alive;
-            } else if (rc == HTTP1_BODY + 1) {
-                MUST(buf_add_str(&m.body, data) == 0);
-            } else {
-                m.fields += http1_trailers(&e).count;
-                m.trailers = m.length < 0;
-                m.end = at;
-                ask_oracle(str_of(in.p + m.from, at - m.from), &m);
-                m.from = at;
-                buf_clear(&m.body);
-                MUST(http1_respond(&e, 404, STR_NONE, STR_NONE, STR_NONE) == 0);
-            }
-        }
-    }
-    http1_fini(&e);
-    buf_release(&m.body);
-    buf_release(&out);
-}
-#endif
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -599,8 +347,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         done(&other);
     }
     done(&whole);
-#ifdef HAVE_LLHTTP
-    differential(in);
-#endif
+    http1_ask_oracle(in);
     return 0;
 }

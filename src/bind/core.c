@@ -79,13 +79,9 @@ static int core_log_enabled(lua_State *L) {
 
 /* ── limits ───────────────────────────────────────────────────────────────*/
 
-static bool is_time(const struct limit_def *def) { return strcmp(def->unit, "ms") == 0; }
-
-/* Lua says seconds where the table says ms. */
+/* In the unit of the table, here as on the command line and in endpoints. */
 static void push_limit(lua_State *L, const struct limits *l, const struct limit_def *def) {
-    uint64_t value = limits_get(l, def);
-    if (is_time(def)) lua_pushnumber(L, (lua_Number)value / 1000);
-    else lua_pushinteger(L, (lua_Integer)value);
+    lua_pushinteger(L, (lua_Integer)limits_get(l, def));
 }
 
 void limits_assign(lua_State *L, int key, int value, struct limits *l) {
@@ -93,8 +89,7 @@ void limits_assign(lua_State *L, int key, int value, struct limits *l) {
     name.p = luaL_checklstring(L, key, &name.n);
     const struct limit_def *def = limit_find(name);
     if (!def) luaL_error(L, "there is no limit '%s' (see docs/limits.md)", name.p);
-    lua_Number n = luaL_checknumber(L, value);
-    if (is_time(def)) n = ceil(n * 1000);
+    lua_Number n = ceil(luaL_checknumber(L, value));
     if (!(n >= 1 && n < 9e15))
         luaL_error(L, "limit %s: a positive number is expected; a limit can be large, "
                    "not absent", name.p);
