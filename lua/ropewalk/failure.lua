@@ -49,7 +49,7 @@ end
 local function frame_text(frame)
   if type(frame) == "string" then return frame end
   local info = getinfo(frame.func, "S")
-  local place, what = info.short_src, nil
+  local place, what = info.short_src
   if frame.currentline >= 0 then place = format("%s:%d", place, frame.currentline) end
   if frame.namewhat ~= "" then
     what = format("%s '%s'", frame.namewhat, frame.name)
