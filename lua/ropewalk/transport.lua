@@ -52,15 +52,21 @@ function methods:register_producer(producer, streaming)
   end
   local record = { producer = producer, own = {}, paused = false }
   records[protocol] = record
+  -- A pull producer is asked again each turn until the transport is full.
+  local function pull()
+    if records[protocol] ~= record or record.paused then return end
+    producer:resume_producing()
+    if not record.paused then core.timer(0, pull) end
+  end
   hook(protocol, record, "write_drained", function()
-    if streaming and not record.paused then return end
+    if not record.paused then return end
     record.paused = false
-    return producer:resume_producing()
+    if streaming then producer:resume_producing() else pull() end
   end)
   hook(protocol, record, "write_filled", function()
-    if not streaming or record.paused then return end
+    if record.paused then return end
     record.paused = true
-    return producer:pause_producing()
+    if streaming then producer:pause_producing() end
   end)
   hook(protocol, record, "connection_lost", function(this, reason)
     restore(this, record)
@@ -68,7 +74,7 @@ function methods:register_producer(producer, streaming)
     return this:connection_lost(reason)
   end)
   self:set_producing(true)
-  if not streaming then producer:resume_producing() end
+  if not streaming then pull() end
 end
 
 ---The producer has sent all it had. A lose_connection that waited happens now.

@@ -62,8 +62,9 @@ static void measure(const char *what, struct str in, bool answer) {
     struct http1 e;
     mem_init(&mem, 0);
     buf_init(&out, &mem, 1 << 20);
-    http1_init(&e, &(struct engine_env){ROLE_SERVER, &limits_default, &mem,
-                                        &out});
+    struct engine_env env = {.role = ROLE_SERVER, .limits = &limits_default,
+                             .mem = &mem, .out = &out};
+    http1_init(&e, &env);
     double best = 1e9;
     for (int i = 0; i < ROUNDS; i++) {
         double from = seconds();

@@ -4,6 +4,7 @@
  * What a TCP echo costs on libuv and nothing else: one buffer for all reads, a
  * write tried at once, and a queued one only for what the socket did not take.
  * A peer in spec/bench/run: how much the layers above libuv add. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: uv_echo PORT\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN);
     uv_tcp_init(loop, &listener);
     int rc = uv_tcp_bind(&listener, (const struct sockaddr *)&address, 0);
     if (rc == 0) rc = uv_listen((uv_stream_t *)&listener, BACKLOG, on_connection);

@@ -8,6 +8,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,7 @@ int main(int argc, char **argv) {
     on_tick(NULL);
     uv_timer_init(loop, &timer);
     uv_timer_start(&timer, on_tick, 1000, 1000);
+    signal(SIGPIPE, SIG_IGN);
     uv_tcp_init(loop, &listener);
     int rc = uv_tcp_bind(&listener, (const struct sockaddr *)&address, 0);
     if (rc == 0) rc = uv_listen((uv_stream_t *)&listener, BACKLOG, on_connection);

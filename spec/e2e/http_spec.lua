@@ -201,7 +201,7 @@ local site = web.Site()
 site:mount("/", web.static(rw.script_dir .. "/files"))
 return rw.server("tcp:127.0.0.1:0", site)]], { shell = "mkdir -p \"${2%/*}/files\"; "
       .. "seq 100000 199999 >\"${2%/*}/files/numbers.txt\"" })
-    e2e.talk(child, [[
+    e2e.talk(child, [==[
       whole = "".join("%d\n" % i for i in range(100000, 200000)).encode()
       c = Client()
       r = c.ask("/numbers.txt")
@@ -232,6 +232,6 @@ return rw.server("tcp:127.0.0.1:0", site)]], { shell = "mkdir -p \"${2%/*}/files
       for path in "/../app.lua", "/%2e%2e/app.lua", "/..%2fapp.lua", "/files/../../app.lua", "//etc/passwd":
           status = Client().ask(path).status
           if status not in (400, 403, 404): raise AssertionError("%s gives %d" % (path, status))
-    ]])
+    ]==])
   end)
 end)

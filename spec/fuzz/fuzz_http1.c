@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Fuzzes the http1 engine. An input is
  *
- *      byte 0   cut: how the wire bytes are cut into slices
- *      byte 1   answers: seed of what is answered to each request, and how
+ *      byte 0   cut: how the wire bytes are cut into slices; from 128 on they
+ *               also move between feed() and next()
+ *      byte 1   answers: seed of what is answered to each request, and how;
+ *               from 128 on the peer falls silent at the end, else it closes
  *      byte 2   starve: which allocation fails, 0: none
  *      rest     the wire bytes
  *
@@ -84,7 +86,8 @@ static void note_request(struct run *r) {
     note_fields(r, q->headers);
     MUST(within(q->method, q->bytes) && within(q->target, q->bytes));
     MUST(within(q->host, q->bytes) && within(q->upgrade, q->bytes));
-    MUST(q->method.n && q->target.n && q->bytes.n <= http1_fuzz_limits.max_head);
+    MUST(q->method.n && q->target.n);
+    MUST(q->bytes.n <= http1_fuzz_limits.max_head);
     MUST(q->target.n <= http1_fuzz_limits.max_target);
     MUST(q->headers.count <= http1_fuzz_limits.max_headers);
     MUST(q->version == 10 || (q->version == 11 && q->host.n));
@@ -254,7 +257,10 @@ static bool pull(struct run *r) {
         respond(r, 200);
     }
     if (rc < 0) r->error = rc;
-    if (rc == 0) check_memory(r);
+    if (rc == 0) {
+        check_memory(r);
+        http1_tick(&r->e, 1);
+    }
     return rc == 0;
 }
 
@@ -262,6 +268,22 @@ static bool pull(struct run *r) {
 static size_t slice(unsigned cut, size_t at, size_t left) {
     size_t n = cut == 0 ? left : cut == 1 ? 1 : 1 + (at * 31 + cut * 17) % cut;
     return n < left ? n : left;
+}
+
+/* All was taken: the peer closes, or does nothing more. */
+static void stop(struct run *r) {
+    if (r->seed < 128) {
+        note_number(r, "eof", http1_eof(&r->e));
+        return;
+    }
+    struct str data;
+    uint64_t deadline = http1_tick(&r->e, 1);
+    note_number(r, "time", deadline != 0);
+    MUST(deadline == 0 || deadline > 1);
+    MUST(http1_tick(&r->e, deadline) == deadline);
+    r->error = http1_next(&r->e, &data);
+    MUST(r->error == (deadline ? RW_ETIMEDOUT : 0));
+    MUST(!deadline || http1_finished(&r->e));
 }
 
 static void run(struct run *r, struct str in, unsigned cut, unsigned seed,
@@ -284,6 +306,12 @@ static void run(struct run *r, struct str in, unsigned cut, unsigned seed,
         int64_t taken = http1_feed(&r->e, str_of(fresh, n));
         free(block);
         block = fresh;
+        if (cut >= 128 && taken >= 0) { /* the caller moves the bytes */
+            block = malloc(n);
+            memcpy(block, fresh, n);
+            http1_moved(&r->e, fresh, block);
+            free(fresh);
+        }
         if (taken < 0) {
             r->error = (int)taken;
             break;
@@ -293,7 +321,7 @@ static void run(struct run *r, struct str in, unsigned cut, unsigned seed,
         if (!pull(r)) break;
         if (taken == 0) break;
     }
-    if (!r->error && r->taken == in.n) note_number(r, "eof", http1_eof(&r->e));
+    if (!r->error && r->taken == in.n) stop(r);
     note_number(r, "error", r->error);
     if (!r->error) note_number(r, "taken", (int64_t)r->taken);
     if (r->error == 0 && r->taken < in.n)

@@ -58,12 +58,13 @@ describe("a producer on a transport", function()
     return p, transport, producer, seen, lost
   end
 
-  it("that pulls is asked at once and each time the transport is empty", function()
+  it("that pulls is asked at once and again when the transport has room", function()
     local p, transport, producer, seen = setup_transport()
     transport:register_producer(producer, false)
     assert.same({ "resume" }, seen)
-    p:write_drained()
     p:write_filled()
+    p:write_filled()
+    p:write_drained()
     assert.same({ "resume", "resume" }, seen)
     assert.is_true(transport.producing)
     transport:unregister_producer()

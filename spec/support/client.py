@@ -51,7 +51,7 @@ class Client:
         self.socket.settimeout(PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(("127.0.0.1", port or PORT))
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def __enter__(self):
         return self
@@ -77,13 +77,14 @@ class Client:
         return data != b""
 
     def take(self, n):
-        data, self.buffer = self.buffer[:n], self.buffer[n:]
+        data = bytes(self.buffer[:n])
+        del self.buffer[:n]
         return data
 
     def exactly(self, n):
         while len(self.buffer) < n:
             if not self.more():
-                raise EOFError("end after %r" % self.buffer[:200])
+                raise EOFError("end after %r" % bytes(self.buffer[:200]))
         return self.take(n)
 
     def until(self, mark):
@@ -91,7 +92,7 @@ class Client:
         mark = octets(mark)
         while mark not in self.buffer:
             if not self.more():
-                raise EOFError("end after %r" % self.buffer[:200])
+                raise EOFError("end after %r" % bytes(self.buffer[:200]))
         return self.take(self.buffer.index(mark) + len(mark))
 
     def line(self):

@@ -92,10 +92,23 @@ static void task_doom(struct task *t, lua_State *L) {
     task_set_hook(t, L);
 }
 
+/* The library's own functions are not interrupted in the middle: what they
+ * change (a Deferred, a queue) others could see half done. They are short. */
+static bool in_library(lua_State *L, lua_Debug *ar) {
+    const char *tree = generation_of(L)->rw->lua_path;
+    if (!lua_getinfo(L, "S", ar)) return false;
+    if (strncmp(ar->source, "@ropewalk.", 10) == 0) return true;
+    return tree && *ar->source == '@' && strncmp(ar->source + 1, tree, strlen(tree)) == 0;
+}
+
 static void on_slice_end(lua_State *L, lua_Debug *ar) {
-    lua_sethook(L, NULL, 0, 0);
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
+    if (in_library(L, ar)) { /* soon again */
+        lua_sethook(L, on_slice_end, LUA_MASKCOUNT, 100);
+        return;
+    }
+    lua_sethook(L, NULL, 0, 0);
     if (!t) return;
     t->slices++;
     if (t->slices * rw->limits.script_slice > t->budget) {
@@ -424,7 +437,8 @@ static void task_scope_closed(struct scope_item *item) {
     t->scope = &t->gen->scope;
     if (!last) scope_add(t->scope, item);
     t->orphan = true;
-    if (t->state == TASK_READY) t->cancelled = t->cancel_due = true;
+    if (t->state == TASK_READY && t->yield == YIELD_PREEMPT)
+        t->cancelled = t->cancel_due = true;
     if (t->state == TASK_PARKED && !task_ask_cancel(t)) task_kill(t);
 }
 

@@ -62,9 +62,17 @@ static void read_factory(lua_State *L, int index, struct server *s) {
     s->lazy = lua_toboolean(L, -1);
     lua_getfield(L, index, "reload_policy");
     const char *policy = luaL_optstring(L, -1, s->http ? "next_message" : "finish");
-    s->policy = strcmp(policy, "migrate") == 0   ? POLICY_MIGRATE
-                : strcmp(policy, "finish") == 0  ? POLICY_FINISH
-                                                 : POLICY_NEXT_MESSAGE;
+    s->policy = strcmp(policy, "migrate") == 0  ? POLICY_MIGRATE
+                : strcmp(policy, "finish") == 0 ? POLICY_FINISH
+                                                : POLICY_NEXT_MESSAGE;
+    if (s->policy == POLICY_NEXT_MESSAGE && strcmp(policy, "next_message") != 0)
+        luaL_error(L, "reload_policy '%s': 'next_message', 'migrate' or 'finish' expected",
+                   policy);
+    if (!s->http && s->policy == POLICY_NEXT_MESSAGE)
+        luaL_error(L, "reload_policy 'next_message' needs messages that stand alone, as "
+                   "HTTP has them; use 'migrate' or 'finish'");
+    if (s->http && s->policy == POLICY_MIGRATE)
+        luaL_error(L, "reload_policy 'migrate': HTTP connections go over by 'next_message'");
     lua_pop(L, 3);
 }
 

@@ -97,9 +97,23 @@ static bool may_deliver(const struct proto_conn *p) {
     return !c->busy && !c->paused && !c->closing;
 }
 
+/* The script may still say something to a peer that went over a limit. */
+static int exceeded_body(lua_State *L) {
+    struct proto_conn *p = lua_touserdata(L, 1);
+    push_protocol(L, p);
+    if (lua_getfield(L, -1, "line_length_exceeded") != LUA_TFUNCTION) return 0;
+    lua_insert(L, -2);
+    lua_callk(L, 1, 0, 0, no_results);
+    return 0;
+}
+
 void proto_fail(struct proto_conn *p, int code) {
-    conn_note_failure(&p->base, code, ((struct engine_env *)p->engine)->limit);
-    conn_close(&p->base);
+    struct conn *c = &p->base;
+    conn_note_failure(c, code, ((struct engine_env *)p->engine)->limit);
+    if (code == RW_ELIMIT && p->box && !c->busy)
+        door_enter(c->gen, &(struct door_call){
+            .body = exceeded_body, .arg = p, .scope = &c->scope});
+    conn_close(c);
 }
 
 /* What the engine borrows of `fed` is kept while the pulling rests. */
@@ -288,6 +302,7 @@ static int drain_body(lua_State *L) {
 static void proto_drain(struct conn *c) {
     struct proto_conn *p = proto_of(c);
     if (p->drain_waiters) door_protect(c->gen, wake_drained, p);
+    p->filled = false;
     if (p->producing && p->class)
         door_enter(c->gen, &(struct door_call){
             .body = drain_body, .arg = p, .scope = &c->scope});
@@ -351,7 +366,6 @@ static void tell_lost(struct proto_conn *p) {
     if (p->told_lost) return;
     p->told_lost = true;
     c->busy = true;
-    if (p->drain_waiters) door_protect(c->gen, wake_drained, p);
     if (!p->box) {
         proto_free(p);
         return;
@@ -364,6 +378,7 @@ static void proto_lost(struct conn *c, int reason) {
     (void)reason;
     struct proto_conn *p = proto_of(c);
     c->lost_due = true;
+    if (p->drain_waiters) door_protect(c->gen, wake_drained, p);
     scope_close(&c->scope); /* a waiting hook is told, and ends */
     if (!c->busy && !p->pumping) tell_lost(p);
 }

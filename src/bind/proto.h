@@ -36,6 +36,7 @@ struct proto_conn {
     uint64_t last_heard;             /* peer's clock */
     bool pumping, told_lost, retire_due;
     bool producing;                  /* a producer is registered: close waits */
+    bool filled;                     /* it was told to pause */
 };
 
 static inline struct proto_conn *proto_of(struct conn *c) {

@@ -113,8 +113,20 @@ static void write_value(lua_State *L, struct conn *c, int index, int depth) {
     if (c->stream) add_output(L, c, bytes, n);
 }
 
-static int push_pressure(lua_State *L, const struct conn *c) {
-    lua_pushboolean(L, !(c->stream && c->stream->told_to_pause));
+/* After a write: what it told, and the producer if there is one. */
+static int push_pressure(lua_State *L, struct proto_conn *p) {
+    struct conn *c = &p->base;
+    if (p->producing) conn_flush(c);
+    bool full = c->stream && c->stream->told_to_pause;
+    if (full && p->producing && !p->filled) {
+        p->filled = true;
+        lua_getiuservalue(L, 1, 1);
+        if (lua_getfield(L, -1, "write_filled") == LUA_TFUNCTION) {
+            lua_insert(L, -2);
+            lua_call(L, 1, 0);
+        }
+    }
+    lua_pushboolean(L, !full);
     return 1;
 }
 
@@ -123,7 +135,7 @@ static int transport_write(lua_State *L) {
     luaL_checkany(L, 2);
     if (!p || !p->base.stream || (p->base.closing && !p->producing)) return 0;
     write_value(L, &p->base, 2, 0);
-    return push_pressure(L, &p->base);
+    return push_pressure(L, p);
 }
 
 static void read_args(lua_State *L, const char *types, struct event *ev) {
@@ -154,7 +166,7 @@ static int transport_send(lua_State *L) {
         return luaL_error(L, "%s %s: not allowed in this protocol", engine->name, name);
     if (rc < 0) return push_failure(L, rc);
     if (buf_len(&p->base.rw->out) >= OUT_FLUSH_AT) conn_flush(&p->base);
-    return push_pressure(L, &p->base);
+    return push_pressure(L, p);
 }
 
 static int drained(lua_State *L, int status, lua_KContext ctx) {

@@ -87,7 +87,8 @@ static int refuse(struct http1 *e, int status) {
     if (e->out == HTTP1_OUT_IDLE || e->out == HTTP1_OUT_WAITING)
         if (http1_send_refusal(e, status) == RW_ENOMEM) status = 503;
     switch (status) {
-    case 408: return over(e, RW_ETIMEDOUT, in_head ? "head_timeout" : "body_timeout");
+    case 408:
+        return over(e, RW_ETIMEDOUT, in_head ? "head_timeout" : "body_timeout");
     case 413: return over(e, RW_ELIMIT, "max_body");
     case 414: return over(e, RW_ELIMIT, "max_target");
     case 431: return over(e, RW_ELIMIT, many ? "max_headers" : "max_head");
@@ -151,12 +152,13 @@ static void lines_done(struct http1 *e) {
 
 /* Appends to `held` and parses on there: bytes taken, or a refusal. */
 static int64_t feed_held(struct http1 *e, struct str bytes) {
-    size_t taken = 0;
+    size_t taken = 0, max = http1_head_max(e);
     while (taken < bytes.n) {
         size_t before = buf_len(&e->held);
+        if (before >= max) return -431; /* it has become less */
         struct str step = str_skip(bytes, taken);
         if (step.n > HOLD_STEP) step.n = HOLD_STEP;
-        if (step.n > e->held.max - before) step.n = e->held.max - before;
+        if (step.n > max - before) step.n = max - before;
 
         const char *base = buf_str(&e->held).p;
         if (buf_add_str(&e->held, step) < 0) return -503;
@@ -234,11 +236,10 @@ static int64_t feed_body(struct http1 *e, struct str bytes) {
 
 int http1_init(struct http1 *e, const struct engine_env *env) {
     if (env->role != ROLE_SERVER) return RW_EINVAL;
-    uint64_t max = env->limits->max_head;
     memset(e, 0, sizeof *e);
     e->env = *env;
+    buf_init(&e->held, env->mem, HTTP1_MAX_HELD); /* the parser says 431 */
     http1_head_drop(e);
-    buf_init(&e->held, env->mem, max < SIZE_MAX ? (size_t)max : SIZE_MAX);
     return 0;
 }
 
@@ -319,6 +320,11 @@ static uint64_t allowance(const struct http1 *e) {
     default:
         return 0;
     }
+}
+
+void http1_moved(struct http1 *e, const char *from, const char *to) {
+    e->data = slice_moved(e->data, from, to);
+    if (!buf_len(&e->held)) http1_head_moved(e, from, to);
 }
 
 uint64_t http1_tick(struct http1 *e, uint64_t now) {

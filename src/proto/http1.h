@@ -111,6 +111,7 @@ void http1_fini(struct http1 *e);
  * Connection: close) has been put into env->out if a response was still due. */
 int64_t http1_feed(struct http1 *e, struct str bytes);
 int http1_next(struct http1 *e, struct str *data);
+void http1_moved(struct http1 *e, const char *from, const char *to);
 int http1_eof(struct http1 *e);
 uint64_t http1_tick(struct http1 *e, uint64_t now);
 

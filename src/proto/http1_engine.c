@@ -29,8 +29,7 @@ static int64_t engine_feed(void *self, struct str bytes) {
 }
 
 static void engine_moved(void *self, const char *from, const char *to) {
-    struct http1 *e = self;
-    e->data = slice_moved(e->data, from, to);
+    http1_moved(self, from, to);
 }
 
 static int engine_next(void *self, struct event *out) {
@@ -94,7 +93,7 @@ static void engine_fini(void *self) { http1_fini(self); }
 
 const struct engine http1_engine = {
     .name = "http1", .size = sizeof(struct http1), .events = http1_events,
-    .init = engine_init, .feed = engine_feed, .next = engine_next, .moved = engine_moved,
-    .send = engine_send, .eof = engine_eof, .tick = engine_tick,
-    .fini = engine_fini,
+    .init = engine_init, .feed = engine_feed, .next = engine_next,
+    .moved = engine_moved, .send = engine_send, .eof = engine_eof,
+    .tick = engine_tick, .fini = engine_fini,
 };

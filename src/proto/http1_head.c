@@ -322,13 +322,18 @@ static int finish(struct http1 *e, const struct cursor *c) {
     return 0;
 }
 
-int64_t http1_head_parse(struct http1 *e, const char *base, size_t n) {
+size_t http1_head_max(const struct http1 *e) {
     uint64_t max = e->env.limits->max_head;
-    if (max > UINT32_MAX / 2) max = UINT32_MAX / 2;
+    return max < HTTP1_MAX_HELD ? (size_t)max : HTTP1_MAX_HELD;
+}
+
+int64_t http1_head_parse(struct http1 *e, const char *base, size_t n) {
+    size_t max = http1_head_max(e);
     bool full = n >= max;
     struct cursor c = {.base = base, .p = base, .stage = e->stage,
-                       .end = base + (full ? (size_t)max : n)};
+                       .end = base + (full ? max : n)};
     if (e->mark.at) load(e, &c, base);
+    set_room(e); /* the limits may be new */
 
     int rc = c.stage < STAGE_FIELD ? request_line(e, &c) : NEXT;
     while (rc == NEXT) {
@@ -354,7 +359,14 @@ static void move(struct str *s, const char *from, const char *to) {
 }
 
 void http1_head_moved(struct http1 *e, const char *from, const char *to) {
+    struct http1_request *r = &e->request;
     if (from == to) return;
+    if (r->bytes.p) {
+        struct str *const slices[] = {&r->bytes, &r->method, &r->target,
+                                      &r->host, &r->upgrade};
+        for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
+            if (slices[i]->p) move(slices[i], from, to);
+    }
     for (uint32_t i = 0; i < e->field_count; i++) {
         move(&e->fields[i].name, from, to);
         move(&e->fields[i].value, from, to);
@@ -367,7 +379,6 @@ void http1_head_drop(struct http1 *e) {
         mem_free(e->env.mem, e->fields, e->field_cap * sizeof *e->fields);
         e->fields = e->few;
         e->field_cap = HTTP1_FEW;
-        set_room(e);
     }
     e->field_count = 0;
     if (e->held.cap) buf_release(&e->held);

@@ -23,6 +23,9 @@ enum { HTTP1_MAX_DISCARD = 65536 };
  * would make us work for nothing (CVE-2023-39326). */
 enum { HTTP1_MAX_CHUNK_EXCESS = 16384 };
 
+/* Offsets into a head have 32 bits. The limit is max_head. */
+enum { HTTP1_MAX_HELD = INT32_MAX };
+
 enum http1_stage { /* of the head's parser: what is to come next */
     STAGE_START,   /* perhaps one empty line */
     STAGE_METHOD,
@@ -69,7 +72,10 @@ enum { /* bits of http1.seen */
  * length of the whole when it is complete, 0 when more is wanted. */
 int64_t http1_head_parse(struct http1 *e, const char *base, size_t n);
 
-/* The bytes moved: makes the fields point to where they are now. */
+/* max_head, but for absurd ones. */
+size_t http1_head_max(const struct http1 *e);
+
+/* The bytes moved: makes the request and the fields point to where they are now. */
 void http1_head_moved(struct http1 *e, const char *from, const char *to);
 
 /* Forgets the head: frees its memory, ends all that was borrowed from it. */

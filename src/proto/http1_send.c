@@ -6,7 +6,7 @@
  *
  * How the body is framed (RFC 9112 §6.3):
  *
- *      HEAD, 204, 304       no body, whatever is sent
+ *      HEAD, 204, 205, 304  no body, whatever is sent
  *      length known         Content-Length, and exactly that much
  *      not known, HTTP/1.1  chunked
  *      not known, HTTP/1.0  until close
@@ -112,7 +112,8 @@ static char *put_connection(const struct http1 *e, char *at) {
 }
 
 static bool bodyless(const struct http1 *e, int status) {
-    return e->request.verb == HTTP1_HEAD || status == 204 || status == 304;
+    return e->request.verb == HTTP1_HEAD || status == 204 || status == 205 ||
+           status == 304;
 }
 
 /* A final response is about to begin. */
@@ -161,6 +162,8 @@ int http1_send_head(struct http1 *e, int status, struct str reason,
     if (rc < 0) return rc;
     if (date.n && has_field(headers, STR("Date"))) date = STR_NONE;
 
+    if (status == 205) length = 0; /* RFC 9110 §15.3.6 */
+
     char *at;
     rc = room(e, HEAD_ROOM + reason.n + (size_t)size + date.n, &at);
     if (rc < 0) return rc;
@@ -188,6 +191,7 @@ int http1_respond(struct http1 *e, int status, struct str type, struct str body,
     int rc = may_begin(e, status);
     if (rc < 0) return rc;
     if (!value_ok(type) || !value_ok(date)) return RW_EINVAL;
+    if (status == 205) body = STR_NONE;
     char *at;
     rc = room(e, HEAD_ROOM + type.n + date.n + body.n, &at);
     if (rc < 0) return rc;

@@ -52,8 +52,7 @@ struct scan_kind {
     scan_map_fn *map; /* NULL: no gain */
 };
 
-/* What goes on behind the first blocks. */
-extern struct scan_kind scan_wide;
+extern struct scan_kind scan_wide; /* what goes on behind the first blocks */
 
 /* 64 ≤ n ≤ SCAN_MAP_BYTES; not if scan_wide.map is NULL. */
 static inline void scan_map(uint64_t *map, const char *p, size_t n) {
@@ -178,11 +177,10 @@ static inline bool scan_all_value(const char *p, size_t n) {
     return out == 0;
 }
 
-#else
+#else /* the table only */
 
 static inline const char *scan_name(const char *p, const char *end) {
-    (void)end;
-    return p;
+    return (void)end, p;
 }
 static inline bool scan_all_value(const char *p, size_t n) {
     return scan_wide.value(p, p + n) == p + n;

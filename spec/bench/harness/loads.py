@@ -125,7 +125,7 @@ def memory(server, build, core, connections):
                     server.kind.name, server.sockets() - sockets, connections))
             time.sleep(0.1)
         after = _settled(server)
-        server.check()  # it still answers
+        server.check_still()  # it still answers
     finally:
         process.stdin.close()
         process.stdout.close()

@@ -59,13 +59,14 @@ def fill(name, place, port):
 
 class Kind:
     """One way to serve. `command` takes (build, place, port); `missing` says
-    what is not there, None when all is; `version` prints which one it is."""
+    what is not there, None when all is; `version` prints which one it is;
+    `patient` are arguments for a run that is 50 times slower."""
 
     def __init__(self, name, title, protocol, command, package,
-                 missing=lambda build: None, version=None):
+                 missing=lambda build: None, version=None, patient=()):
         self.name, self.title, self.protocol = name, title, protocol
         self.command, self.package = command, package
-        self.missing, self.version = missing, version
+        self.missing, self.version, self.patient = missing, version, list(patient)
 
     def lacks(self, build):
         return self.missing(build)
@@ -134,7 +135,9 @@ TWISTED = dict(package="python3-twisted",
 NODE = dict(package="nodejs", missing=command_missing("node"),
             version=version_of("node", "--version"))
 OURS = dict(package=None, missing=ropewalk_missing,
-            version=lambda build: [os.path.join(build, "ropewalk"), "version"])
+            version=lambda build: [os.path.join(build, "ropewalk"), "version"],
+            patient=["--limit", "script_slice=10000", "--limit", "script_budget=60000",
+                     "--limit", "load_timeout=60000"])
 NGINX = dict(package="nginx", missing=command_missing("nginx"),
              version=version_of("nginx", "-v"))
 
@@ -231,6 +234,8 @@ class Server:
         self.port = free_port()
         self.output = os.path.join(self.place, "output")
         argv = wrapper + self.kind.command(build, self.place, self.port)
+        if wrapper:
+            argv += self.kind.patient
         with open(self.output, "wb") as out:
             self.process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, cwd=self.place,
@@ -255,6 +260,14 @@ class Server:
         """Is the answer what all the others answer?"""
         (check_http if self.kind.protocol == "http" else check_echo)(
             self.kind.name, self.port)
+
+    def check_still(self):
+        """The same after a load."""
+        try:
+            self.check()
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed("%s does not answer any more: %s\n%s" % (
+                self.kind.name, error, self.said()))
 
     def alive(self):
         return self.process.poll() is None
