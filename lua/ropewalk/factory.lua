@@ -3,6 +3,8 @@
 -- holds shared state and policy; it does not know where it listens.
 
 local Object = require "ropewalk.class"
+local LineProtocol = require "ropewalk.line"
+local Protocol = require "ropewalk.protocol"
 
 local error, next, setmetatable, type = error, next, setmetatable, type
 local pack, unpack = table.pack, table.unpack
@@ -62,6 +64,19 @@ function Factory:build_protocol(address) -- luacheck: ignore 212
   return protocol
 end
 
+---May the core wait with build_protocol until the first bytes come? It may when
+---nobody can tell: neither the factory nor the protocol does anything of its own
+---at connection time. An idle connection then costs no Lua memory.
+---@return boolean
+function Factory:is_lazy()
+  local class = self.protocol
+  return type(class) == "table" and self.build_protocol == Factory.build_protocol
+    and class.connection_made == Protocol.connection_made
+    and (class.make_connection == Protocol.make_connection
+      or class.make_connection == LineProtocol.make_connection)
+    and class.init == Protocol.init and class.connection_lost == Protocol.connection_lost
+end
+
 ---Called before the first port opens.
 function Factory:start_factory() end -- luacheck: ignore 212
 
@@ -103,7 +118,9 @@ local function next_connected(live, protocol)
   return protocol
 end
 
----Iterates over the protocols that are connected now.
+---Iterates over the protocols that are connected now. A lazy factory (is_lazy)
+---has none yet for a connection that has not said anything; `factory.lazy = false`
+---before it listens changes that.
 ---
 ---    for user in factory:connections() do user:send_line "going down" end
 function Factory:connections() return next_connected, self.live or {}, nil end

@@ -52,6 +52,7 @@ function net.open(where, factory)
   local at, failure = endpoint.parse(where)
   if not at then return nil, failure end
   if factory.do_start then factory:do_start() end
+  if factory.lazy == nil and factory.is_lazy then factory.lazy = factory:is_lazy() end
   local server, code, message = core.listen(at, factory, at.limits)
   if not server then
     if factory.do_stop then factory:do_stop() end

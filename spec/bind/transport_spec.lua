@@ -25,6 +25,15 @@ local function connect(port, class)
   return rw.connect(at, rw.Factory:for_protocol(class or Collector)):await()
 end
 
+--- Waits until the condition holds; fails after five seconds.
+local function eventually(condition)
+  for _ = 1, 500 do
+    if condition() then return end
+    rw.sleep(0.01):await()
+  end
+  error("it did not happen", 2)
+end
+
 --- What the server answers to these bytes, up to its close.
 local function ask(port, bytes)
   local client = connect(port)
@@ -81,7 +90,7 @@ describe("a transport", function()
   it("tells a reader that is slow, and drained() waits for it", function()
     local told, waited = false, false
     local P = rw.Protocol:extend "P"
-    function P:connection_made()
+    function P:data_received()
       for _ = 1, 400 do
         if not self.transport:write(("x"):rep(20000)) then
           told = true
@@ -93,26 +102,27 @@ describe("a transport", function()
     port = serve(P)
     local client = connect(port)
     client.transport:pause_producing()
-    rw.sleep(0.05):await()
+    client.transport:write "go"
+    eventually(function() return told end)
     client.transport:resume_producing()
     client.ended:await()
-    assert.is_true(told)
     assert.is_true(waited)
     assert.equal(8000000, client.size)
   end)
 
   it("says so to drained() when the peer goes away meanwhile", function()
-    local result = rw.Deferred()
+    local result, full = rw.Deferred(), false
     local P = rw.Protocol:extend "P"
     function P:data_received()
       while self.transport:write(("x"):rep(100000)) do end -- luacheck: ignore 542
+      full = true
       result:callback(self.transport:drained())
     end
     port = serve(P)
     local client = connect(port)
     client.transport:pause_producing()
     client.transport:write "go"
-    rw.sleep(0.05):await()
+    eventually(function() return full end)
     client.transport:abort_connection()
     assert.is_false(result:await())
   end)
@@ -167,7 +177,7 @@ describe("a transport", function()
     local client = connect(port)
     client.transport:write "go"
     client.transport:pause_producing()
-    rw.sleep(0.05):await()
+    eventually(function() return calls[1] end)
     client.transport:resume_producing()
     client.ended:await()
     assert.equal(6000000, client.size)

@@ -110,9 +110,11 @@ class Client:
         if method == "HEAD" or r.status < 200 or r.status in (204, 304):
             pass
         elif r.get("Transfer-Encoding") == "chunked":
+            pieces = []
             while size := int(self.line(), 16):
-                r.body += self.exactly(size)
+                pieces.append(self.exactly(size))
                 expect(self.exactly(2), b"\r\n")
+            r.body = b"".join(pieces)
             expect(self.line(), "")
         elif length is not None:
             r.body = self.exactly(int(length))

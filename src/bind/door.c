@@ -20,7 +20,7 @@
 
 #include "bind/task.h"
 
-enum { BURST_SLICES = 3, TICK_PERIOD_MS = 4, MAX_SPAWN_DEPTH = 64 };
+enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100, MAX_SPAWN_DEPTH = 64 };
 
 /* ── the watchdog's view: one door is open per thread at a time ───────────*/
 
@@ -104,8 +104,8 @@ static bool in_library(lua_State *L, lua_Debug *ar) {
 static void on_slice_end(lua_State *L, lua_Debug *ar) {
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
-    if (in_library(L, ar)) { /* soon again */
-        lua_sethook(L, on_slice_end, LUA_MASKCOUNT, 100);
+    if (t && in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
+        lua_sethook(L, on_slice_end, LUA_MASKCOUNT, LIBRARY_STEP);
         return;
     }
     lua_sethook(L, NULL, 0, 0);
@@ -204,7 +204,7 @@ static struct task *task_new(struct generation *g, const struct door_call *call)
     t->owner = call->owner;
     t->done = call->done;
     t->budget = call->budget ? call->budget : g->limits.script_budget;
-    t->slices = t->burst = t->pins = 0;
+    t->slices = t->burst = t->pins = t->library_steps = 0;
     t->killed = t->cancelled = t->cancel_due = t->orphan = false;
     t->yield = YIELD_NONE;
     t->box = NULL;
@@ -437,7 +437,7 @@ static void task_scope_closed(struct scope_item *item) {
     t->scope = &t->gen->scope;
     if (!last) scope_add(t->scope, item);
     t->orphan = true;
-    if (t->state == TASK_READY && t->yield == YIELD_PREEMPT)
+    if (last && t->state == TASK_READY && t->yield == YIELD_PREEMPT)
         t->cancelled = t->cancel_due = true;
     if (t->state == TASK_PARKED && !task_ask_cancel(t)) task_kill(t);
 }

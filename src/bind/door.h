@@ -53,6 +53,7 @@ struct task {
     uint64_t budget;
     unsigned slices;      /* used, of script_slice ms */
     unsigned burst;       /* of these, in a row where yielding is not possible */
+    unsigned library_steps; /* times that the library was not interrupted */
     unsigned pins;        /* coroutines within that were resumed where one cannot yield */
     int resume_args;      /* on co's stack, for the ready queue */
     enum { TASK_IDLE, TASK_RUNNING, TASK_PARKED, TASK_READY } state;

@@ -27,6 +27,11 @@ static int on_panic(lua_State *L) {
     return 0; /* Lua aborts: a bug of ours */
 }
 
+static int loaded(lua_State *L, int status, lua_KContext ctx) {
+    (void)L, (void)status, (void)ctx;
+    return 1;
+}
+
 static int load_embedded(lua_State *L) {
     const struct embedded_module *m = lua_touserdata(L, lua_upvalueindex(1));
     lua_pushfstring(L, "@%s", m->name);
@@ -34,7 +39,7 @@ static int load_embedded(lua_State *L) {
                          lua_tostring(L, -1), "t") != LUA_OK)
         return lua_error(L);
     lua_pushstring(L, m->name);
-    lua_call(L, 1, 1);
+    lua_callk(L, 1, 1, 0, loaded);
     return 1;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The transport: what a protocol writes to. The userdata is anchored in the
  * registry, by the connection's address, as long as the connection lives;
- * uservalue 1 is the protocol, 2 the fields that scripts assign. */
+ * uservalue 1 is the protocol, 2 the fields that scripts assign, 3 and 4 the
+ * addresses of both ends as text: they are still asked for when it is over. */
 #include <math.h>
 
 #include "bind/proto.h"
@@ -49,11 +50,29 @@ static int address_eq(lua_State *L) {
 
 /* ── the object ───────────────────────────────────────────────────────────*/
 
+static void push_address_text(lua_State *L, const struct address *a) {
+    char text[160];
+    struct str s = address_format(a, text, sizeof text);
+    lua_pushlstring(L, s.p, s.n);
+}
+
+static void keep_addresses(lua_State *L, struct stream *s) {
+    struct address a = {0};
+    stream_peer(s, &a);
+    push_address_text(L, &a);
+    lua_setiuservalue(L, -2, 3);
+    a = (struct address){0};
+    stream_host(s, &a);
+    push_address_text(L, &a);
+    lua_setiuservalue(L, -2, 4);
+}
+
 void transport_push(lua_State *L, struct proto_conn *p) {
     if (p->box && lua_rawgetp(L, LUA_REGISTRYINDEX, p) == LUA_TUSERDATA) return;
-    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, 2);
+    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, 4);
     box->conn = NULL;
     luaL_setmetatable(L, transport_class);
+    keep_addresses(L, p->base.stream);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, p);
     box->conn = p;
@@ -344,14 +363,13 @@ static void push_own_limits(lua_State *L) {
 
 /* ── fields ───────────────────────────────────────────────────────────────*/
 
-static int push_end(lua_State *L, struct proto_conn *p, bool peer) {
+static void push_end(lua_State *L, bool peer) {
     struct address a = {0};
-    if (p && p->base.stream) {
-        if (peer) stream_peer(p->base.stream, &a);
-        else stream_host(p->base.stream, &a);
-    }
+    struct str text;
+    lua_getiuservalue(L, 1, peer ? 3 : 4);
+    text.p = lua_tolstring(L, -1, &text.n);
+    if (address_parse(text, &a) < 0) a.kind = ADDRESS_NONE;
     push_address(L, &a);
-    return 1;
 }
 
 static int transport_index(lua_State *L) {
@@ -369,7 +387,7 @@ static int transport_index(lua_State *L) {
     } else if (strcmp(key, "buffered") == 0) {
         lua_pushinteger(L, p && p->base.stream ? (lua_Integer)p->base.stream->queued : 0);
     } else if (strcmp(key, "peer") == 0 || strcmp(key, "host") == 0) {
-        push_end(L, p, *key == 'p'); /* kept: known also after the end */
+        push_end(L, *key == 'p');
         lua_pushvalue(L, -1);
         lua_setfield(L, 1, key);
     } else if (strcmp(key, "limits") == 0) {

@@ -133,7 +133,7 @@ static inline const char *scan_value(const char *p, const char *end) {
     for (int i = 0; i < SCAN_INLINE; i++, p += 16) {
         if (end - p < 16) return scan_short(p, end, SCAN_VALUE);
         unsigned out = scan16_value(scan16_load(p));
-        if (out) return p + __builtin_ctz(out);
+        if (out) return p + (unsigned)__builtin_ctz(out);
     }
     return scan_wide.value(p, end);
 }
@@ -142,7 +142,7 @@ static inline const char *scan_target(const char *p, const char *end) {
     for (int i = 0; i < SCAN_INLINE; i++, p += 16) {
         if (end - p < 16) return scan_short(p, end, SCAN_TARGET);
         unsigned out = scan16_target(scan16_load(p));
-        if (out) return p + __builtin_ctz(out);
+        if (out) return p + (unsigned)__builtin_ctz(out);
     }
     return scan_wide.target(p, end);
 }
@@ -165,7 +165,7 @@ static inline const char *scan_name(const char *p, const char *end) {
         p += 16;
         out = scan16_plain(scan16_load(p)) | 0x8000;
     }
-    return p + __builtin_ctz(out);
+    return p + (unsigned)__builtin_ctz(out);
 }
 
 /* Are all n bytes of the set? The last block overlaps the one before. */
