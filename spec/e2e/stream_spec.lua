@@ -127,7 +127,7 @@ function P:data_received(bytes)
   if bytes:find "lose" then self.transport:lose_connection() self.transport:lose_connection() end
   if bytes:find "abort" then self.transport:abort_connection() self.transport:abort_connection() end
   if bytes:find "error" then error "asked for" end
-  if bytes:find "wait" then rw.sleep(5):await() end
+  if bytes:find "wait" then rw.sleep(1):await() end
 end
 function P:connection_lost(reason)
   lost = lost + 1

@@ -82,12 +82,20 @@ enum generation_state {
     GENERATION_STAGING, GENERATION_CURRENT, GENERATION_RETIRED, GENERATION_DEAD,
 };
 
+/* luaL_checkudata without the registry, for the hot classes. */
+enum bind_class { CLASS_TRANSPORT, CLASS_REQUEST, CLASSES };
+void *class_check(lua_State *L, int index, enum bind_class class, const char *name);
+/* The metatable on top is that class's. */
+void class_register(lua_State *L, enum bind_class class);
+
 struct generation {
     struct generation *next, **prev; /* list: rw->generations */
     struct rw *rw;
     unsigned id;
     enum generation_state state;
     struct mem mem; /* what its Lua state has */
+    const void *meta[CLASSES]; /* metatables of the classes checked most */
+    size_t mem_low; /* the least it had since the collector was tuned */
     lua_State *L;   /* the main state; runs nothing but short protected calls */
     struct limits limits;
     struct scope scope;     /* background: tasks and timers of no connection */
@@ -99,6 +107,7 @@ struct generation {
     struct task *stage;      /* runs its script; NULL: done */
     struct proto_class *proto_classes;
     unsigned task_count;     /* not idle */
+    unsigned long tasks_ended;
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */

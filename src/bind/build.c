@@ -23,6 +23,9 @@ static void read_class(lua_State *L, int index, struct proto_class *class) {
         const char *method = luaL_checklstring(L, -1, &n);
         if (n >= PROTO_NAME_SIZE) luaL_error(L, "name of a method is too long");
         memcpy(class->methods[i], method, n + 1);
+        const char *args = class->engine->events[i].args;
+        struct str name_of_arg;
+        for (char *kind = class->kinds[i]; event_arg_next(&args, kind, &name_of_arg);) kind++;
         lua_pop(L, 2);
         lua_getfield(L, index, "events");
     }

@@ -18,9 +18,10 @@
  */
 #include "bind/conn.h"
 
+#include "bind/state.h"
 #include "bind/task.h"
 
-enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100, MAX_SPAWN_DEPTH = 64 };
+enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100, GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64 };
 
 /* ── the watchdog's view: one door is open per thread at a time ───────────*/
 
@@ -219,6 +220,8 @@ static void task_end(struct task *t, int status) {
     struct generation *g = t->gen;
     scope_remove(&t->item);
     task_box_detach(t);
+    if (g->mem.live < g->mem_low) g->mem_low = g->mem.live;
+    if (++g->tasks_ended % GC_TUNE_EACH == 0) state_tune_gc(g);
     if (t->done) t->done(t, status);
     t->state = TASK_IDLE;
     g->task_count--;

@@ -28,6 +28,10 @@ struct generation *generation_new(struct rw *rw) {
     rw->stats.generations++;
     if (state_open(g) < 0) generation_free(&g);
     else g->booted = true;
+    if (g) {
+        g->mem_low = g->mem.live;
+        state_tune_gc(g);
+    }
     return g;
 }
 

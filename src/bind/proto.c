@@ -58,14 +58,12 @@ static void push_fields(lua_State *L, struct fields fields) {
     }
 }
 
-static int push_args(lua_State *L, const char *types, const struct event *ev) {
+static int push_args(lua_State *L, const char *kinds, const struct event *ev) {
     int n = 0;
-    char kind;
-    struct str name;
-    while (event_arg_next(&types, &kind, &name)) {
-        const union event_arg *arg = &ev->args[n++];
-        if (kind == 's') lua_pushlstring(L, arg->str.p, arg->str.n);
-        else if (kind == 'i') lua_pushinteger(L, arg->num);
+    for (; kinds[n]; n++) {
+        const union event_arg *arg = &ev->args[n];
+        if (kinds[n] == 's') lua_pushlstring(L, arg->str.p, arg->str.n);
+        else if (kinds[n] == 'i') lua_pushinteger(L, arg->num);
         else push_fields(L, arg->fields);
     }
     return n;
@@ -83,7 +81,7 @@ static int deliver_body(lua_State *L) {
     push_protocol(L, d->conn);
     lua_getfield(L, -1, class->methods[d->event->type]);
     lua_insert(L, -2);
-    int n = push_args(L, class->engine->events[d->event->type].args, d->event);
+    int n = push_args(L, class->kinds[d->event->type], d->event);
     lua_callk(L, n + 1, 0, 0, no_results);
     return 0;
 }

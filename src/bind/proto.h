@@ -20,6 +20,7 @@ struct proto_class {
     const void *class;        /* lua_topointer of the metatable */
     const struct engine *engine;
     char methods[PROTO_MAX_EVENTS][PROTO_NAME_SIZE];
+    char kinds[PROTO_MAX_EVENTS][EVENT_MAX_ARGS + 1]; /* of their arguments: "sis" */
 };
 
 struct proto_conn {

@@ -44,7 +44,7 @@ struct request *request_push(lua_State *L, struct http_conn *h) {
 }
 
 struct request *request_check(lua_State *L, int index) {
-    return luaL_checkudata(L, index, request_class);
+    return class_check(L, index, CLASS_REQUEST, request_class);
 }
 
 static void push_str(lua_State *L, struct str s) { lua_pushlstring(L, s.p ? s.p : "", s.n); }
@@ -340,6 +340,7 @@ static int request_header(lua_State *L) {
 void request_open(lua_State *L) {
     static const luaL_Reg methods[] = {{"header", request_header}, {NULL, NULL}};
     luaL_newmetatable(L, request_class);
+    class_register(L, CLASS_REQUEST);
     luaL_newlib(L, methods);
     response_methods(L);
     lua_pushvalue(L, -1);

@@ -7,6 +7,8 @@
 #define BOOT_KEY "ropewalk.boot" /* registry: the module that C calls */
 
 int state_open(struct generation *g);
+/* From time to time, outside of any collection: see state.c. */
+void state_tune_gc(struct generation *g);
 /* Pushes boot[function]. */
 void state_push_boot(lua_State *L, const char *function);
 

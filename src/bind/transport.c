@@ -92,7 +92,7 @@ void transport_detach(struct proto_conn *p) {
 }
 
 static struct proto_conn *check_transport(lua_State *L) { /* NULL: closed */
-    struct transport_box *box = luaL_checkudata(L, 1, transport_class);
+    struct transport_box *box = class_check(L, 1, CLASS_TRANSPORT, transport_class);
     return box->conn;
 }
 
@@ -448,6 +448,7 @@ void transport_open(lua_State *L) {
         {NULL, NULL},
     };
     luaL_newmetatable(L, transport_class);
+    class_register(L, CLASS_TRANSPORT);
     luaL_newlib(L, methods);
     lua_pushvalue(L, -1);
     lua_setfield(L, -4, "transport_methods"); /* of core */

@@ -246,9 +246,13 @@ static inline bool two(const char *p, const char *literal) {
  * name to be read. A byte of a value that is not above ' ' is a blank. */
 __attribute__((noinline)) /* its registers would burden the short heads */
 static void plain_lines(struct http1 *e, struct cursor *c) {
-    const char *p = c->p, *end = c->end;
+    const char *base = c->p, *p = base, *end = c->end;
+    if (end - p > SCAN_MAP_BYTES) end = p + SCAN_MAP_BYTES;
+    uint64_t map[SCAN_MAP_WORDS];
+    scan_map(map, p, (size_t)(end - p));
+    struct scan_walk walk = scan_walk(map);
     for (;;) {
-        const char *stop = scan_value(p, end);
+        const char *stop = base + scan_stop(&walk, (size_t)(p - base));
         const char *colon = scan_name(p, end), *from = colon + 2;
         if (end - stop < 2 || !two(stop, "\r\n")) break;
         if (colon == p || from >= stop || !two(colon, ": ")) break;
