@@ -129,6 +129,14 @@ end
 
 ---As Lua's, but text only.
 function loader.load(chunk, name, _, ...)
+  if type(chunk) == "function" then -- called here, where it can be interrupted
+    local pieces, piece = {}, chunk()
+    while piece ~= nil and piece ~= "" do
+      if type(piece) ~= "string" then return nil, "reader function must return a string" end
+      pieces[#pieces + 1], piece = piece, chunk()
+    end
+    chunk, name = concat(pieces), name or "=(load)"
+  end
   return load(chunk, name, "t", ...)
 end
 

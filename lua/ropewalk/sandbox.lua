@@ -13,6 +13,8 @@ local collectgarbage = collectgarbage
 local concat = table.concat
 local package, debug, os = package, debug, os
 
+local rawget, setmetatable, type = rawget, setmetatable, type
+
 local _ENV <const> = nil
 
 local sandbox = {}
@@ -40,6 +42,25 @@ local function collect(option, ...)
   return collectgarbage(option, ...)
 end
 
+local set_any_metatable = debug.setmetatable
+
+local function no_finalizer(metatable)
+  if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
+    error("finalizers (__gc) are not for scripts: nothing could stop one that loops; "
+      .. "use a <close> variable, or connection_lost", 3)
+  end
+end
+
+local function set_metatable(value, metatable)
+  no_finalizer(metatable)
+  return setmetatable(value, metatable)
+end
+
+local function debug_set_metatable(value, metatable)
+  no_finalizer(metatable)
+  return set_any_metatable(value, metatable)
+end
+
 local function refuse(name, why)
   return function() error(name .. " is not for scripts: " .. why, 2) end
 end
@@ -55,6 +76,7 @@ function sandbox.install(globals)
   globals.require = loader.require
   globals.load, globals.loadfile, globals.dofile = loader.load, loader.loadfile, loader.dofile
   globals.collectgarbage = collect
+  globals.setmetatable, debug.setmetatable = set_metatable, debug_set_metatable
   os.exit = exit
   os.setlocale = refuse("os.setlocale", "it changes the whole process")
   debug.sethook = refuse("debug.sethook", HOOK)

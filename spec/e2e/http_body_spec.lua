@@ -240,4 +240,20 @@ describe("HTTP time-outs", function()
               time.sleep(0.25)
     ]])
   end)
+
+  it("for heads that drip in give each client its own 408, and no other's", function()
+    local child = e2e.start(APP, { args = { "--limit", "head_timeout=300" } })
+    e2e.talk(child, [[
+      drips = [Client().send("GET / HTTP/1.1\r\nx") for _ in range(100)]
+      till = time.time() + 0.8
+      while time.time() < till:
+          for c in drips:
+              try: c.send("x")
+              except ConnectionError: pass
+      def count(c):
+          try: return c.rest().count(b"HTTP/1.1 408")
+          except ConnectionResetError: return 1 # it wrote on after the end
+      expect([count(c) for c in drips], [1] * len(drips))
+    ]])
+  end)
 end)

@@ -168,7 +168,8 @@ describe("HTTP", function()
 
   it("survives clients that vanish at any point", function()
     talk [[
-      whole = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789GET /wait/20 HTTP/1.1\r\nHost: x\r\n\r\n"
+      whole = (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789"
+               b"GET /wait/20 HTTP/1.1\r\nHost: x\r\n\r\n")
       for cut in range(0, len(whole) + 1, 3):
           for way in Client.reset, Client.close:
               way(Client().send(whole[:cut]))

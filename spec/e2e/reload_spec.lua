@@ -211,6 +211,30 @@ return { rw.server("tcp:127.0.0.1:0", web.Site()), Told() }]])
     assert.equal("three\n", child:get("/").body)
   end)
 
+  it("fifteen times in fifteen seconds, with a broken one, cuts and fails nothing #slow", function()
+    local web, room = e2e.free_port(), e2e.free_port()
+    local child = e2e.start((site "text 0" .. "\n"):gsub("return (rw.server%(\"tcp:127.0.0.1:)0",
+      "local web = %1" .. web) .. chat("upper", "migrate"):gsub("return (rw.server%(\"tcp:127.0.0.1:)0",
+      "return { web, %1" .. room) .. " }")
+    e2e.talk(child, ([[
+      web, room = %d, %d
+      users = [Client(room) for _ in range(200)]
+      for u in users: expect(u.line(), "hi")
+      wrk = subprocess.Popen(["wrk", "-c", "100", "-t", "1", "-d", "16s",
+          "http://127.0.0.1:%%d/" %% web], stdout=subprocess.PIPE, text=True)
+      text = open(APP).read()
+      for i in range(1, 16):
+          edit(text.replace("text 0", "text %%d" %% i) if i != 8 else "return (")
+          expect(reload(), i != 8)
+          expect(Client(web).ask().body, b"text %%d\n" %% (i if i != 8 else 7))
+          time.sleep(0.9)
+      out = wrk.communicate()[0]
+      if "Socket errors" in out or "Non-2xx" in out: raise AssertionError(out)
+      users[0].send("hello\n")
+      for u in users: expect(u.line(), "1 HELLO")
+    ]]):format(web, room))
+  end)
+
   it("fifty times leaves nothing behind #slow", function()
     local child = e2e.start(chat("upper", "migrate"), { args = { "--log-level", "debug" } })
     e2e.talk(child, ([[

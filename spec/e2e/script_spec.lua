@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Scripts that misbehave: each costs only the request, or the connection, that
--- it worked for.
+-- Scripts that misbehave: each costs only what it worked for.
 local e2e = require "spec.support.e2e"
 
 local SITE <const> = [[
@@ -83,8 +82,7 @@ end)]])
     ["a coroutine in a coroutine"] =
       "coroutine.wrap(function() coroutine.wrap(function() pcall(loop) loop() end)() end)()",
     ["a metamethod"] = "return setmetatable({}, { __index = loop }).x",
-    ["a variable that is closed"] =
-      "local x <close> = setmetatable({}, { __close = loop }) error 'first'",
+    ["a closed variable"] = "local x <close> = setmetatable({}, { __close = loop }) error 'first'",
     ["a coroutine that is closed"] = [[
 local co = coroutine.create(function()
   local x <close> = setmetatable({}, { __close = loop })
@@ -287,12 +285,8 @@ local ok, why = pcall(os.exit, 3)
 rw.log.info("exit: " .. tostring(ok) .. " " .. tostring(why))
 local f, message = load(string.dump(function() return 1 end))
 rw.log.info("load: " .. tostring(f) .. " " .. tostring(message))
-rw.log.info("loaded binary: " .. tostring((load(string.dump(function() end), "x", "b"))))
-rw.log.info("debug: " .. tostring(debug and debug.sethook))]],
-      "exit: false", "load: nil", "loaded binary: nil")
-    local log = child:log()
-    assert.truthy(log:find("load: nil attempt to load a binary chunk", 1, true)
-      or log:find("bytecode", 1, true), log)
+rw.log.info("loaded binary: " .. tostring((load(string.dump(function() end), "x", "b"))))]],
+      "exit: false", "load: nil attempt to load a binary chunk", "loaded binary: nil")
     local dumped = e2e.directory() .. "/dumped.lua"
     e2e.write(dumped, string.dump(function() return 1 end))
     local out, status = e2e.ropewalk("check", dumped)

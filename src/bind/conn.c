@@ -10,6 +10,9 @@
  * waits, or reading is paused. Deadlines are on that clock.
  */
 #include "bind/conn.h"
+
+#include <assert.h>
+
 #include "bind/port.h"
 
 /* ── output ───────────────────────────────────────────────────────────────*/
@@ -35,6 +38,7 @@ void conn_begin_output(struct conn *c) {
     struct rw *rw = c->rw;
     if (rw->out_owner == c) return;
     conn_flush_all(rw);
+    assert(buf_len(&rw->out) == 0); /* else one peer would get another's bytes */
     rw->out_owner = c;
 }
 

@@ -40,6 +40,19 @@ static void set_log_field(lua_State *L, struct log_field *f, const char *key) {
     }
 }
 
+/* The record's own names stay its own. */
+static const char *field_name(lua_State *L, int key) {
+    static const char *const own[] = {"time", "level", "message", "source", "generation"};
+    const char *name = lua_tostring(L, key);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        if (strcmp(name, own[i]) != 0) continue;
+        name = lua_pushfstring(L, "field.%s", name);
+        lua_insert(L, -2); /* the value stays on top */
+        break;
+    }
+    return name;
+}
+
 /* core.log(level, source, message, fields) */
 static int core_log(lua_State *L) {
     struct generation *g = generation_of(L);
@@ -58,7 +71,7 @@ static int core_log(lua_State *L) {
         while (n < MAX_LOG_FIELDS && lua_next(L, 4)) {
             int key = lua_gettop(L) - 1;
             if (lua_type(L, key) == LUA_TSTRING)
-                set_log_field(L, &fields[n++], lua_tostring(L, key));
+                set_log_field(L, &fields[n++], field_name(L, key));
             lua_pushvalue(L, key); /* what is below stays anchored */
         }
     }

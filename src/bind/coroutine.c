@@ -11,6 +11,36 @@ static lua_State *check_co(lua_State *L) {
     return co;
 }
 
+static bool is_active(lua_State *co) { /* it has called somebody, or it runs */
+    lua_Debug frame;
+    return lua_getstack(co, 0, &frame);
+}
+
+/* Closes co, whose <close> variables may run for as long as they like to try. */
+static int close_co(lua_State *L, lua_State *co) {
+    struct door *door = &generation_of(L)->rw->door;
+    lua_State *outer = door->running;
+    door->running = co;
+    if (door->task) task_set_hook(door->task, co);
+    int status = lua_closethread(co, L);
+    door->running = outer;
+    if (door->task) task_set_hook(door->task, L);
+    return status;
+}
+
+static int co_close(lua_State *L) {
+    lua_State *co = check_co(L);
+    if (co == L || (lua_status(co) == LUA_OK && is_active(co)))
+        return luaL_error(L, "cannot close a running coroutine");
+    if (close_co(L, co) == LUA_OK) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushboolean(L, 0);
+    lua_xmove(co, L, 1);
+    return 2;
+}
+
 /* Moves nargs values from L to co, runs it. Results > 0: on top of L; < 0: an
  * error, on top of L. PASS: the yield is not for us. */
 enum { FAILED = -1, PASS = -2 };
@@ -81,7 +111,7 @@ static int finish_wrap(lua_State *L, lua_State *co, lua_KContext base, int n) {
     if (n >= 0) return n;
     int status = lua_status(co);
     if (status != LUA_OK && status != LUA_YIELD) { /* close its variables */
-        if (lua_closethread(co, L) != LUA_OK) lua_xmove(co, L, 1);
+        if (close_co(L, co) != LUA_OK) lua_xmove(co, L, 1);
     }
     if (lua_type(L, -1) == LUA_TSTRING) {
         luaL_where(L, 1);
@@ -122,9 +152,50 @@ static int co_yield(lua_State *L) {
     return lua_yield(L, lua_gettop(L));
 }
 
+/* An error that a hook raised (a killed task's) would run the script's message
+ * handler inside the hook, where no hook can stop it: it is passed by. */
+static int guarded_handler(lua_State *L) {
+    struct task *t = task_running(generation_of(L)->rw);
+    if (t && (t->killed || t->raising)) {
+        t->raising = false;
+        return 1;
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
+static int xpcall_ended(lua_State *L, int status, lua_KContext ctx) {
+    (void)ctx; /* stack: handler, true, then the results, or the error on top */
+    if (status != LUA_OK && status != LUA_YIELD) {
+        lua_pushboolean(L, 0);
+        lua_insert(L, -2);
+        return 2;
+    }
+    return lua_gettop(L) - 1;
+}
+
+static int guarded_xpcall(lua_State *L) {
+    int n = lua_gettop(L);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, guarded_handler, 1);
+    lua_replace(L, 2);
+    lua_pushboolean(L, 1);
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 3, 2); /* f, handler, true, f, arguments */
+    lua_remove(L, 1);
+    int status = lua_pcallk(L, n - 2, LUA_MULTRET, 1, 0, xpcall_ended);
+    return xpcall_ended(L, status, 0);
+}
+
 void coroutine_open(lua_State *L) {
+    lua_pushcfunction(L, guarded_xpcall);
+    lua_setglobal(L, "xpcall");
     static const luaL_Reg functions[] = {
-        {"resume", co_resume}, {"wrap", co_wrap}, {"yield", co_yield}, {NULL, NULL},
+        {"resume", co_resume}, {"wrap", co_wrap}, {"yield", co_yield},
+        {"close", co_close}, {NULL, NULL},
     };
     lua_getglobal(L, "coroutine");
     luaL_setfuncs(L, functions, 0);

@@ -79,6 +79,7 @@ static void on_cancelled(lua_State *L, lua_Debug *ar) {
     lua_sethook(L, NULL, 0, 0);
     if (!t->cancel_due) return;
     t->cancel_due = false;
+    t->raising = true;
     luaL_error(L, "cancelled: what this task worked for is gone");
 }
 
@@ -244,7 +245,8 @@ static int task_status(const struct task *t, int lua_status) {
 /* Makes a Failure with the traceback of where it was raised. */
 int door_traceback(lua_State *L) {
     lua_settop(L, 1);
-    lua_sethook(L, NULL, 0, 0); /* a killed task: we have it, it may be described */
+    struct task *t = task_running(generation_of(L)->rw);
+    lua_sethook(L, NULL, 0, 0); /* it may be a killed task's error; it is described */
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     if (lua_getfield(L, -1, "ropewalk.failure") != LUA_TTABLE) {
         lua_settop(L, 1);
@@ -260,6 +262,7 @@ int door_traceback(lua_State *L) {
     lua_settop(L, 4);
     lua_replace(L, 1);
     lua_settop(L, 1);
+    if (t) task_set_hook(t, L); /* and nobody on its way out may keep it */
     return 1;
 }
 
@@ -300,6 +303,7 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
 
     t->state = TASK_RUNNING;
     t->yield = YIELD_NONE;
+    t->raising = false;
     door->task = t;
     door->running = t->co;
     door->entries++;

@@ -62,6 +62,7 @@ struct task {
     bool orphan;     /* its scope has closed … */
     bool cancelled;  /* … and it was told so: it cannot wait any more */
     bool cancel_due; /* the telling is to come */
+    bool raising;    /* the telling is on its way, from within a hook */
 };
 
 /* Inside a body: waits; the task goes on at `k` after task_wake. */

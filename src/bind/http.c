@@ -106,6 +106,7 @@ static bool is_answer(lua_State *L, int index) {
 static void handler_failed(lua_State *L, struct http_conn *h, bool again) {
     struct task *t = task_running(h->base.rw);
     bool answer = is_answer(L, -1);
+    if (t->killed) lua_sethook(L, NULL, 0, 0); /* of the script nothing is left to stop */
     if (!answer && !t->orphan && h->base.stream) {
         h->base.rw->stats.script_errors++;
         door_report(L, -1, "handler failed");
@@ -326,6 +327,20 @@ static void pump(struct http_conn *h) {
     h->pumping = false;
 }
 
+/* The engine's time: it may have a 408 to say, so the output must be ours. */
+void http_update_deadline(struct http_conn *h) {
+    struct conn *c = &h->base;
+    if (c->closing) return;
+    http_begin_output(h);
+    uint64_t deadline = http1_tick(&h->engine, conn_peer_clock(c));
+    if (h->engine.error) {
+        http_fail(h, h->engine.error);
+        return;
+    }
+    conn_flush(c);
+    conn_set_deadline(c, deadline);
+}
+
 static void settle(struct http_conn *h) {
     struct conn *c = &h->base;
     if (h->unread.n) { /* it dies with this round */
@@ -349,7 +364,7 @@ static void settle(struct http_conn *h) {
     }
     c->busy = h->active && !h->reader;
     conn_update_reading(c);
-    if (!c->closing) conn_set_deadline(c, http1_tick(&h->engine, conn_peer_clock(c)));
+    http_update_deadline(h);
 }
 
 static void http_continue(struct http_conn *h) {
@@ -433,10 +448,13 @@ void http_hand_over(lua_State *L, struct http_conn *h) {
 
 static void http_retire(struct conn *c) {
     struct http_conn *h = http_of(c);
-    if (h->active) return; /* begin_request looks again */
+    if (h->active) { /* begin_request looks again */
+        if (!c->port) http1_close_after(&h->engine);
+        return;
+    }
     join_current(h);
     if (http1_finished(&h->engine) || (!c->port && http1_idle(&h->engine))) conn_close(c);
-    else conn_set_deadline(c, http1_tick(&h->engine, conn_peer_clock(c)));
+    else http_update_deadline(h);
 }
 
 static const struct conn_ops http_ops = {
@@ -455,6 +473,6 @@ struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *
     const struct engine_env env = {ROLE_SERVER, c->limits, &rw->mem, &rw->out, NULL};
     http1_init(&h->engine, &env);
     stream_read(s, true);
-    conn_set_deadline(c, http1_tick(&h->engine, conn_peer_clock(c)));
+    http_update_deadline(h);
     return c;
 }

@@ -58,6 +58,8 @@ void http_sent(struct http_conn *h);
 /* After 101. Stack: …, factory at 4. The stream is a protocol's from now on. */
 void http_hand_over(lua_State *L, struct http_conn *h);
 
+void http_update_deadline(struct http_conn *h);
+
 /* The exchange failed: closes after what is in `out`. */
 void http_fail(struct http_conn *h, int code);
 

@@ -8,8 +8,22 @@
 
 #include <stdio.h>
 
+/* The listener survives a lack of descriptors by itself; somebody must learn
+ * of it: at the next connection that could be accepted. */
+static void report_shed(struct port *p) {
+    uint64_t shed = listener_shed(p->listener);
+    if (shed == p->shed) return;
+    log_warn(&p->rw->log, "connections were refused: no descriptor or memory was left",
+             LF_Z("endpoint", p->key), LF_UINT("count", shed - p->shed),
+             LF_Z("see", "ulimit -n"));
+    p->rw->stats.connections_refused += shed - p->shed;
+    p->shed = shed;
+}
+
 static void port_accept(struct listener *l, struct stream *s) {
-    conn_accept(listener_owner(l), s);
+    struct port *p = listener_owner(l);
+    report_shed(p);
+    conn_accept(p, s);
 }
 
 static void port_free(struct port *p) {

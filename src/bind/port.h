@@ -11,6 +11,7 @@ struct port {
     struct rw *rw;
     struct listener *listener;
     struct server *server;     /* who gets the connections; NULL: nobody yet */
+    uint64_t shed;             /* of listener_shed(): logged */
     unsigned claims;           /* servers that name this port */
     char key[300];             /* the endpoint, canonical */
     bool starts_stdio;

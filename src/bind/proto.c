@@ -212,7 +212,9 @@ static void update_deadline(struct proto_conn *p) {
     struct conn *c = &p->base;
     if (!c->stream || c->closing) return;
     uint64_t now = conn_peer_clock(c);
+    if (p->class) conn_begin_output(c); /* it may have something to say */
     uint64_t deadline = p->class ? p->class->engine->tick(p->engine, now) : 0;
+    conn_flush(c);
     uint64_t idle = p->idle_limit ? p->idle_limit : c->limits->idle_timeout;
     uint64_t quiet = p->last_heard + idle;
     if (idle != UINT64_MAX && (!deadline || (p->idle_limit && quiet < deadline)))
@@ -310,6 +312,7 @@ static void proto_deadline(struct conn *c) {
     struct proto_conn *p = proto_of(c);
     struct event ev;
     if (p->class && !p->idle_limit) {
+        conn_begin_output(c);
         p->class->engine->tick(p->engine, conn_peer_clock(c));
         if (p->class->engine->next(p->engine, &ev) < 0) {
             proto_fail(p, RW_ETIMEDOUT);

@@ -8,7 +8,7 @@
 
 #include <fcntl.h>
 
-enum { MAX_RESPONSE_FIELDS = 128 };
+enum { MAX_RESPONSE_FIELDS = 128, MAX_UNREAD = 65536 };
 
 static struct http_conn *live(struct request *r) { /* NULL: over, or gone */
     return r->conn && r->conn->base.stream && !r->conn->base.lost_due ? r->conn : NULL;
@@ -43,7 +43,7 @@ static int request_chunk(lua_State *L) {
         h->reader = t;
         h->base.busy = false; /* now it is the peer's turn */
         conn_update_reading(&h->base);
-        conn_set_deadline(&h->base, http1_tick(&h->engine, conn_peer_clock(&h->base)));
+        http_update_deadline(h);
     }
     return task_park(L, 0, chunk_again);
 }
@@ -226,6 +226,9 @@ static int request_respond(lua_State *L) {
     body.p = luaL_optlstring(L, 4, "", &body.n);
     struct http_conn *h = live(r);
     if (!h) return push_failure(L, RW_ECLOSED);
+    /* The rest of a large body nobody reads: better said now than by a close. */
+    bool unread = h->engine.in == HTTP1_IN_BODY && !r->body_ended;
+    if (unread && (r->length < 0 || r->length > MAX_UNREAD)) http1_close_after(&h->engine);
     int rc = start(L, h, status, 3, (int64_t)body.n);
     if (rc < 0) return raise_misuse(L, rc, "respond");
     r->started = true;

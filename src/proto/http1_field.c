@@ -110,7 +110,7 @@ int http1_target_check(enum http1_method verb, struct str target) {
 /* --- fields of the head -------------------------------------------------- */
 
 static int host_field(struct http1 *e, struct str value) {
-    if (e->seen & SEEN_HOST || !http1_authority_ok(value, false)) return -400;
+    if (e->seen & SEEN_HOST) return -400;
     e->seen |= SEEN_HOST;
     e->host_at = e->field_count;
     return 0;
