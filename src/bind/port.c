@@ -71,11 +71,14 @@ static bool is_claimed(const struct generation *g, const struct port *p) {
 int port_claim(struct generation *g, const char *key, const struct endpoint *e,
                struct port **out) {
     struct rw *rw = g->rw;
+    char numbered[sizeof ((struct port *)0)->key];
     struct port *p = port_find(rw, key);
-    bool any = e->kind == ENDPOINT_TCP && e->port == 0; /* each its own */
-    if (p && is_claimed(g, p)) {
-        if (!any) return -EADDRINUSE;
-        p = NULL;
+    /* "Any port" may be asked for several times: the nth keeps the nth. */
+    for (int n = 2; p && is_claimed(g, p); n++) {
+        if (e->kind != ENDPOINT_TCP || e->port != 0) return -EADDRINUSE;
+        snprintf(numbered, sizeof numbered, "%.280s #%d", key, n);
+        p = port_find(rw, numbered);
+        if (!p) key = numbered;
     }
     if (!p) {
         p = mem_zalloc(&rw->mem, sizeof *p);

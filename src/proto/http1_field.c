@@ -62,7 +62,15 @@ static size_t reg_name(struct str s) {
     }
 }
 
+/* Nothing but a name, as most are. */
+static bool plain_name(struct str s) {
+    unsigned all = s.n ? SCAN_HOST : 0;
+    for (size_t i = 0; i < s.n; i++) all &= scan_class[(unsigned char)s.p[i]];
+    return all != 0;
+}
+
 bool http1_authority_ok(struct str s, bool port) {
+    if (plain_name(s)) return !port;
     size_t host = s.n && s.p[0] == '[' ? ip_literal(s) : reg_name(s);
     if (host == 0) return false;
     if (host == s.n) return !port;
@@ -110,7 +118,7 @@ int http1_target_check(enum http1_method verb, struct str target) {
 /* --- fields of the head -------------------------------------------------- */
 
 static int host_field(struct http1 *e, struct str value) {
-    if (e->seen & SEEN_HOST) return -400;
+    if (e->seen & SEEN_HOST || !http1_authority_ok(value, false)) return -400;
     e->seen |= SEEN_HOST;
     e->host_at = e->field_count;
     return 0;

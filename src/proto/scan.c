@@ -58,12 +58,6 @@ static const char *scalar_value(const char *p, const char *end) {
 /* --- SSE2: 16 bytes ------------------------------------------------------ */
 
 #ifdef __SSE2__
-/* The words behind the last byte are all stops. */
-static void map_end(uint64_t *map, size_t n) {
-    uint64_t behind = ~(uint64_t)0 << n % 64;
-    map[n / 64] = n % 64 ? map[n / 64] | behind : behind;
-}
-
 static const char *sse2_token(const char *p, const char *end) {
     while (end - p >= 16) {
         unsigned out = scan16_plain(scan16_load(p));
@@ -90,19 +84,6 @@ static const char *sse2_value(const char *p, const char *end) {
         if (out) return p + __builtin_ctz(out);
     }
     return scalar_value(p, end);
-}
-
-static uint64_t sse2_map64(const char *p) {
-    uint64_t word = 0;
-    for (unsigned i = 0; i < 64; i += 16)
-        word |= (uint64_t)scan16_value(scan16_load(p + i)) << i;
-    return word;
-}
-static void sse2_map(uint64_t *map, const char *p, size_t n) {
-    size_t whole = n / 64, left = n % 64;
-    for (size_t w = 0; w < whole; w++) map[w] = sse2_map64(p + w * 64);
-    if (left) map[whole] = sse2_map64(p + n - 64) >> (64 - left);
-    map_end(map, n);
 }
 #endif
 
@@ -174,30 +155,18 @@ AVX2 static const char *avx2_token(const char *p, const char *end) {
     }
     return sse2_token(p, end);
 }
-
-AVX2 static inline uint64_t avx2_map64(const char *p) {
-    return avx2_value32(avx2_load(p)) |
-           (uint64_t)avx2_value32(avx2_load(p + 32)) << 32;
-}
-
-AVX2 static void avx2_map(uint64_t *map, const char *p, size_t n) {
-    size_t whole = n / 64, left = n % 64;
-    for (size_t w = 0; w < whole; w++) map[w] = avx2_map64(p + w * 64);
-    if (left) map[whole] = avx2_map64(p + n - 64) >> (64 - left);
-    map_end(map, n);
-}
 #endif
 
 /* --- the choice ---------------------------------------------------------- */
 
 static const struct scan_kind kinds[] = { /* best first */
 #if defined __x86_64__ && defined __SSE2__
-    {"avx2", avx2_token, avx2_target, avx2_value, avx2_map},
+    {"avx2", avx2_token, avx2_target, avx2_value},
 #endif
 #ifdef __SSE2__
-    {"sse2", sse2_token, sse2_target, sse2_value, sse2_map},
+    {"sse2", sse2_token, sse2_target, sse2_value},
 #endif
-    {"scalar", scalar_token, scalar_target, scalar_value, NULL},
+    {"scalar", scalar_token, scalar_target, scalar_value},
 };
 
 static bool runs(const struct scan_kind *kind) {
@@ -214,7 +183,6 @@ static void install(const struct scan_kind *kind) {
     __atomic_store_n(&scan_wide.token, kind->token, __ATOMIC_RELAXED);
     __atomic_store_n(&scan_wide.target, kind->target, __ATOMIC_RELAXED);
     __atomic_store_n(&scan_wide.value, kind->value, __ATOMIC_RELAXED);
-    __atomic_store_n(&scan_wide.map, kind->map, __ATOMIC_RELAXED);
 }
 
 static void choose(void) {
@@ -235,13 +203,7 @@ static const char *first_value(const char *p, const char *end) {
     choose();
     return scan_wide.value(p, end);
 }
-static void first_map(uint64_t *map, const char *p, size_t n) {
-    choose();
-    scan_wide.map(map, p, n);
-}
-
-struct scan_kind scan_wide = {"", first_token, first_target, first_value,
-                              first_map};
+struct scan_kind scan_wide = {"", first_token, first_target, first_value};
 
 bool scan_use(const char *name) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)

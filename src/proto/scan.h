@@ -7,12 +7,6 @@
  * which every x86-64 has, because a call costs more than the look. What is
  * longer goes to the widest code that this processor runs, chosen at the first
  * call. Other processors take the table, a byte at a time.
- *
- * scan_map() is for many short runs in a row, such as header fields. There a
- * run's end is the next one's begin, so with scan_value() each load waits for
- * the result of the one before, some 20 cycles each. The map is made first, of
- * whole blocks which wait for nobody; then the ends are found in it by bit
- * operations, at a third of that.
  */
 #ifndef PROTO_SCAN_H
 #define PROTO_SCAN_H
@@ -39,47 +33,14 @@ static inline bool scan_is(char c, unsigned set) {
     return scan_class[(unsigned char)c] & set;
 }
 
-/* Where runs of value bytes stop: bit i % 64 of word i / 64 is set when byte i
- * is not in the set, and for every i that has no byte. */
-enum { SCAN_MAP_BYTES = 1024, SCAN_MAP_WORDS = SCAN_MAP_BYTES / 64 + 1 };
-
 typedef const char *scan_fn(const char *p, const char *end);
-typedef void scan_map_fn(uint64_t *map, const char *p, size_t n);
 
 struct scan_kind {
     const char *name; /* "scalar", "sse2", "avx2" */
     scan_fn *token, *target, *value;
-    scan_map_fn *map; /* NULL: no gain */
 };
 
 extern struct scan_kind scan_wide; /* what goes on behind the first blocks */
-
-/* 64 ≤ n ≤ SCAN_MAP_BYTES; not if scan_wide.map is NULL. */
-static inline void scan_map(uint64_t *map, const char *p, size_t n) {
-    scan_wide.map(map, p, n);
-}
-
-/* Goes through a map forwards. The word at hand is kept, so that a stop follows
- * from the one before without a load in between. */
-struct scan_walk {
-    const uint64_t *words; /* borrowed: the map */
-    uint64_t bits;         /* words[at] */
-    size_t at;
-};
-static inline struct scan_walk scan_walk(const uint64_t *words) {
-    return (struct scan_walk){words, words[0], 0};
-}
-
-/* The first stop at or behind i; i is at most the n of scan_map, and not less
- * than at the call before. */
-static inline size_t scan_stop(struct scan_walk *walk, size_t i) {
-    if (i / 64 != walk->at) walk->bits = walk->words[walk->at = i / 64];
-    uint64_t bits = walk->bits >> i % 64;
-    if (bits) return i + (size_t)__builtin_ctzll(bits);
-    do walk->bits = walk->words[++walk->at];
-    while (walk->bits == 0);
-    return walk->at * 64 + (size_t)__builtin_ctzll(walk->bits);
-}
 
 /* Uses one kind instead of the best (tests, benchmarks); false when there is
  * none of that name or the processor cannot run it. */
