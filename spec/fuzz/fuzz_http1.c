@@ -43,12 +43,6 @@ struct run {
     bool upgraded;
 };
 
-const struct limits http1_fuzz_limits = {
-    .idle_timeout = 1000, .head_timeout = 1000, .body_timeout = 1000,
-    .min_rate = 100, .max_target = 300, .max_head = 2000, .max_headers = 12,
-    .max_body = 100000,
-};
-
 /* --- what came, as text -------------------------------------------------- */
 
 static void note(struct run *r, const char *what, struct str s) {

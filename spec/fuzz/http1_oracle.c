@@ -4,6 +4,13 @@
  * fields, framing, body, end. What the engine refuses is its own affair. */
 #include "http1_fuzz.h"
 
+/* Here, since every target is linked with this file. */
+const struct limits http1_fuzz_limits = {
+    .idle_timeout = 1000, .head_timeout = 1000, .body_timeout = 1000,
+    .min_rate = 100, .max_target = 300, .max_head = 2000, .max_headers = 12,
+    .max_body = 100000,
+};
+
 #ifdef HAVE_LLHTTP
 #include <llhttp.h>
 
