@@ -95,7 +95,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 # Goals that only check the tree, or that first have to see whether the tools
 # are there and then call make again, do without the libraries.
 
-LIGHT := help setup clean distclean run test asan tsan fuzz bench torture \
+LIGHT := docs help setup clean distclean run test asan tsan fuzz bench torture \
     valgrind layers lines lint lint-lua lint-sh selftest
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
@@ -161,6 +161,10 @@ bench: ## measure (spec/bench/run)
 	@sh deps/setup.sh build
 	@$(MAKE) all $(BENCHES:%=$(OUT)/bench/%)
 	@exec spec/bench/run $(ARGS)
+
+docs: docs/limits.md ## remake the generated pages
+docs/limits.md: src/base/limits.def docs/generate-limits.sh
+	@sh docs/generate-limits.sh >$@
 
 layers: ## who may include, require and yield (spec/checks/layers.table)
 	@sh spec/checks/layers.sh .
