@@ -26,7 +26,7 @@ void buf_release(struct buf *b);
 
 static inline size_t buf_len(const struct buf *b) { return b->tail - b->head; }
 static inline struct str buf_str(const struct buf *b) {
-    return str_of(b->data + b->head, b->tail - b->head);
+    return b->data ? str_of(b->data + b->head, b->tail - b->head) : STR_NONE;
 }
 static inline void buf_clear(struct buf *b) { b->head = b->tail = 0; }
 

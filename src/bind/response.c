@@ -250,9 +250,9 @@ static int request_send_file(lua_State *L) {
     luaL_argcheck(L, length >= 0, 4, "not negative");
     struct http_conn *h = live(r);
     if (!h) return push_failure(L, RW_ECLOSED);
+    if (length == 0 || h->engine.out_no_body) return written(L, LUA_OK, 0);
     int rc = http1_send_elsewhere(&h->engine, (uint64_t)length);
     if (rc < 0) return raise_misuse(L, rc, "send_file");
-    if (length == 0 || h->engine.out_no_body) return written(L, LUA_OK, 0);
     conn_flush(&h->base);
     if (!h->base.stream) return push_failure(L, RW_ECLOSED);
     int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);

@@ -35,7 +35,10 @@ _UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 60e6}
 
 
 def _microseconds(text):
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    if not found:  # wrk says "-nanus" when it has no figure
+        return 0
+    number, unit = found.groups()
     return float(number) * _UNITS[unit]
 
 
