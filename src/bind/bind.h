@@ -18,6 +18,7 @@
 #include <lua.h>
 
 #include "base/buf.h"
+#include "base/container.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"

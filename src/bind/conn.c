@@ -50,7 +50,7 @@ uint64_t conn_peer_clock(const struct conn *c) {
 }
 
 static void conn_timer_fired(struct timer *t) {
-    struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, timer));
+    struct conn *c = CONTAINER(t, struct conn, timer);
     uint64_t now = loop_now(c->rw->loop);
     if (!c->deadline || c->paused_at) return;
     if (now < c->deadline)

@@ -137,9 +137,14 @@ static int make_thread(lua_State *L) {
     return 0;
 }
 
-static int drop_thread(lua_State *L) {
+int registry_forget(lua_State *L) {
     lua_pushnil(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+    return 0;
+}
+
+int no_results(lua_State *L, int status, lua_KContext ctx) {
+    (void)L, (void)status, (void)ctx;
     return 0;
 }
 
@@ -231,7 +236,7 @@ static void task_end(struct task *t, int status) {
         t->next = g->idle_tasks;
         g->idle_tasks = t;
     } else { /* a stack that failed is not used again */
-        door_protect(g, drop_thread, t);
+        door_protect(g, registry_forget, t);
         task_drop(t);
     }
     generation_check(g);
@@ -384,8 +389,8 @@ void task_make_ready(struct task *t) {
  * becomes ready meanwhile, waits for the next turn, after the loop has looked
  * at its sockets: ten tasks that compute delay the others no more than one. */
 static void door_pump(struct deferral *d) {
-    struct door *door = (struct door *)((char *)d - offsetof(struct door, pump));
-    struct rw *rw = (struct rw *)((char *)door - offsetof(struct rw, door));
+    struct door *door = CONTAINER(d, struct door, pump);
+    struct rw *rw = CONTAINER(door, struct rw, door);
     uint64_t until = loop_hrtime() + rw->limits.script_slice * 1000000;
     struct task **last = door->ready_end;
     bool more = door->ready;
@@ -437,7 +442,7 @@ struct task *task_running(struct rw *rw) { return rw->door.task; }
 /* The scope is gone. Lua, when it has said what to do (on_cancel), is asked
  * to end the wait in its own way; otherwise the wait ends with an error. */
 static void task_scope_closed(struct scope_item *item) {
-    struct task *t = (struct task *)((char *)item - offsetof(struct task, item));
+    struct task *t = CONTAINER(item, struct task, item);
     /* What it still does on its way out is the generation's; if that is what
      * closes, it is in no scope any more and ends with the state. */
     bool last = t->scope == &t->gen->scope;

@@ -82,6 +82,11 @@ void tasks_free(struct generation *g); /* its state is closed */
  * code, no waits): for pushing and anchoring. The error is logged. */
 int door_protect(struct generation *g, lua_CFunction fn, void *arg);
 
+/* For door_protect: registry[arg] = nil. */
+int registry_forget(lua_State *L);
+/* For lua_callk: the call's results do not matter. */
+int no_results(lua_State *L, int status, lua_KContext ctx);
+
 void door_init(struct rw *rw);
 int door_watch(struct rw *rw);
 void door_unwatch(void);

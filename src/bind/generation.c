@@ -8,8 +8,7 @@
 #include "bind/state.h"
 
 static void reap(struct deferral *d) {
-    struct generation *g =
-        (struct generation *)((char *)d - offsetof(struct generation, reaper));
+    struct generation *g = CONTAINER(d, struct generation, reaper);
     generation_free(&g);
 }
 

@@ -156,15 +156,8 @@ static int handled(lua_State *L, int status, lua_KContext ctx) {
     return 0;
 }
 
+/* The engine has made a path of an absolute-form target already. */
 static struct str path_of(struct str target) {
-    if (target.n && target.p[0] != '/') { /* absolute-form: its path */
-        size_t scheme = str_find(target, ':');
-        if (scheme + 3 <= target.n && target.p[scheme + 1] == '/') {
-            target = str_skip(target, scheme + 3);
-            size_t slash = str_find(target, '/');
-            target = slash < target.n ? str_skip(target, slash) : STR("/");
-        }
-    }
     return str_of(target.p, str_find(target, '?'));
 }
 

@@ -185,19 +185,14 @@ struct connected { /* for connect_done_body, on the C stack */
     struct stream *stream;
 };
 
-static int connect_over(lua_State *L, int status, lua_KContext ctx) {
-    (void)L, (void)status, (void)ctx;
-    return 0;
-}
-
 static int connect_made(lua_State *L, int status, lua_KContext ctx) {
     (void)status, (void)ctx; /* stack: done, protocol or nil */
     if (lua_isnil(L, -1)) {
         lua_pushliteral(L, "RW_EABORTED");
         lua_pushliteral(L, "the factory refused the connection");
-        lua_callk(L, 3, 0, 0, connect_over);
+        lua_callk(L, 3, 0, 0, no_results);
     } else {
-        lua_callk(L, 1, 0, 0, connect_over);
+        lua_callk(L, 1, 0, 0, no_results);
     }
     return 0;
 }
@@ -210,7 +205,7 @@ static int connect_done_body(lua_State *L) {
     lua_getiuservalue(L, -1, 2);
     if (a.status < 0) {
         push_failure(L, a.status);
-        lua_callk(L, 3, 0, 0, connect_over);
+        lua_callk(L, 3, 0, 0, no_results);
         return 0;
     }
     lua_getiuservalue(L, -2, 1);
@@ -232,7 +227,7 @@ static void connect_done(void *owner, int status, struct stream *s) {
 }
 
 static void connect_cancel(struct scope_item *item) {
-    struct connecting *c = (struct connecting *)((char *)item - offsetof(struct connecting, item));
+    struct connecting *c = CONTAINER(item, struct connecting, item);
     if (c->connector) connector_cancel(c->connector);
 }
 

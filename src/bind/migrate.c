@@ -67,12 +67,6 @@ static void restore(struct generation *g, void *migration) {
     door_enter(g, &(struct door_call){.body = restored, .arg = migration});
 }
 
-static int forget(lua_State *L) {
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
-    return 0;
-}
-
 static void join_target(struct proto_conn *p, struct server *target) {
     struct conn *c = &p->base;
     conn_set_server(c, target);
@@ -106,11 +100,11 @@ void proto_migrate(struct proto_conn *p) {
                  LF_STR("peer", address_format(&a, text, sizeof text)));
         if (m.box) {
             m.box->conn = NULL;
-            door_protect(target->gen, forget, p);
+            door_protect(target->gen, registry_forget, p);
         }
         return;
     }
-    door_protect(old, forget, p);
+    door_protect(old, registry_forget, p);
     p->box->conn = NULL;
     p->box = m.box;
     p->class = m.class;

@@ -132,15 +132,9 @@ void server_start(struct server *s) {
     if (s->gen->state == GENERATION_CURRENT) server_activate(s);
 }
 
-static int drop_server(lua_State *L) {
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
-    return 0;
-}
-
 static void server_free(struct server *s) {
     struct rw *rw = s->gen->rw;
-    if (s->gen->state != GENERATION_DEAD) door_protect(s->gen, drop_server, s);
+    if (s->gen->state != GENERATION_DEAD) door_protect(s->gen, registry_forget, s);
     if (s->box) s->box->server = NULL;
     *s->prev = s->next;
     if (s->next) s->next->prev = s->prev;

@@ -34,11 +34,6 @@ void proto_run_hook(struct proto_conn *p, lua_CFunction body, void *arg) {
         .body = body, .arg = arg, .scope = &c->scope, .owner = p, .done = proto_hook_done});
 }
 
-static int no_results(lua_State *L, int status, lua_KContext ctx) {
-    (void)L, (void)status, (void)ctx;
-    return 0;
-}
-
 /* ── events ───────────────────────────────────────────────────────────────*/
 
 struct delivery {

@@ -16,16 +16,11 @@
 #include "bind/port.h"
 #include "bind/state.h"
 
-static int discard_results(lua_State *L, int status, lua_KContext ctx) {
-    (void)L, (void)status, (void)ctx;
-    return 0;
-}
-
 static int call_boot(lua_State *L) { /* boot[function](app) */
     const char *function = lua_touserdata(L, 1);
     state_push_boot(L, function);
     lua_pushstring(L, generation_of(L)->rw->app);
-    lua_callk(L, 1, 0, 0, discard_results);
+    lua_callk(L, 1, 0, 0, no_results);
     return 0;
 }
 
@@ -47,8 +42,7 @@ static void retired(struct task *t, int status) {
 }
 
 static void drain_timed_out(struct timer *timer) {
-    struct generation *g =
-        (struct generation *)((char *)timer - offsetof(struct generation, deadline));
+    struct generation *g = CONTAINER(timer, struct generation, deadline);
     size_t left = 0;
     for (struct conn *c = g->conns, *next; c; c = next) {
         next = c->next;
@@ -115,8 +109,7 @@ static void stage_failed(struct generation *g, const char *why) {
 }
 
 static void stage_timed_out(struct timer *timer) {
-    struct generation *g =
-        (struct generation *)((char *)timer - offsetof(struct generation, deadline));
+    struct generation *g = CONTAINER(timer, struct generation, deadline);
     if (g->state != GENERATION_STAGING) return;
     if (g->stage) door_report_place(g->stage);
     stage_failed(g, "it took too long (limit load_timeout)");

@@ -157,13 +157,7 @@ static struct str target_query(struct str target) {
 }
 
 static struct str target_path(struct str target) {
-    struct str path = str_of(target.p, str_find(target, '?'));
-    if (path.n == 0 || path.p[0] == '/') return path;
-    size_t colon = str_find(path, ':'); /* absolute-form */
-    if (colon + 3 > path.n || path.p[colon + 1] != '/') return path;
-    path = str_skip(path, colon + 3);
-    size_t slash = str_find(path, '/');
-    return slash < path.n ? str_skip(path, slash) : STR("/");
+    return str_of(target.p, str_find(target, '?'));
 }
 
 typedef int getter(lua_State *L, struct request *r); /* 1 and a value, or 0 */

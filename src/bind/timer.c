@@ -25,11 +25,6 @@ static uint64_t check_delay(lua_State *L, int index) {
     return (uint64_t)ceil(seconds * 1000);
 }
 
-static int no_results(lua_State *L, int status, lua_KContext ctx) {
-    (void)L, (void)status, (void)ctx;
-    return 0;
-}
-
 static int fire_body(lua_State *L) {
     struct lua_timer *t = lua_touserdata(L, 1);
     lua_rawgetp(L, LUA_REGISTRYINDEX, t);
@@ -56,16 +51,10 @@ static void fired(struct timer *timer) {
         .body = fire_body, .arg = t, .scope = t->scope});
 }
 
-static int forget(lua_State *L) {
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
-    return 0;
-}
-
 static void scope_closed(struct scope_item *item) {
-    struct lua_timer *t = (struct lua_timer *)((char *)item - offsetof(struct lua_timer, item));
+    struct lua_timer *t = CONTAINER(item, struct lua_timer, item);
     timer_stop(t->gen->rw->loop, &t->timer);
-    if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, forget, t);
+    if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, registry_forget, t);
 }
 
 static int core_timer(lua_State *L) {

@@ -79,16 +79,10 @@ void transport_push(lua_State *L, struct proto_conn *p) {
     p->box = box;
 }
 
-static int forget(lua_State *L) {
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
-    return 0;
-}
-
 void transport_detach(struct proto_conn *p) {
     p->box->conn = NULL;
     p->box = NULL;
-    if (p->base.gen->state != GENERATION_DEAD) door_protect(p->base.gen, forget, p);
+    if (p->base.gen->state != GENERATION_DEAD) door_protect(p->base.gen, registry_forget, p);
 }
 
 static struct proto_conn *check_transport(lua_State *L) { /* NULL: closed */

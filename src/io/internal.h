@@ -7,10 +7,8 @@
 #include <stddef.h>
 #include <uv.h>
 
+#include "base/container.h"
 #include "io/io.h"
-
-#define CONTAINER(pointer, type, member) \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 /* ── the wheel ────────────────────────────────────────────────────────────*/
 
