@@ -68,6 +68,8 @@ struct rw {
     struct timer drain_timer;
     volatile bool asked_reload, asked_stop; /* set by rw_reload, rw_stop */
     bool watched, checking, testing, stopping, reload_again;
+    struct leftovers *leftovers; /* tests only (leftover.c) … */
+    struct coverage *coverage;   /* … and when asked for (coverage.c) */
     int status;             /* what rw_run returns */
     void (*log_hook)(void *owner, int level, const char *line, size_t n);
     void *log_owner;

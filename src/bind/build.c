@@ -2,6 +2,7 @@
 /* How a connection gets its protocol: accepted, made by core.connect, or taken
  * over from HTTP after an upgrade. In each case the factory's build_protocol
  * and the protocol's make_connection run as one hook of the connection. */
+#include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/proto.h"
 
@@ -170,6 +171,7 @@ int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limi
     *own = *limits;
     p->own_limits = own;
     p->base.limits = s->limits = own;
+    leftover_pass(g->rw, s, &p->base, "connection");
     adopt_task(p, L);
     stream_read(s, true);
     p->after_made = k;

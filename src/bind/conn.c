@@ -13,6 +13,7 @@
 
 #include <assert.h>
 
+#include "bind/leftover.h"
 #include "bind/port.h"
 
 /* ── output ───────────────────────────────────────────────────────────────*/
@@ -148,6 +149,7 @@ void conn_join(struct conn *c, struct generation *g) {
 void conn_set_server(struct conn *c, struct server *s) {
     if (c->server == s) return;
     if (s) {
+        leftover_pass(c->rw, s, c, "connection");
         s->conns++;
         c->limits = &s->limits;
         if (c->stream) c->stream->limits = &s->limits;

@@ -18,6 +18,7 @@
  */
 #include "bind/conn.h"
 
+#include "bind/coverage.h"
 #include "bind/state.h"
 #include "bind/task.h"
 
@@ -76,11 +77,17 @@ static void on_killed(lua_State *L, lua_Debug *ar) {
 static void on_cancelled(lua_State *L, lua_Debug *ar) {
     (void)ar;
     struct task *t = generation_of(L)->rw->door.task;
-    lua_sethook(L, NULL, 0, 0);
+    door_clear_hook(L);
     if (!t->cancel_due) return;
     t->cancel_due = false;
     t->raising = true;
     luaL_error(L, "cancelled: what this task worked for is gone");
+}
+
+/* Back to what is watched all the time, usually nothing. */
+void door_clear_hook(lua_State *L) {
+    if (generation_of(L)->rw->coverage) coverage_hook(L);
+    else lua_sethook(L, NULL, 0, 0);
 }
 
 void task_set_hook(struct task *t, lua_State *co) {
@@ -96,7 +103,7 @@ static void task_doom(struct task *t, lua_State *L) {
 
 /* The library's own functions are not interrupted in the middle: what they
  * change (a Deferred, a queue) others could see half done. They are short. */
-static bool in_library(lua_State *L, lua_Debug *ar) {
+bool door_in_library(lua_State *L, lua_Debug *ar) {
     const char *tree = generation_of(L)->rw->lua_path;
     if (!lua_getinfo(L, "S", ar)) return false;
     if (strncmp(ar->source, "@ropewalk.", 10) == 0) return true;
@@ -106,11 +113,11 @@ static bool in_library(lua_State *L, lua_Debug *ar) {
 static void on_slice_end(lua_State *L, lua_Debug *ar) {
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
-    if (t && in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
+    if (t && door_in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
         lua_sethook(L, on_slice_end, LUA_MASKCOUNT, LIBRARY_STEP);
         return;
     }
-    lua_sethook(L, NULL, 0, 0);
+    door_clear_hook(L);
     if (!t) return;
     t->slices++;
     if (t->slices * rw->limits.script_slice > t->budget) {
@@ -251,7 +258,7 @@ static int task_status(const struct task *t, int lua_status) {
 int door_traceback(lua_State *L) {
     lua_settop(L, 1);
     struct task *t = task_running(generation_of(L)->rw);
-    lua_sethook(L, NULL, 0, 0); /* it may be a killed task's error; it is described */
+    door_clear_hook(L); /* it may be a killed task's error; it is described */
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     if (lua_getfield(L, -1, "ropewalk.failure") != LUA_TTABLE) {
         lua_settop(L, 1);
@@ -324,10 +331,10 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
 
     bool alive = status == LUA_YIELD;
     if (status == LUA_OK) {
-        lua_sethook(t->co, NULL, 0, 0);
+        door_clear_hook(t->co);
         task_end(t, 0);
     } else if (!alive) {
-        lua_sethook(t->co, NULL, 0, 0);
+        door_clear_hook(t->co);
         if (!t->orphan) { /* else: its connection went away, and it was told so */
             rw->stats.script_errors++;
             if (door_protect(t->gen, report_failed, t) < 0)

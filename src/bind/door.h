@@ -87,6 +87,12 @@ int registry_forget(lua_State *L);
 /* For lua_callk: the call's results do not matter. */
 int no_results(lua_State *L, int status, lua_KContext ctx);
 
+/* Is the function that runs one of the library's? ar: from lua_getstack, or a
+ * hook's. */
+bool door_in_library(lua_State *L, lua_Debug *ar);
+/* Takes back a hook that was set to interrupt. */
+void door_clear_hook(lua_State *L);
+
 void door_init(struct rw *rw);
 int door_watch(struct rw *rw);
 void door_unwatch(void);

@@ -106,7 +106,7 @@ static bool is_answer(lua_State *L, int index) {
 static void handler_failed(lua_State *L, struct http_conn *h, bool again) {
     struct task *t = task_running(h->base.rw);
     bool answer = is_answer(L, -1);
-    if (t->killed) lua_sethook(L, NULL, 0, 0); /* of the script nothing is left to stop */
+    if (t->killed) door_clear_hook(L); /* of the script nothing is left to stop */
     if (!answer && !t->orphan && h->base.stream) {
         h->base.rw->stats.script_errors++;
         door_report(L, -1, "handler failed");

@@ -4,6 +4,7 @@
 
 #include "bind/proto.h"
 #include "bind/http.h"
+#include "bind/leftover.h"
 #include "bind/port.h"
 
 static const char server_class[] = "ropewalk.server";
@@ -141,6 +142,7 @@ static int core_listen(lua_State *L) {
     g->servers = s;
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, s);
+    leftover_note(L, s, "listener");
     if (port) server_start(s);
     return 1;
 }
@@ -220,7 +222,10 @@ static void connect_done(void *owner, int status, struct stream *s) {
     struct generation *g = c->gen;
     scope_remove(&c->item);
     c->connector = NULL;
-    if (status == 0) c->gen->rw->stats.connections_opened++;
+    if (status == 0) {
+        g->rw->stats.connections_opened++;
+        leftover_pass(g->rw, &c->item, s, "");
+    }
     g->connecting--;
     door_enter(g, &(struct door_call){.body = connect_done_body, .arg = &a});
     generation_check(g);
@@ -254,6 +259,7 @@ static int core_connect(lua_State *L) {
     g->connecting++;
     struct task *t = task_running(g->rw);
     scope_add(t ? t->scope : &g->scope, &c->item);
+    leftover_note(L, &c->item, "connection attempt");
     return 1;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What Lua sees of tasks: core.spawn, core.park, core.task and the handle. */
+#include "bind/leftover.h"
 #include "bind/task.h"
 
 static const char task_class[] = "ropewalk.task";
@@ -49,6 +50,7 @@ static int spawn_in(lua_State *L, struct scope *scope) {
     remember_box(L, t);
     box->task = t;
     t->box = box;
+    leftover_note(L, &t->item, "task");
     lua_insert(L, 1);
     door_start(t, L, nargs);
     lua_settop(L, 1);
@@ -109,6 +111,25 @@ static int task_done(lua_State *L) {
     return 1;
 }
 
+/* From now on it may use so many seconds of processor time. */
+static int task_limit(lua_State *L) {
+    struct task_box *box = check_box(L);
+    lua_Number seconds = luaL_checknumber(L, 2);
+    luaL_argcheck(L, seconds > 0 && seconds < 1e9, 2, "seconds, above 0");
+    if (!box->task) return 0;
+    box->task->budget = (uint64_t)(seconds * 1000) + 1;
+    box->task->slices = 0;
+    return 0;
+}
+
+/* Where it is; nil when it has ended. */
+static int task_traceback(lua_State *L) {
+    struct task_box *box = check_box(L);
+    if (!box->task) return 0;
+    luaL_traceback(L, box->task->co, NULL, 0);
+    return 1;
+}
+
 static int task_tostring(lua_State *L) {
     struct task_box *box = check_box(L);
     static const char *const states[] = {"idle", "running", "parked", "ready"};
@@ -141,7 +162,8 @@ static int core_traceback(lua_State *L) {
 void door_open(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"resume", task_resume_method}, {"on_cancel", task_on_cancel},
-        {"done", task_done}, {NULL, NULL},
+        {"done", task_done}, {"limit", task_limit},
+        {"traceback", task_traceback}, {NULL, NULL},
     };
     luaL_newmetatable(L, task_class);
     luaL_newlib(L, methods);

@@ -2,9 +2,11 @@
 /* core.timer: a wheel timer in a userdata; its uservalue is the list of the
  * function and its arguments. It is anchored in the registry, by its address,
  * while it waits. */
-#include "bind/bind.h"
+#include "bind/leftover.h"
 
 #include <math.h>
+
+#include "bind/bind.h"
 
 static const char timer_class[] = "ropewalk.timer";
 
@@ -82,6 +84,7 @@ static int core_timer(lua_State *L) {
     struct task *task = task_running(g->rw);
     t->scope = task ? task->scope : &g->scope;
     scope_add(t->scope, &t->item);
+    leftover_note(L, &t->item, "timer");
     timer_start(g->rw->loop, &t->timer, delay, fired);
     return 1;
 }

@@ -8,6 +8,8 @@
 
 #include "bind/bind.h"
 #include "bind/conn.h"
+#include "bind/coverage.h"
+#include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/state.h"
 #include "ropewalk.h"
@@ -223,6 +225,8 @@ void rw_free(struct rw **handle) {
         loop_free(&rw->loop);
     }
     if (rw->watched) door_unwatch();
+    coverage_free(rw);
+    leftover_free(rw);
     buf_release(&rw->out);
     map_release(&rw->peers);
     for (size_t i = 0; i < rw->config_count; i++) {

@@ -43,7 +43,7 @@ int cli_check(int argc, char **argv) {
 int cli_test(int argc, char **argv) {
     struct rw *rw = make("test", &(struct rw_options){
         .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
-        .log_level = getenv("ROPEWALK_TEST_LOG") ? getenv("ROPEWALK_TEST_LOG") : "warn"});
+        .log_level = "warn"});
     if (!rw) return 2;
     int status = rw_test(rw, argc - 1, (const char *const *)argv + 1);
     rw_free(&rw);

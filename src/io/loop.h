@@ -128,4 +128,8 @@ int dir_open_file(int dir, struct str path, struct file_info *info); /* fd */
 int file_read(int fd, uint64_t offset, char *out, size_t n); /* bytes or < 0 */
 void file_close(int fd);
 
+/* A new directory below TMPDIR, for this user only; its path to `out`. */
+int dir_make_temporary(char *out, size_t size);
+int dir_remove_tree(const char *path); /* and all in it; links are not followed */
+
 #endif

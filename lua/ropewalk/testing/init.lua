@@ -6,9 +6,12 @@
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
+local cleanup = require "ropewalk.testing.cleanup"
+local errors = require "ropewalk.testing.errors"
+local fixture = require "ropewalk.testing.fixture"
 
-local error, ipairs, setmetatable, tostring, type =
-  error, ipairs, setmetatable, tostring, type
+local error, ipairs, require, setmetatable, tostring, type =
+  error, ipairs, require, setmetatable, tostring, type
 local concat, insert, pack, remove, unpack =
   table.concat, table.insert, table.pack, table.remove, table.unpack
 
@@ -240,6 +243,24 @@ function testing.assert_no_result(d)
     if Failure.is_failure(result) then d.handled = true end
     error("the Deferred has fired already, with " .. tostring(result), 2)
   end
+end
+
+-- For `ropewalk test` -----------------------------------------------------
+
+testing.add_cleanup = cleanup.add
+testing.flush_logged_errors = errors.flush
+testing.patch, testing.temp_dir, testing.temp_file =
+  fixture.patch, fixture.temp_dir, fixture.temp_file
+
+---The running test may take so many seconds from now on.
+---
+---    rw.testing.timeout(300)
+---@param seconds number
+function testing.timeout(seconds)
+  if type(seconds) ~= "number" or seconds <= 0 then
+    error("timeout: a number of seconds is needed", 2)
+  end
+  require "ropewalk.spec.it".set_timeout(seconds)
 end
 
 ---Is it a Deferred?
