@@ -28,6 +28,7 @@ describe("a factory", function()
     local client, port = talk(nil, recorder(rw.Protocol), Broken())
     assert.truthy(client.lost:await())
     port:close():await()
+    support.expect_error "broken"
   end))
 
   it("starts with its first port and stops with its last", task(function()

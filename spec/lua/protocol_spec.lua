@@ -93,6 +93,7 @@ describe("a protocol", function()
     b.transport:lose_connection()
     b.lost:await()
     port:close():await()
+    support.expect_error "boom"
   end))
 end)
 

@@ -33,4 +33,11 @@ end
 -- Lets time pass: at once with the fake core.
 support.pass = sleep
 
+-- An error that was logged once, and is meant.
+function support.expect_error(pattern)
+  if fake then return end
+  local found = require "ropewalk.testing".flush_logged_errors(pattern)
+  if #found ~= 1 then error(("%d errors %q were logged"):format(#found, pattern), 2) end
+end
+
 return support

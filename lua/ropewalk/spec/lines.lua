@@ -3,7 +3,7 @@
 -- get hold of; compiled, a file tells it of all: this reads the format of
 -- string.dump (Lua 5.4) as far as needed.
 
-local load, string_dump = load, string.dump
+local load, select, string_dump = load, select, string.dump
 local byte, sub, unpack = string.byte, string.sub, string.unpack
 
 local _ENV <const> = nil
@@ -24,6 +24,11 @@ local function size(code, at)
     value, at = value << 7 | b & 0x7f, at + 1
     if b & 0x80 ~= 0 then return value, at end
   end
+end
+
+local function skip_sizes(code, at, n)
+  for _ = 1, n do at = select(2, size(code, at)) end
+  return at
 end
 
 local function skip_string(code, at)
@@ -71,7 +76,7 @@ local function read_function(code, at, active)
   local line, n, is_vararg
   at = skip_string(code, at) -- the source
   line, at = size(code, at)
-  n, at = size(code, at)     -- the last line
+  at = skip_sizes(code, at, 1) -- the last line
   is_vararg = byte(code, at + 1) ~= 0
   n, at = size(code, at + 3)
   at = skip_constants(code, at + 4 * n)
@@ -81,10 +86,7 @@ local function read_function(code, at, active)
   at = read_lines(code, at, line, is_vararg, active)
   n, at = size(code, at)     -- local variables
   for _ = 1, n do
-    local _pc
-    at = skip_string(code, at)
-    _pc, at = size(code, at)
-    _pc, at = size(code, at)
+    at = skip_sizes(code, skip_string(code, at), 2) -- its first and last instruction
   end
   n, at = size(code, at)     -- names of upvalues
   for _ = 1, n do at = skip_string(code, at) end
