@@ -5,6 +5,7 @@
 
 local coverage = require "ropewalk.spec.coverage"
 local it = require "ropewalk.spec.it"
+local jobs = require "ropewalk.spec.jobs"
 local options = require "ropewalk.spec.options"
 local records = require "ropewalk.spec.records"
 local Report = require "ropewalk.spec.report"
@@ -109,14 +110,8 @@ local function run_here(wanted, report)
     io.stderr:write("ropewalk test: ", tostring(e), "\n")
     report.totals.status = 1
   end
-  if wanted.coverage then
-    local why
-    ok, why = coverage.report(wanted.coverage, nil, wanted.quiet)
-    if not ok then
-      io.stderr:write("ropewalk test: ", why, "\n")
-      report.totals.status = 1
-    end
-  end
+  if not wanted.coverage then return true end
+  return coverage.report(wanted.coverage, nil, wanted.quiet)
 end
 
 ---Runs the specs; returns the exit status.
@@ -132,11 +127,13 @@ function spec.run(arguments)
   end
   if wanted.log then core.test.show_log(wanted.log) end
   why = missing(wanted.paths)
+  if not why then
+    local _
+    _, why = (wanted.jobs == 1 and run_here or jobs.run)(wanted, report)
+  end
   if why then
     io.stderr:write("ropewalk test: ", why, "\n")
     report.totals.status = 1
-  else
-    run_here(wanted, report)
   end
   report:finish()
   local totals = report.totals

@@ -16,6 +16,7 @@ local options = {}
 ---@field leftovers boolean a test may leave things behind
 ---@field errors boolean a test may log errors
 ---@field log string|false show the log from this level on, as it is written
+---@field quiet? boolean another process tells
 ---@field paths string[]
 ---@field rest string[] for busted
 
@@ -117,7 +118,10 @@ function options.parse(arguments)
   end
   if result.coverage == true then result.coverage = "coverage.info" end
   local on_screen = false
-  for _, each in ipairs(result.reports) do on_screen = on_screen or not each.path end
+  for _, each in ipairs(result.reports) do
+    on_screen = on_screen or not each.path
+    result.quiet = result.quiet or each.format == "records"
+  end
   if not on_screen then result.reports[#result.reports + 1] = { format = "text" } end
   if #result.paths == 0 then result.paths[1] = "spec" end
   return result

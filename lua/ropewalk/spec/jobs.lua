@@ -1,0 +1,134 @@
+-- SPDX-License-Identifier: MIT
+-- Several processes at once, a spec file each: the longest files do not hold up
+-- the others, and no file finds what another one left in the state.
+
+local async = require "ropewalk.async"
+local coverage = require "ropewalk.spec.coverage"
+local Deferred = require "ropewalk.deferred"
+local records = require "ropewalk.spec.records"
+
+local ipairs, require, tostring = ipairs, require, tostring
+local concat, move, sort = table.concat, table.move, table.sort
+local find, format, gsub, match = string.find, string.format, string.gsub, string.match
+local io, os = io, os
+
+local _ENV <const> = nil
+
+local jobs = {}
+
+local SELF <const> = "/proc/self/exe"
+
+-- Files ---------------------------------------------------------------------
+
+local function pattern_of(rest)
+  local pattern = "_spec"
+  for i, word in ipairs(rest) do
+    if word == "-p" or word == "--pattern" then pattern = rest[i + 1] end
+    pattern = match(word, "^%-%-pattern=(.*)$") or pattern
+  end
+  return pattern
+end
+
+local function is_directory(path)
+  local file = io.open(path .. "/.")
+  if file then file:close() end
+  return file ~= nil
+end
+
+-- Every file below, but not in hidden directories.
+local function list_directory(path, into, pattern)
+  local quoted = "'" .. gsub(path, "'", "'\\''") .. "'"
+  local listing <close> = io.popen("find " .. quoted .. " -name '.?*' -prune -o -type f -print")
+  local found = {}
+  for file in listing:lines() do
+    if find(match(file, "[^/]*$"), pattern) then found[#found + 1] = file end
+  end
+  sort(found)
+  return move(found, 1, #found, #into + 1, into)
+end
+
+---The spec files below these paths, in the order in which busted runs them.
+---@param paths string[]
+---@param rest string[] busted's options
+---@return string[]
+function jobs.files(paths, rest)
+  local files, pattern = {}, pattern_of(rest)
+  for _, path in ipairs(paths) do
+    if is_directory(path) then list_directory(path, files, pattern)
+    else files[#files + 1] = path end
+  end
+  return files
+end
+
+-- One file ------------------------------------------------------------------
+
+local function arguments_for(wanted, file, coverage_file)
+  local list = { "test", "--output=records", format("--timeout=%g", wanted.timeout) }
+  if wanted.leftovers then list[#list + 1] = "--allow-leftovers" end
+  if wanted.errors then list[#list + 1] = "--allow-errors" end
+  if wanted.log then list[#list + 1] = "--log=" .. wanted.log end
+  if coverage_file then list[#list + 1] = "--coverage-file=" .. coverage_file end
+  move(wanted.rest, 1, #wanted.rest, #list + 1, list)
+  list[#list + 1] = file
+  return list
+end
+
+-- What it printed goes on, but for the records.
+local function read_output(output, report)
+  local rest = {}
+  for line in (output .. "\n"):gmatch "([^\n]*)\n" do
+    local record = records.from_line(line)
+    if record then report:record(record) elseif line ~= "" then rest[#rest + 1] = line end
+  end
+  if #rest > 0 then io.stdout:write("\n", concat(rest, "\n"), "\n") end
+end
+
+local function run_file(wanted, file, report, covered)
+  local coverage_file = wanted.coverage and os.tmpname()
+  local result = require "ropewalk".run_process(SELF, arguments_for(wanted, file, coverage_file),
+    { max_output = 1 << 26 }):await()
+  read_output(result.stdout, report)
+  if result.stderr ~= "" then io.stderr:write(result.stderr) end
+  if result.signal or result.status > 1 then
+    report:record { name = "(the process)", file = file, status = "failed", outside = true,
+      seconds = 0, message = result.signal and "it ended by the signal " .. tostring(result.signal)
+        or format("it ended with status %d", result.status) }
+  end
+  if coverage_file then
+    coverage.merge(covered, coverage_file)
+    os.remove(coverage_file)
+  end
+end
+
+-- All -----------------------------------------------------------------------
+
+local function processors()
+  local count = 0
+  local file = io.open "/proc/cpuinfo"
+  if not file then return 1 end
+  for line in file:lines() do
+    if find(line, "^processor%s*:") then count = count + 1 end
+  end
+  file:close()
+  return count > 0 and count or 1
+end
+
+---@param wanted ropewalk.spec.Options
+---@param report table
+function jobs.run(wanted, report)
+  local files, covered = jobs.files(wanted.paths, wanted.rest), {}
+  local next_file = 0
+  local function work()
+    while next_file < #files do
+      next_file = next_file + 1
+      run_file(wanted, files[next_file], report, covered)
+    end
+  end
+  local workers = {}
+  for i = 1, wanted.jobs > 0 and wanted.jobs or processors() do workers[i] = async.spawn(work) end
+  Deferred.gather(workers):await()
+  if wanted.coverage then return coverage.report(wanted.coverage, covered) end
+  return true
+end
+
+return jobs
