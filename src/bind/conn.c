@@ -245,13 +245,13 @@ static void refuse(struct rw *rw, struct stream *s, const char *limit) {
 }
 
 void conn_accept(struct port *port, struct stream *s) {
-    struct rw *rw = port->rw;
-    struct server *server = port->server;
+    if (port->server) conn_serve(port->server, s);
+    else refuse(port->rw, s, NULL);
+}
+
+void conn_serve(struct server *server, struct stream *s) {
+    struct rw *rw = server->gen->rw;
     rw->stats.connections_accepted++;
-    if (!server) {
-        refuse(rw, s, NULL);
-        return;
-    }
     const struct limits *limits = &server->limits;
     if (rw->stats.connections_open >= limits->max_connections) {
         refuse(rw, s, "max_connections");

@@ -54,6 +54,8 @@ bool peer_enter(struct rw *rw, struct stream *s, uint64_t limit, uint64_t *peer_
 void peer_leave(struct rw *rw, uint64_t peer);
 
 void conn_accept(struct port *port, struct stream *s);
+/* The same for a server that has no port. */
+void conn_serve(struct server *server, struct stream *s);
 
 /* c's bytes may now be encoded into rw->out: what another one left there has
  * been sent. Then conn_flush, at the latest when the door closes. */

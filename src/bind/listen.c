@@ -100,6 +100,35 @@ static struct bind_router *anchor_site(lua_State *L) {
     return router;
 }
 
+/* A server for the factory at 2 with the limits at 3, and its box on top; it has
+ * no port yet. */
+static struct server *server_new(lua_State *L) {
+    struct generation *g = generation_of(L);
+    struct server found = {.gen = g};
+    read_factory(L, 2, &found);
+    found.limits = combined_limits(L, 2, 3, found.http);
+
+    struct server_box *box = lua_newuserdatauv(L, sizeof *box, 3);
+    box->server = NULL;
+    luaL_setmetatable(L, server_class);
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, -2, BOX_FACTORY);
+    found.router = found.http ? anchor_site(L) : NULL;
+    found.box = box;
+
+    struct server *s = mem_alloc(&g->rw->mem, sizeof *s);
+    if (!s) luaL_error(L, "not enough memory");
+    *s = found;
+    box->server = s;
+    s->next = g->servers;
+    s->prev = &g->servers;
+    if (s->next) s->next->prev = &s->next;
+    g->servers = s;
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, s);
+    return s;
+}
+
 static int core_listen(lua_State *L) {
     struct generation *g = generation_of(L);
     struct endpoint e;
@@ -109,41 +138,15 @@ static int core_listen(lua_State *L) {
     lua_settop(L, 3);
     if (g->state == GENERATION_RETIRED || g->rw->stopping)
         return push_failure(L, RW_ESTATE);
-    struct server found = {0};
-    read_factory(L, 2, &found);
-    struct limits limits = combined_limits(L, 2, 3, found.http);
-
-    struct server_box *box = lua_newuserdatauv(L, sizeof *box, 3);
-    box->server = NULL;
-    luaL_setmetatable(L, server_class);
-    lua_pushvalue(L, 2);
-    lua_setiuservalue(L, -2, BOX_FACTORY);
-    struct bind_router *router = found.http ? anchor_site(L) : NULL;
-
-    struct port *port = NULL;
-    if (!g->rw->checking) {
-        int rc = port_claim(g, key, &e, &port);
-        if (rc < 0) return push_failure(L, rc);
+    struct server *s = server_new(L);
+    if (g->rw->checking) return 1;
+    int rc = port_claim(g, key, &e, &s->port);
+    if (rc < 0) {
+        server_close(s);
+        return push_failure(L, rc);
     }
-    struct server *s = mem_zalloc(&g->rw->mem, sizeof *s);
-    if (!s) return luaL_error(L, "not enough memory");
-    s->gen = g;
-    s->port = port;
-    s->limits = limits;
-    s->http = found.http;
-    s->lazy = found.lazy;
-    s->policy = found.policy;
-    s->router = router;
-    s->box = box;
-    box->server = s;
-    s->next = g->servers;
-    s->prev = &g->servers;
-    if (s->next) s->next->prev = &s->next;
-    g->servers = s;
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, s);
     leftover_note(L, s, "listener");
-    if (port) server_start(s);
+    server_start(s);
     return 1;
 }
 
@@ -236,31 +239,69 @@ static void connect_cancel(struct scope_item *item) {
     if (c->connector) connector_cancel(c->connector);
 }
 
-static int core_connect(lua_State *L) {
-    struct generation *g = generation_of(L);
-    struct endpoint e;
-    char key[320];
-    check_endpoint(L, 1, &e, key, sizeof key);
+/* A factory at 2, done at 3, limits at 4: the userdata, on top. */
+static struct connecting *connecting_new(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 4);
     struct connecting *c = lua_newuserdatauv(L, sizeof *c, 2);
-    *c = (struct connecting){.gen = g, .item.cancel = connect_cancel};
+    *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel};
     c->limits = combined_limits(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, 1);
     lua_pushvalue(L, 3);
     lua_setiuservalue(L, -2, 2);
-    int rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
-    if (rc < 0) return push_failure(L, rc);
+    return c;
+}
+
+static void connecting_begin(lua_State *L, struct connecting *c) {
+    struct generation *g = c->gen;
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, c);
     g->connecting++;
     struct task *t = task_running(g->rw);
     scope_add(t ? t->scope : &g->scope, &c->item);
     leftover_note(L, &c->item, "connection attempt");
+}
+
+static int core_connect(lua_State *L) {
+    struct generation *g = generation_of(L);
+    struct endpoint e;
+    char key[320];
+    check_endpoint(L, 1, &e, key, sizeof key);
+    struct connecting *c = connecting_new(L);
+    int rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
+    if (rc < 0) return push_failure(L, rc);
+    connecting_begin(L, c);
     return 1;
+}
+
+/* core.pair(server factory, client factory, done): a connection in memory, with
+ * everything above the transport as it is on a real one. */
+static int core_pair(lua_State *L) {
+    struct generation *g = generation_of(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 3);
+    struct connecting *c = connecting_new(L); /* at 5 */
+    lua_pushnil(L);
+    lua_insert(L, 1); /* the server's factory is at 2 for server_new … */
+    lua_pushnil(L);
+    lua_replace(L, 3); /* … and its limits are the factory's */
+    struct server *s = server_new(L);
+    lua_settop(L, 6);
+    struct stream *ends[2];
+    int rc = stream_pair(g->rw->loop, &s->limits, ends);
+    if (rc < 0) {
+        server_close(s);
+        return push_failure(L, rc);
+    }
+    leftover_note(L, s, "");
+    connecting_begin(L, c);
+    conn_serve(s, ends[0]);
+    server_close(s); /* lives as long as the connection */
+    connect_done(c, 0, ends[1]);
+    return 0;
 }
 
 static int connector_cancel_method(lua_State *L) {
@@ -290,7 +331,7 @@ void port_open(lua_State *L) {
     lua_pop(L, 1);
 
     static const luaL_Reg functions[] = {
-        {"listen", core_listen}, {"connect", core_connect}, {NULL, NULL},
+        {"listen", core_listen}, {"connect", core_connect}, {"pair", core_pair}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
 }

@@ -9,6 +9,7 @@ local Object = require "ropewalk.class"
 local cleanup = require "ropewalk.testing.cleanup"
 local errors = require "ropewalk.testing.errors"
 local fixture = require "ropewalk.testing.fixture"
+local Pair = require "ropewalk.testing.pair"
 
 local error, ipairs, require, setmetatable, tostring, type =
   error, ipairs, require, setmetatable, tostring, type
@@ -244,6 +245,8 @@ function testing.assert_no_result(d)
     error("the Deferred has fired already, with " .. tostring(result), 2)
   end
 end
+
+testing.pair = Pair.connect
 
 -- For `ropewalk test` -----------------------------------------------------
 
