@@ -16,7 +16,7 @@
 # after which $(NAME_CPPFLAGS), $(NAME_LIBS) and $(NAME_NEEDS) are there to use.
 
 # the slowest to compile first: two jobs then end together
-DEPS := yyjson lua uv
+DEPS := yyjson ares lua uv
 
 lua_INCLUDE := src
 lua_FILES    = $(filter-out %/lua.c %/luac.c,$(wildcard $(lua_TREE)/src/*.c))
@@ -28,6 +28,12 @@ include deps/config/uv.mk
 uv_FILES     = $(wildcard $(uv_NAMES:%=$(uv_TREE)/src/%.c))
 uv_CFLAGS    = -I$(uv_TREE)/src -D_FILE_OFFSET_BITS=64 -D_LARGEFILE_SOURCE
 uv_NEEDS    := -lpthread -ldl -lrt
+
+# Its own configure is not run: deps/config/ares has what that would write.
+ares_INCLUDE := include
+ares_FILES   = $(wildcard $(ares_TREE)/src/lib/*.c $(ares_TREE)/src/lib/*/*.c)
+ares_CFLAGS  = -DHAVE_CONFIG_H -I$(ares_TREE)/src/lib -I$(ares_TREE)/src/lib/include
+ares_CPPFLAGS_EXTRA := -DCARES_STATICLIB -isystem deps/config/ares
 
 yyjson_INCLUDE := src
 yyjson_CFLAGS := -g1
@@ -77,7 +83,7 @@ $$($(1)_LIBS): $$($(1)_OBJECTS)
 $(DEPS_DIR)/$(VARIANT)/$(1)/%.o: $$($(1)_TREE)/%.c $(DEPS_DIR)/$(1).mk $(OUT)/deps-flags
 	@mkdir -p $$(@D)
 	@echo "CC   $$@"
-	$$(Q)$$(CC) $$(DEPS_FLAGS) $$($(1)_CFLAGS) \
+	$$(Q)$$(CC) $$(DEPS_FLAGS) $$($(1)_CFLAGS) $$($(1)_CPPFLAGS_EXTRA) \
 	    $$(addprefix -I$$($(1)_TREE)/,$$($(1)_INCLUDE)) -c $$< -o $$@
 endif
 DEPS_NEEDS += $$($(1)_NEEDS)

@@ -14,6 +14,11 @@ uv_PC         := libuv
 uv_PACKAGE    := libuv1
 uv_SHA256     := ec9de6ecf2a780fd2afb3b007947d2cd57c3bb17f3b9e721a66774980d35cd4d
 
+ares_MIN      := 1.34
+ares_PC       := libcares
+ares_PACKAGE  := c-ares
+ares_SHA256   := 7d935790e9af081c25c495fd13c2cfcda4792983418e96358ef6e7320ee06346
+
 yyjson_MIN    := 0.8
 yyjson_PC     := yyjson
 yyjson_PACKAGE := yyjson
