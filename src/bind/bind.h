@@ -54,6 +54,7 @@ struct rw {
 
     int64_t limit_second;     /* of the last line about a limit … */
     uint64_t limits_unlogged; /* … and how many have fired since */
+    int64_t names_limit_second; /* the same, of names_waiting */
 
     struct buf out;         /* what out_owner sends in this round */
     struct conn *out_owner; /* whose bytes are in `out` */
@@ -109,6 +110,7 @@ struct generation {
     struct source *sources;  /* files it was made from (sources.c) */
     struct task *stage;      /* runs its script; NULL: done */
     struct proto_class *proto_classes;
+    struct names *names;     /* NULL: not needed yet */
     unsigned task_count;     /* not idle */
     unsigned long tasks_ended;
     unsigned connecting;     /* connectors that have not called back yet */
@@ -127,6 +129,8 @@ struct generation *generation_new(struct rw *rw); /* NULL: out of memory */
 void generation_free(struct generation **g);
 /* Frees a retired generation as soon as nothing uses it any more. */
 void generation_check(struct generation *g);
+/* Its resolver (names.c): 0 or < 0. */
+int generation_names(struct generation *g, struct names **out);
 
 /* Begins a reload, or the first load. The log gets the verdict; with one under
  * way, another follows it. */
@@ -156,6 +160,7 @@ void router_open(lua_State *L);
 void json_open(lua_State *L);
 void text_open(lua_State *L);
 void dir_open_lib(lua_State *L);
+void names_open_lib(lua_State *L);
 
 /* Copies plain data (nil, booleans, numbers, strings, tables of these, to a
  * depth of 64) from the value at `index` of `from` to the top of `to`: 0, or

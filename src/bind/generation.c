@@ -52,6 +52,7 @@ void generation_free(struct generation **handle) {
     servers_release(g);
     if (g->L && g->booted) door_protect(g, last_words, NULL);
     if (g->L) lua_close(g->L);
+    names_close(&g->names);
     tasks_free(g);
     sources_free(g);
     proto_classes_free(g);

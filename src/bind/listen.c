@@ -186,6 +186,7 @@ struct connecting { /* userdata; uservalues: factory, done */
 
 struct connected { /* for connect_done_body, on the C stack */
     struct connecting *c;
+    struct str report; /* what was tried */
     int status;
     struct stream *stream;
 };
@@ -210,7 +211,8 @@ static int connect_done_body(lua_State *L) {
     lua_getiuservalue(L, -1, 2);
     if (a.status < 0) {
         push_failure(L, a.status);
-        lua_callk(L, 3, 0, 0, no_results);
+        lua_pushlstring(L, a.report.n ? a.report.p : "", a.report.n);
+        lua_callk(L, 4, 0, 0, no_results);
         return 0;
     }
     lua_getiuservalue(L, -2, 1);
@@ -221,7 +223,7 @@ static int connect_done_body(lua_State *L) {
 
 static void connect_done(void *owner, int status, struct stream *s) {
     struct connecting *c = owner;
-    struct connected a = {c, status, s};
+    struct connected a = {c, c->connector ? connector_report(c->connector) : STR_NONE, status, s};
     struct generation *g = c->gen;
     scope_remove(&c->item);
     c->connector = NULL;
@@ -237,6 +239,37 @@ static void connect_done(void *owner, int status, struct stream *s) {
 static void connect_cancel(struct scope_item *item) {
     struct connecting *c = CONTAINER(item, struct connecting, item);
     if (c->connector) connector_cancel(c->connector);
+}
+
+/* endpoint.addresses: numeric ones, to be tried instead of the host's. */
+static unsigned read_addresses(lua_State *L, int index, struct ip *out, unsigned max) {
+    unsigned n = 0;
+    lua_getfield(L, index, "addresses");
+    for (lua_Integer i = 1; lua_istable(L, -1) && n < max; i++) {
+        struct str text;
+        if (lua_rawgeti(L, -1, i) == LUA_TNIL) {
+            lua_pop(L, 1);
+            break;
+        }
+        text.p = luaL_checklstring(L, -1, &text.n);
+        if (ip_parse(text, &out[n++]) < 0)
+            luaL_error(L, "endpoint: \"%s\" is no address", text.p);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return n;
+}
+
+/* What only connecting knows: from where, to which addresses, asking whom. */
+static int outgoing(lua_State *L, int index, struct endpoint *e, struct ip *ips, unsigned max) {
+    char text[IP_TEXT_MAX];
+    string_field(L, index, "bind", text, sizeof text);
+    if (*text && ip_parse(str_c(text), &e->bind_ip) < 0)
+        return luaL_error(L, "endpoint: bind: \"%s\" is no address of this machine", text);
+    e->bind_port = (uint16_t)int_field(L, index, "bind_port", 0);
+    e->addresses = ips;
+    e->address_count = read_addresses(L, index, ips, max);
+    return e->kind == ENDPOINT_TCP ? generation_names(generation_of(L), &e->names) : 0;
 }
 
 /* A factory at 2, done at 3, limits at 4: the userdata, on top. */
@@ -269,9 +302,12 @@ static int core_connect(lua_State *L) {
     struct generation *g = generation_of(L);
     struct endpoint e;
     char key[320];
+    struct ip ips[32];
     check_endpoint(L, 1, &e, key, sizeof key);
     struct connecting *c = connecting_new(L);
-    int rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
+    int rc = outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
+    if (rc == 0)
+        rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
     if (rc < 0) return push_failure(L, rc);
     connecting_begin(L, c);
     return 1;

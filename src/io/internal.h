@@ -44,7 +44,7 @@ void wheel_fire(struct wheel *w, uint64_t now);
 enum ledger_kind {
     LEDGER_TCP, LEDGER_UNIX, LEDGER_STDIO, LEDGER_PAIR, LEDGER_LINGERING,
     LEDGER_LISTENER, LEDGER_CONNECTOR, LEDGER_WAKER, LEDGER_SIGNAL,
-    LEDGER_WATCH, LEDGER_KINDS
+    LEDGER_WATCH, LEDGER_NAMES, LEDGER_KINDS
 };
 
 enum {
@@ -64,6 +64,7 @@ struct loop {
     int64_t unix_time;
     unsigned open[LEDGER_KINDS];
     size_t closing; /* objects whose end was asked for and has not come */
+    struct names *names; /* list */
     int reserve;    /* descriptor given up to shed a connection; -1: none */
     bool turning, stopping;
     bool buffer_busy; /* a hook is looking at it */
@@ -86,6 +87,11 @@ int address_of_socket(int fd, bool peer, struct address *out);
 /* The name of a unix socket, '@' for abstract: 0, or -ENAMETOOLONG. */
 struct sockaddr_un;
 int address_unix(const char *path, struct sockaddr_un *out, unsigned *size_out);
+
+/* Its size. */
+struct ip;
+struct sockaddr_storage;
+unsigned ip_to_sockaddr(const struct ip *ip, uint16_t port, struct sockaddr_storage *out);
 
 /* ── streams made from descriptors, listening sockets ─────────────────────*/
 

@@ -3,9 +3,12 @@
 #ifndef IO_LISTEN_H
 #define IO_LISTEN_H
 
+#include "io/ip.h"
 #include "io/stream.h"
 
 /* ── listening and connecting ─────────────────────────────────────────────*/
+
+struct names;
 
 enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD };
 
@@ -18,6 +21,12 @@ struct endpoint {
     int mode;       /* unix: of the socket file; 0: as umask says */
     bool reuse_port, ipv6_only;
     uint32_t timeout_ms; /* connect; 0: 30 s */
+    /* connecting over tcp */
+    struct ip bind_ip;   /* ours; family 0: the system chooses */
+    uint16_t bind_port;  /* 0: any */
+    struct names *names; /* borrowed; NULL: the loop's, as the system has it */
+    const struct ip *addresses; /* borrowed; instead of the host's */
+    unsigned address_count;
 };
 
 struct listener;
@@ -44,5 +53,8 @@ int connector_open(struct loop *l, const struct endpoint *e, const struct limits
                    void (*done)(void *owner, int status, struct stream *s), void *owner,
                    struct connector **out);
 void connector_cancel(struct connector *c); /* done comes with RW_ECANCELED */
+/* In `done`: what was tried and why it failed, address by address; "" when
+ * there was none. */
+struct str connector_report(const struct connector *c);
 
 #endif
