@@ -102,6 +102,7 @@ local function host_of(word)
   local inner = match(word, "^%[(.*)%]$")
   if inner then return is_ipv6(inner) and inner or nil end
   if is_ipv6(word) then return word end
+  if find(word, "[\128-\255]") then word = core.host_to_ascii(word) or "" end
   if #word > 253 or not find(word, "^[%w_][%w_.%-]*$") then return nil end
   if find(word, "^[%d.]+$") then
     local a, b, c, d = match(word, "^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
@@ -148,6 +149,20 @@ end
 
 -- The kinds ----------------------------------------------------------------
 
+-- bind=ADDRESS or bind=ADDRESS\:PORT: where a connection comes from.
+local function bind_option(result, text)
+  if not text then return nil end
+  local host, port = match(text, "^(%[[^%]]*%]):?(%d*)$")
+  if not host then host, port = match(text, "^([%d.]+):?(%d*)$") end
+  host = host_of(host or "")
+  port = port ~= "" and number(port or "", 0, 65535) or port == "" and 0
+  if not host or not port or not core.address_parse(host) then
+    return "bind must be a numeric address, with a port after it or not"
+  end
+  result.bind, result.bind_port, result.shown_bind = host, port, text
+  return nil
+end
+
 function prefixes.tcp(words, options)
   local port = take(options, "port") or remove(words)
   local host = take(options, "host") or take(options, "interface") or remove(words)
@@ -161,6 +176,8 @@ function prefixes.tcp(words, options)
     result.host = host_of(host)
     if not result.host then return nil, format('"%s" is no host name or address', host) end
   end
+  local why = bind_option(result, take(options, "bind"))
+  if why then return nil, why end
   local shown = result.host and find(result.host, ":", 1, true) and "[" .. result.host .. "]"
   port = format("%d", result.port)
   result.words = host and { shown or result.host, port } or { port }
@@ -198,6 +215,7 @@ local function unparse(prefix, result)
   local parts = { prefix }
   for _, word in ipairs(result.words) do parts[#parts + 1] = word end
   if result.shown_mode then parts[#parts + 1] = "mode=" .. result.shown_mode end
+  if result.shown_bind then parts[#parts + 1] = "bind=" .. gsub(result.shown_bind, ":", "\\:") end
   local keys = {}
   for key in pairs(result.options) do keys[#keys + 1] = key end
   sort(keys)
@@ -252,7 +270,7 @@ function endpoint.parse(text)
   why = common(result, options)
   if why then return bad(text, "%s", why) end
   result.text = result.text or (result.words and unparse(prefix, result)) or text
-  result.words, result.shown_mode, result.options = nil, nil, nil
+  result.words, result.shown_mode, result.shown_bind, result.options = nil, nil, nil, nil
   return setmetatable(result, Endpoint)
 end
 

@@ -61,6 +61,7 @@ local LAZY <const> = {
   cooperate = { "cooperate" },
   endpoint = { "endpoint" },
   log = { "log" },
+  names = { "names" },
   reactor = { "reactor" },
   testing = { "testing" },
 }

@@ -11,13 +11,17 @@ local format, lower = string.format, string.lower
 
 local _ENV <const> = nil
 
-local net = {}
+local net = {
+  resolver = false, -- of ropewalk.names, when a script has installed one
+}
 
--- core's `nil, code, message` → Failure with both words of it.
-local function failed(op, at, code, message)
+-- core's `nil, code, message` → Failure with both words of it. `report`: each
+-- address that was tried.
+local function failed(op, at, code, message, report)
   local name = tostring(code)
   local text = name
   if message and lower(message) ~= lower(name) then text = format("%s (%s)", message, name) end
+  if report and report ~= "" then text = format("%s: %s", text, report) end
   local failure = Failure.new(name, format("cannot %s %s: %s", op, tostring(at), text))
   failure.name = name
   return failure
@@ -119,19 +123,36 @@ function net.connect(where, factory)
   check("connect", factory)
   local at, failure = endpoint.parse(where)
   if not at then return Deferred.fail(failure) end
-  local connector
-  local d = Deferred.new(function() if connector then connector:cancel() end end)
-  local function done(protocol, code, message)
+  local connector, asking
+  local d = Deferred.new(function()
+    if connector then connector:cancel() end
+    if asking then asking:cancel() end
+  end)
+  local function done(protocol, code, message, report)
     if d:called() then return end -- cancelled
     -- What follows is the caller's work, not a hook of the connection.
     if protocol then return core.spawn_detached(d.callback, d, protocol) end
-    return d:errback(failed("connect to", at, code, message))
+    return d:errback(failed("connect to", at, code, message, report))
   end
-  local code, message
-  connector, code, message = core.connect(at, factory, done, at.limits)
-  if not connector and not d:called() then
-    d:errback(failed("connect to", at, code, message))
+  local function begin(where_to)
+    local code, message
+    connector, code, message = core.connect(where_to, factory, done, at.limits)
+    if not connector and not d:called() then
+      d:errback(failed("connect to", at, code, message))
+    end
   end
+  if not net.resolver or at.kind ~= "tcp" then
+    begin(at)
+    return d
+  end
+  asking = net.resolver.resolve(at.host or "localhost")
+  asking:add_callbacks(function(addresses)
+    asking = nil
+    if not d:called() then begin(setmetatable({ addresses = addresses }, { __index = at })) end
+  end, function(failure)
+    asking = nil
+    if not d:called() then d:errback(failure) end
+  end)
   return d
 end
 

@@ -2,24 +2,26 @@
 """A name server for specs, on UDP and TCP of one free port of 127.0.0.1, which
 it prints. It answers well or badly, as the first label of the name says:
 
-    good both v4 v6 text mail service alias    records, TTL 60
-    zero short               TTL 0, TTL 1
-    nodata missing           nothing there, with an SOA of TTL 60
-    silent                   no answer
-    slowN                    good, after N ms
-    servfail refused notimp  the error
-    truncated                over UDP: TC and nothing; over TCP: 100 records
-    huge                     over UDP: TC; over TCP: 60 kB
-    wrongid wrongname        another question's answer, and never the right one
-    garbage empty short2     bytes, none, a header cut off
-    pointer                  a name that points to itself
-    chain                    a name of 300 pointers
-    counts                   more records announced than there are
-    aliasloop aliaslong      CNAMEs in a circle; 40 of them
-    alien                    records of somebody else beside the right one
-    countN.NAME              TXT: how many questions there were for NAME
+    (anything)            good: records of every type, TTL 60
+    v4 v6                 good, of one family only
+    zero short            TTL 0, TTL 1
+    nodata missing gone   nothing there: with an SOA of TTL 60, the last without
+    hostN                 127.0.0.N
+    list                  127.0.0.201, .202, .1, and ::1
+    slowN latesixN        good, after N ms; the latter: AAAA only
+    silent                no answer
+    servfail refused notimp
+    truncated             UDP: TC and nothing; TCP: 100 records
+    huge                  UDP: TC; TCP: 2000 records
+    wrongid wrongname     the answer to another question, and never the right one
+    garbage empty cut     bytes, none, a part of the header
+    pointer chain         a name that points to itself; one of 300 pointers
+    counts                more records announced than there are
+    alias aliasloop aliaslong   CNAMEs: two, in a circle, forty
+    alien                 records of somebody else before the right one
+    countN.NAME.asked     TXT: how many questions there were for NAME
 
-`--dead` takes the questions of all names and answers none."""
+`--dead`: answers nothing at all."""
 import re
 import socket
 import struct
@@ -109,13 +111,13 @@ class Answer:
         if bare == "slow":
             return self.good(), n / 1000
         if bare == "count":
-            asked = counts.get(self.asked.split(".", 1)[1].lower(), 0)
+            asked = counts.get(self.asked.split(".", 1)[1].lower()[:-len(".asked")], 0)
             return self.make([record(self.asked, TXT, texts(b"%d" % asked), 0)]), 0
         loop = self.make(number=1) + struct.pack(">H", 0xC000 | (12 + len(self.question)))
         chain = b"".join(struct.pack(">H", 0xC000 | (14 + len(self.question) + 2 * i))
                          for i in range(300)) + b"\0"
         answers = {
-            "v4": lambda: self.good(kinds=[A]), "v": lambda: self.good(kinds=[AAAA if n == 6 else A]),
+            "v": lambda: self.good(kinds=[AAAA if n == 6 else A]),
             "zero": lambda: self.good(0), "short": lambda: self.good(1),
             "nodata": lambda: self.make(authority=[ZONE]),
             "missing": lambda: self.make(rcode=3, authority=[ZONE]),
@@ -147,9 +149,8 @@ class Answer:
             "list": lambda: self.make(
                 [record(self.asked, A, address(i)) for i in (201, 202, 1)] if self.kind == A else
                 [record(self.asked, AAAA, SIX)] if self.kind == AAAA else []),
-            "latesix": lambda: self.good(),
         }
-        late = {"latesix": self.kind == AAAA and 2, "late": 0.03}.get(bare, 0) or 0
+        late = n / 1000 if bare == "latesix" and self.kind == AAAA else 0
         return answers.get(bare, self.good)(), late
 
 
@@ -185,12 +186,21 @@ def serve_streams(listener, dead):
         threading.Thread(target=serve_stream, args=(connection, dead), daemon=True).start()
 
 
+def both_sockets():
+    """On one port, which may take some tries."""
+    while True:
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind(("127.0.0.1", 0))
+        try:
+            return datagrams, socket.create_server(datagrams.getsockname(), backlog=100)
+        except OSError:
+            datagrams.close()
+
+
 def main():
     dead = "--dead" in sys.argv
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams, listener = both_sockets()
     datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    datagrams.bind(("127.0.0.1", 0))
-    listener = socket.create_server(("127.0.0.1", datagrams.getsockname()[1]))
     threading.Thread(target=serve_streams, args=(listener, dead), daemon=True).start()
     print(listener.getsockname()[1], flush=True)
     while True:

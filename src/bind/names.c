@@ -6,6 +6,7 @@
  * A generation has one resolver, opened when first needed; those with the same
  * configuration share it, so that a reload finds a warm cache. */
 #include "bind/bind.h"
+#include "bind/leftover.h"
 
 #include <stdio.h>
 
@@ -304,6 +305,16 @@ static int lookup_cancel(lua_State *L) {
     return 1;
 }
 
+/* core.names_type(text) → number; nil: there is no such type */
+static int core_names_type(lua_State *L) {
+    struct str text;
+    text.p = luaL_checklstring(L, 1, &text.n);
+    int type = name_type_parse(text);
+    if (type < 0) return 0;
+    lua_pushinteger(L, type);
+    return 1;
+}
+
 /* ── text ─────────────────────────────────────────────────────────────────*/
 
 /* core.host_to_ascii(text) → text or nil */
@@ -337,6 +348,7 @@ void names_open_lib(lua_State *L) {
     lua_pop(L, 1);
     static const luaL_Reg functions[] = {
         {"names_lookup", core_names_lookup},
+        {"names_type", core_names_type},
         {"names_resolve", core_names_resolve},
         {"names_configure", core_names_configure},
         {"names_state", core_names_state},

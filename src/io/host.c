@@ -152,6 +152,8 @@ int host_ask(struct names *n, struct host_query *h, struct str host) {
         rc = hostname_read(host, &h->host);
         if (rc < 0) return rc;
         if (looks_numeric(&h->host)) return RW_ESYNTAX;
+        rc = channel_ready(n); /* the search list as it is now */
+        if (rc < 0) return rc;
         if (names_is_local(n, str_of(h->host.text, h->host.n))) h->host.absolute = true;
     }
     h->names = n;

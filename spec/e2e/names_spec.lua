@@ -1,0 +1,367 @@
+-- SPDX-License-Identifier: MIT
+-- rw.names against a name server that answers well, badly or not at all.
+local name_server = require "spec.support.name_server"
+local rw = require "ropewalk"
+local e2e = require "spec.support.e2e"
+
+local names = rw.names
+local server
+
+local function each(list, key)
+  local result = {}
+  for i, record in ipairs(list) do result[i] = record[key] end
+  return result
+end
+
+-- The failure's code and the seconds it took.
+local function code_of(d)
+  local began = rw.reactor:seconds()
+  local ok, failure = pcall(d.await, d)
+  assert(not ok, "it did not fail")
+  return failure.code, rw.reactor:seconds() - began
+end
+
+-- How many questions the server has seen for a name.
+local counted = 0
+local function asked(name)
+  counted = counted + 1
+  local question = ("count%d.%s.asked"):format(counted, name)
+  return tonumber(names.lookup_text(question):await()[1].text)
+end
+
+-- A new resolver: nothing kept, other limits.
+local fresh = 0
+local function configure(options)
+  fresh = fresh + 1
+  options.servers = options.servers or { server.address }
+  options.limits = options.limits or {}
+  options.limits.names_max_ttl = 86000 + fresh -- another configuration is another resolver
+  names.configure(options)
+end
+
+describe("rw.names", function()
+  setup(function() server = name_server.start() end)
+  teardown(function() server:stop() end)
+  before_each(function() configure {} end)
+
+  describe("looks up", function()
+    it("addresses", function()
+      local records = names.lookup_address("good.test"):await()
+      assert.same({ { name = "good.test", type = "A", ttl = 60, address = "127.0.0.1" },
+        canonical = "good.test" }, records)
+      assert.equal("::1", names.lookup_ipv6_address("good.test"):await()[1].address)
+    end)
+
+    it("mail exchanges, sorted", function()
+      assert.same({ "a.mx.test", "b.mx.test" },
+        each(names.lookup_mail_exchange("good.test"):await(), "exchange"))
+    end)
+
+    it("texts, with zeros in them", function()
+      assert.same({ "v=spf1 -all", "two\0" }, each(names.lookup_text("good.test"):await(), "text"))
+    end)
+
+    it("services, in the order of their priorities", function()
+      local records = names.lookup_service("_x._tcp.good.test"):await()
+      assert.same({ "x.test", "y.test", "z.test" }, (function(list)
+        local first = list[1] == "x.test" and list or { list[2], list[1], list[3] }
+        return first
+      end)(each(records, "target")))
+      assert.equal(99, records[3].port)
+    end)
+
+    it("all the other types, and those nobody knows", function()
+      local function first(kind) return names.lookup("good.test", kind):await()[1] end
+      assert.equal("ns.test", first("NS").target)
+      assert.equal("target.test", first("cname").target)
+      assert.equal(7, first("SOA").serial)
+      assert.equal("ca.test", first("CAA").value)
+      assert.equal("E2U+sip", first("NAPTR").services)
+      assert.equal("raw\0bytes", first("TYPE65280").data)
+      assert.has_error(function() names.lookup("good.test", "NONSENSE") end)
+    end)
+
+    it("what an alias stands for, and nothing else that a server adds", function()
+      local records = names.lookup_address("alias.test"):await()
+      assert.same({ "127.0.0.2" }, each(records, "address"))
+      assert.equal("C.test", records.canonical)
+      assert.same({ "127.0.0.1" }, each(names.lookup_address("alien.test"):await(), "address"))
+    end)
+
+    it("long answers over TCP", function()
+      assert.equal(100, #names.lookup_address("truncated.test"):await())
+      assert.equal(2000, #names.lookup_address("huge.test"):await())
+    end)
+
+    it("addresses backwards", function()
+      assert.same({ "host.test" }, names.reverse("192.0.2.77"):await())
+      assert.same({ "host.test" }, names.reverse("2001:db8::1"):await())
+      assert.equal("bad_address", code_of(names.reverse "192.0.2"))
+    end)
+  end)
+
+  describe("fails", function()
+    local CASES <const> = {
+      nodata = "no_data", missing = "name_not_found", gone = "name_not_found",
+      servfail = "server_failure", notimp = "refused", refused = "refused",
+      garbage = "bad_answer", cut = "bad_answer", pointer = "bad_answer", chain = "bad_answer",
+      counts = "bad_answer", aliasloop = "no_data", aliaslong = "no_data",
+    }
+    for word, code in pairs(CASES) do
+      it(("as %s when the answer is %s"):format(code, word), function()
+        local got, seconds = code_of(names.lookup_address(word .. ".test"))
+        assert.equal(code, got)
+        assert.is_true(seconds < 1, seconds)
+      end)
+    end
+
+    for _, word in ipairs { "silent", "wrongid", "wrongname", "empty" } do
+      it("in time when the right answer does not come: " .. word, function()
+        configure { limits = { names_try_timeout = 100, names_tries = 2 } }
+        local code, seconds = code_of(names.lookup_address(word .. ".test"))
+        assert.equal("timeout", code)
+        assert.is_true(seconds >= 0.1 and seconds < 3, seconds)
+      end)
+    end
+
+    it("at names_timeout, whatever the tries are", function()
+      configure { limits = { names_timeout = 300 } }
+      local code, seconds = code_of(names.lookup_address "silent.test")
+      assert.equal("timeout", code)
+      assert.is_true(seconds >= 0.29 and seconds < 1, seconds)
+    end)
+
+    it("when nobody listens there", function()
+      configure { servers = { "127.0.0.1:1" } }
+      assert.equal("no_server", code_of(names.lookup_address "good.test"))
+    end)
+
+    it("for what is no name", function()
+      for _, name in ipairs { "", ".", "a..b", ("x"):rep(64) .. ".test", ("abc."):rep(64) .. "test",
+        "a b.test", "a\0.test", "\xff.test", "a/b.test", "*.test" } do
+        assert.equal("bad_name", code_of(names.lookup_address(name)), name)
+        assert.equal("bad_name", code_of(names.resolve(name)), name)
+      end
+      for _, host in ipairs { "127.1", "1", "0x7f.1", "1.2.3.4.5", "::g", "256.1.1.1" } do
+        assert.equal("bad_name", code_of(names.resolve(host)), host)
+      end
+    end)
+
+    it("for special names without asking", function()
+      for _, name in ipairs { "x.invalid", "invalid", "y.onion" } do
+        assert.equal("name_not_found", code_of(names.resolve(name)))
+        assert.equal(0, asked(name))
+      end
+    end)
+  end)
+
+  describe("keeps answers", function()
+    it("as long as they say, and counts their TTL down", function()
+      assert.equal(60, names.lookup_address("a1.good.test"):await()[1].ttl)
+      rw.sleep(1.1):await()
+      assert.equal(59, names.lookup_address("A1.Good.test."):await()[1].ttl)
+      assert.equal(1, asked "a1.good.test")
+    end)
+
+    it("at least names_min_ttl, and not longer", function()
+      for _, word in ipairs { "zero", "short" } do
+        for _ = 1, 3 do names.lookup_address(word .. ".test"):await() end
+        assert.equal(1, asked(word .. ".test"))
+      end
+      rw.sleep(1.1):await()
+      names.lookup_address("zero.test"):await()
+      assert.equal(2, asked "zero.test")
+    end)
+
+    it("that something is not there: if an SOA says for how long", function()
+      for word, count in pairs { missing = 1, nodata = 1, gone = 3 } do
+        local name = word .. ".keep.test"
+        for _ = 1, 3 do code_of(names.lookup_address(name)) end
+        assert.equal(count, asked(name), word)
+      end
+    end)
+
+    it("but no failures", function()
+      local name = "servfail.keep.test"
+      code_of(names.lookup_address(name))
+      local before = asked(name)
+      code_of(names.lookup_address(name))
+      assert.is_true(asked(name) > before)
+    end)
+
+    it("within bounds, the newest", function()
+      configure { limits = { names_cache = 5 } }
+      for i = 1, 20 do names.lookup_address("k" .. i .. ".test"):await() end
+      assert.equal(5, names.state().cached)
+      names.lookup_address("k20.test"):await()
+      assert.equal(1, asked "k20.test")
+      configure { limits = { names_cache_bytes = 40000 } }
+      names.lookup_address("huge.test"):await()
+      for i = 1, 20 do names.lookup_address("k" .. i .. ".test"):await() end
+      local state = names.state()
+      assert.is_true(state.cached_bytes <= 40000 and state.cached >= 19, state.cached_bytes)
+    end)
+  end)
+
+  describe("asks once", function()
+    it("for many who ask the same at once", function()
+      local waiting = {}
+      for i = 1, 50 do waiting[i] = names.lookup_address "slow100.once.test" end
+      for _, d in ipairs(waiting) do assert.equal("127.0.0.1", d:await()[1].address) end
+      assert.equal(1, asked "slow100.once.test")
+    end)
+
+    it("and lets each of them give up alone", function()
+      local first, second = names.lookup_address "slow200.two.test", names.lookup_address "slow200.two.test"
+      first:cancel()
+      assert.equal("cancelled", code_of(first))
+      assert.equal("127.0.0.1", second:await()[1].address)
+      assert.equal(1, asked "slow200.two.test")
+    end)
+
+    it("and survives being forgotten by all", function()
+      for i = 1, 20 do
+        local d = names.lookup_address("slow50.f" .. i .. ".test")
+        if i % 2 == 0 then rw.sleep(0):await() end
+        d:cancel()
+        d:add_errback(function() end)
+      end
+      rw.sleep(0.2):await()
+      assert.equal(0, names.state().asking)
+    end)
+  end)
+
+  describe("resolves", function()
+    it("numeric addresses by themselves", function()
+      assert.same({ "192.0.2.1" }, names.resolve("192.0.2.1"):await())
+      assert.same({ "2001:db8::1" }, names.resolve("2001:DB8:0::1"):await())
+      assert.same({ "fe80::1%lo" }, names.resolve("fe80::1%lo"):await())
+    end)
+
+    it("localhost as this machine, whatever a server says", function()
+      for _, host in ipairs { "localhost", "LOCALHOST.", "a.localhost" } do
+        local addresses = names.resolve(host):await()
+        table.sort(addresses)
+        assert.same({ "127.0.0.1", "::1" }, addresses)
+      end
+      assert.equal(0, asked "localhost")
+    end)
+
+    it("both families, or the one that there is", function()
+      local both = names.resolve("good.test"):await()
+      table.sort(both)
+      assert.same({ "127.0.0.1", "::1" }, both)
+      assert.same({ "127.0.0.1" }, names.resolve("v4.test"):await())
+      assert.same({ "::1" }, names.resolve("v6.test"):await())
+      assert.equal("127.0.0.9", names.get_host_by_name("host9.test"):await())
+    end)
+
+    it("names in other scripts", function()
+      names.resolve("Bücher.test"):await()
+      assert.is_true(asked "xn--bcher-kva.test" > 0)
+    end)
+
+    it("with the search list", function()
+      configure { search = { "missing.test", "Good.test" } }
+      assert.equal("127.0.0.7", names.get_host_by_name("host7"):await())
+      names.resolve("good.dotted"):await() -- has a dot: as it is, first
+      assert.equal(0, asked "good.dotted.good.test")
+      code_of(names.resolve "missing.test.") -- a dot at the end: nothing else
+      assert.equal(0, asked "missing.test.good.test")
+    end)
+  end)
+
+  describe("reads the hosts file", function()
+    local path
+
+    before_each(function()
+      path = os.tmpname()
+      e2e.write(path, "# comment\n192.0.2.5 Alpha.Example alpha # more\nnonsense here\n"
+        .. "192.0.2.5 alpha\n192.0.2.6\talpha\r\n2001:db8::5 six\n\n10.0.0.1\n")
+      configure { hosts_file = path }
+    end)
+    after_each(function() os.remove(path) end)
+
+    it("before asking", function()
+      local found = names.resolve("ALPHA"):await()
+      table.sort(found)
+      assert.same({ "192.0.2.5", "192.0.2.6" }, found)
+      assert.same({ "192.0.2.5" }, names.resolve("alpha.example"):await())
+      assert.same({ "2001:db8::5" }, names.resolve("six"):await())
+      assert.equal("no_data", code_of(names.lookup_address "six"))
+      assert.same({ "alpha.example" }, names.reverse("192.0.2.5"):await())
+      assert.equal(0, asked "alpha")
+    end)
+
+    it("again when it has changed", function()
+      assert.equal(1, #names.resolve("alpha.example"):await())
+      e2e.replace(path, "192.0.2.9 alpha.example\n")
+      rw.sleep(1.1):await()
+      assert.same({ "192.0.2.9" }, names.resolve("alpha.example"):await())
+      os.remove(path)
+      rw.sleep(1.1):await()
+      assert.same({ "127.0.0.1" }, names.resolve("v4.example"):await())
+    end)
+  end)
+
+  describe("follows resolv.conf", function()
+    it("when it changes, without losing what is under way", function()
+      local path = os.tmpname()
+      e2e.write(path, "nameserver 127.0.0.1\nsearch one.test\n")
+      configure { resolv_file = path }
+      local slow = names.lookup_address "slow1500.test"
+      e2e.replace(path, "nameserver 127.0.0.1\nsearch two.test\noptions ndots:3\n")
+      rw.sleep(1.1):await()
+      names.resolve("host3"):await()
+      assert.equal(2, asked "host3.two.test") -- A and AAAA
+      assert.equal("127.0.0.1", slow:await()[1].address)
+      os.remove(path)
+    end)
+  end)
+
+  describe("uses several servers", function()
+    it("when one is dead", function()
+      local dead = name_server.start "--dead"
+      configure { servers = { dead.address, server.address }, limits = { names_try_timeout = 200 } }
+      for i = 1, 5 do
+        assert.equal("127.0.0.1", names.lookup_address("d" .. i .. ".test"):await()[1].address)
+      end
+      local began = rw.reactor:seconds()
+      names.lookup_address("d9.test"):await() -- by now it knows who answers
+      assert.is_true(rw.reactor:seconds() - began < 0.15)
+      dead:stop()
+    end)
+  end)
+
+  describe("takes a resolver of the script", function()
+    after_each(function() names.install(nil) end)
+
+    it("for lookups, hosts and connections", function()
+      local seen = {}
+      names.install {
+        lookup = function(_, name, kind)
+          seen[#seen + 1] = kind .. " " .. name
+          return rw.Deferred.succeed { { name = name, type = kind, ttl = 1, address = "192.0.2.1" } }
+        end,
+        resolve = function(_, host)
+          seen[#seen + 1] = host
+          return rw.Deferred.succeed { "127.0.0.1" }
+        end,
+      }
+      local port = rw.listen("tcp:127.0.0.1:0", rw.Factory:for_protocol(rw.Protocol)):await()
+      local client = rw.connect("tcp:db.example:" .. port.port,
+        rw.Factory:for_protocol(rw.Protocol)):await()
+      assert.equal("127.0.0.1", client.transport.peer.host)
+      client.transport:lose_connection()
+      names.lookup_address("x.example"):await()
+      assert.same({ "db.example", "A x.example" }, seen)
+      port:stop_listening():await()
+    end)
+
+    it("and what that one lacks is done by the other", function()
+      names.install { resolve = function() error "broken" end }
+      assert.equal("error", code_of(names.resolve "a.test"))
+      assert.equal("127.0.0.1", names.lookup_address("good.test"):await()[1].address)
+    end)
+  end)
+end)
