@@ -22,24 +22,17 @@ static void tell(struct host_query *h, int i, int status, const struct ip *ips, 
 
 /* ── candidates ───────────────────────────────────────────────────────────*/
 
-static struct str domain_at(const struct names *n, unsigned i) {
-    const char *at = n->domains;
-    while (i-- && *at) at += strlen(at) + 1;
-    return str_c(at);
-}
-
 /* The name of this step: 1; 0: there is none; < 0: this one is too long. */
-static int candidate(struct host_query *h, unsigned step, struct str *out,
+static int candidate(const struct host_query *h, unsigned step, struct str *out,
                      char space[HOSTNAME_MAX + 1]) {
-    struct str plain = str_of(h->host.text, h->host.n);
-    bool only = h->host.absolute;
-    bool plain_first = only || h->host.dots >= h->names->ndots;
+    const struct search_list *search = &h->names->search;
+    struct str plain = str_of(h->host.text, h->host.n), domain;
+    unsigned domains = h->host.absolute ? 0 : search->count;
+    unsigned plain_step = h->host.dots >= search->ndots ? 0 : domains;
     *out = plain;
-    if (plain_first && step == 0) return 1;
-    if (only) return 0;
-    struct str domain = domain_at(h->names, plain_first ? step - 1 : step);
-    if (!domain.n) /* behind the domains: once, the name itself */
-        return !plain_first && (step == 0 || domain_at(h->names, step - 1).n);
+    if (step == plain_step) return 1;
+    if (step > domains) return 0;
+    domain = search_list_at(search, step - (plain_step == 0));
     if (plain.n + 1 + domain.n > HOSTNAME_MAX) return RW_ESYNTAX;
     memcpy(space, plain.p, plain.n);
     space[plain.n] = '.';

@@ -9,15 +9,16 @@
  */
 #include "io/names_private.h"
 
-#include <stdio.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     MAX_TRY = 5000,        /* ms: later tries wait longer, but not longer than this */
     QUERIES_PER_PORT = 64, /* then another port is drawn */
     EDNS_SIZE = 1232,      /* what passes unfragmented */
     LOOK_EVERY = 1000,     /* ms: at the file */
-    DOMAINS_MAX = 8,       /* of the search list */
+    RESOLV_MAX = 16384,    /* bytes of resolv.conf that are looked at */
 };
 
 struct socket_poll {
@@ -147,29 +148,15 @@ static void reap_if_idle(struct channel *c) {
     loop_defer(c->names->loop, &c->reap);
 }
 
-/* The search list: ours, or that of the system. */
-static void read_domains(struct names *n, ares_channel_t *ares) {
-    struct ares_options o;
-    int mask = 0;
-    size_t at = 0, count = 0;
-    n->ndots = 1;
-    memset(n->domains, 0, sizeof n->domains);
-    struct str own = str_c(n->config.search), domain;
-    if (ares_save_options(ares, &o, &mask) != ARES_SUCCESS) return;
-    if (mask & ARES_OPT_NDOTS && o.ndots >= 0) n->ndots = (unsigned)o.ndots;
-    for (int i = 0; mask & ARES_OPT_DOMAINS && !own.n && i < o.ndomains; i++) {
-        struct hostname h;
-        if (hostname_read(str_c(o.domains[i]), &h) < 0) continue;
-        if (at + h.n + 2 > sizeof n->domains || ++count > DOMAINS_MAX) break;
-        memcpy(n->domains + at, h.text, h.n);
-        at += h.n + 1u;
-    }
-    ares_destroy_options(&o);
-    while (++count <= DOMAINS_MAX && str_list_next(&own, &domain)) {
-        if (at + domain.n + 2 > sizeof n->domains) break;
-        memcpy(n->domains + at, domain.p, domain.n);
-        at += domain.n + 1;
-    }
+/* The search list: ours, or that of the system. c-ares reads it as well, but
+ * does not tell. */
+static void read_search(struct names *n) {
+    char text[RESOLV_MAX];
+    int fd = open(n->config.resolv_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text);
+    if (fd >= 0) close(fd);
+    search_list_read(&n->search, str_of(text, got > 0 ? (size_t)got : 0));
+    if (n->config.search[0]) search_list_set(&n->search, str_c(n->config.search));
 }
 
 static int channel_new(struct names *n) {
@@ -203,7 +190,7 @@ static int channel_new(struct names *n) {
     struct channel *old = n->channel;
     c->next = old;
     n->channel = c;
-    read_domains(n, c->ares);
+    read_search(n);
     if (old) {
         old->retired = true;
         reap_if_idle(old);

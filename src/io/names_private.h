@@ -16,6 +16,7 @@
 #include <ares.h>
 
 #include "base/map.h"
+#include "base/searchlist.h"
 #include "io/internal.h"
 
 enum { NAME_ALIASES = 16 }; /* followed in one answer */
@@ -73,8 +74,7 @@ struct names {
     struct hosts hosts;
     uint64_t looked;            /* at resolv.conf */
     struct file_stamp stamp;
-    char domains[512];          /* the search list, NULs between and two behind */
-    unsigned ndots;
+    struct search_list search;
 };
 
 struct channel {
