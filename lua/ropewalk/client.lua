@@ -1,7 +1,14 @@
 -- SPDX-License-Identifier: MIT
--- rw.client: a service that keeps one connection. Lost or refused, it tries
--- again: after 1 s, then 1.5 times longer each time up to 60 s, each with some
--- jitter so that a thousand clients do not come back in the same moment.
+-- rw.client: a service that keeps one connection.
+--
+--   STOPPED ─→ CONNECTING ─→ PREPARING ─→ CONNECTED
+--      ↑           │  ↑          │ failed     │ lost
+--      │           ↓  │          ↓            ↓
+--      │         WAITING ←──────────── (retry_policy) ─┘
+--      └── stop: cancels; a connection that is there is closed first: STOPPING
+--
+-- A new generation of the script has a new service; the old one stops when its
+-- generation retires.
 
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
@@ -14,27 +21,41 @@ local Service = require "ropewalk.service".Service
 local error, ipairs, next, setmetatable, tostring, type =
   error, ipairs, next, setmetatable, tostring, type
 local min, random = math.min, math.random
+local remove = table.remove
 
 local _ENV <const> = nil
 
 ---@class ropewalk.ClientService: ropewalk.Service
----@field protocol? ropewalk.Protocol the live connection's
+---@field protocol ropewalk.Protocol|false the live connection's, once it is prepared
+---@field failures integer in a row
 ---@field retry_policy fun(failures: integer): number seconds to wait
----@field prepare_connection? fun(protocol: ropewalk.Protocol): any before others get it
+---@field prepare_connection fun(protocol: ropewalk.Protocol)|false before others get it; may wait
+---@field clock table with call_later
 local ClientService = Service:extend "ClientService"
 
 local logger = log.logger "client"
 
----The time to wait after so many failures in a row.
----@param failures integer
----@return number seconds
-function ClientService.retry_policy(failures)
-  return min(60, 1.5 ^ min(failures - 1, 12)) * (1 + random() * 0.2)
+---How long to wait after failures: `initial_delay` (1) seconds, `factor` (1.5)
+---times longer with each in a row, at most `max_delay` (60); and up to
+---`jitter` (0.2) of that more, by chance, so that a thousand clients do not
+---come back in one moment.
+---
+---    rw.client(where, factory, { retry_policy = rw.ClientService.backoff_policy { max_delay = 5 } })
+---@param options? { initial_delay?: number, max_delay?: number, factor?: number, jitter?: number, random?: fun(): number }
+---@return fun(failures: integer): number
+function ClientService.backoff_policy(options)
+  options = options or {}
+  local initial, most = options.initial_delay or 1, options.max_delay or 60
+  local factor, jitter = options.factor or 1.5, options.jitter or 0.2
+  local draw = options.random or random
+  return function(failures)
+    return min(most, initial * factor ^ min(failures - 1, 100)) * (1 + draw() * jitter)
+  end
 end
 
+ClientService.retry_policy = ClientService.backoff_policy()
 ClientService.protocol = false
 ClientService.prepare_connection = false
-ClientService.attempt, ClientService.timer, ClientService.preparing = false, false, false
 
 ---A service that keeps a connection to the endpoint.
 ---
@@ -42,131 +63,172 @@ ClientService.attempt, ClientService.timer, ClientService.preparing = false, fal
 ---    local db = upstream:when_connected():await()
 ---@param where string|ropewalk.Endpoint
 ---@param factory ropewalk.Factory
----@param options? { retry_policy: function, prepare_connection: function, clock: table }
+---@param options? { retry_policy?: function, prepare_connection?: function, clock?: table }
 function ClientService:init(where, factory, options)
   if type(factory) ~= "table" or not factory.build_protocol then
     error("client: the second argument must be a factory, not " .. type(factory), 3)
   end
-  self.endpoint, self.factory = endpoint.need(where), factory
-  self.clock, self.waiting, self.failures = reactor, {}, 0
+  self.endpoint, self.factory, self.clock = endpoint.need(where), factory, reactor
+  self.state, self.failures = "STOPPED", 0
+  self.waiting, self.stopping = {}, {} -- Deferreds of when_connected, of stop_service
   for key, value in next, options or {} do self[key] = value end
 end
 
--- The factory's protocols tell this service when their connection is lost.
-local function watched(self)
+-- Who waits ----------------------------------------------------------------
+
+local function take_all(self, list)
+  local all = self[list]
+  self[list] = {}
+  return all
+end
+
+local function tell_connected(self)
+  for _, each in ipairs(take_all(self, "waiting")) do each.d:callback(self.protocol) end
+end
+
+local function tell_failed(self, failure)
+  for _, each in ipairs(take_all(self, "waiting")) do
+    each.left = each.left and each.left - 1
+    if each.left and each.left <= 0 then
+      each.d:errback(failure)
+    else
+      self.waiting[#self.waiting + 1] = each
+    end
+  end
+end
+
+---Fires with the protocol: now, or with the next connection. Fails when the
+---service stops, or after so many more attempts that failed.
+---
+---    local db = upstream:when_connected(3):await()
+---@param fail_after_failures? integer
+---@return ropewalk.Deferred
+function ClientService:when_connected(fail_after_failures)
+  if self.protocol then return Deferred.succeed(self.protocol) end
+  if self.was_stopped then
+    return Deferred.fail(Failure.new("cancelled", "the client service is stopped"))
+  end
+  local entry = { left = fail_after_failures }
+  entry.d = Deferred.new(function()
+    for i, each in ipairs(self.waiting) do
+      if each == entry then return remove(self.waiting, i) end
+    end
+  end)
+  self.waiting[#self.waiting + 1] = entry
+  return entry.d
+end
+
+-- One connection after the other -------------------------------------------
+
+local connect
+
+-- An attempt failed, or the connection was lost.
+local function retry(self, failure)
+  self.state, self.failures = "WAITING", self.failures + 1
+  local seconds = self.retry_policy(self.failures)
+  logger:info("{endpoint}: {failure}; trying again in {seconds} s",
+    { endpoint = self.endpoint, failure = failure, seconds = seconds })
+  self.timer = self.clock:call_later(seconds, function() connect(self) end)
+  tell_failed(self, failure)
+end
+
+-- The connection that there was is gone.
+local function disconnected(self, session, reason)
+  session.gone = true
+  if self.session ~= session then return end
+  self.session, self.protocol = nil, false
+  if session.preparing then session.preparing:cancel() end
+  if self.state ~= "STOPPING" then
+    -- one that could not be prepared: that is why, not that we closed it
+    return retry(self, session.failure or reason)
+  end
+  self.state = "STOPPED"
+  for _, d in ipairs(take_all(self, "stopping")) do d:callback() end
+  if self.running then connect(self) end
+end
+
+-- The factory's protocols, which tell when their connection is gone: after
+-- their own connection_lost, however that ends.
+local function watched(self, session)
   local factory = self.factory
   return setmetatable({ build_protocol = function(_, address)
     local protocol = factory:build_protocol(address)
     if not protocol then return nil end
     local lost = protocol.connection_lost
     protocol.connection_lost = function(this, reason)
-      self:disconnected(this, reason)
-      if lost then return lost(this, reason) end
+      local _ <close> = setmetatable({}, {
+        __close = function() disconnected(self, session, reason) end,
+      })
+      if lost then lost(this, reason) end
     end
     return protocol
   end }, { __index = factory })
 end
 
-local function answer(self, ok, result)
-  local waiting = self.waiting
-  self.waiting = {}
-  for _, each in ipairs(waiting) do
-    local cancelled = each.d:called()
-    local enough = each.fail_after and self.failures >= each.fail_after
-    if not cancelled and ok then
-      each.d:callback(result)
-    elseif not cancelled and enough then
-      each.d:errback(result)
-    elseif not cancelled then
-      self.waiting[#self.waiting + 1] = each
-    end
-  end
+local function connected(self, session)
+  if self.session ~= session or self.state ~= "PREPARING" or session.gone then return end
+  self.state, self.failures, self.protocol = "CONNECTED", 0, session.protocol
+  tell_connected(self)
 end
 
-local function connect(self)
-  self.timer = false
-  local attempt = net.connect(self.endpoint, watched(self))
-  self.attempt = attempt
-  attempt:add_callback(function(protocol)
-    if not self.prepare_connection then return protocol end
-    self.preparing = protocol
-    return Deferred.maybe(self.prepare_connection, protocol):add_callbacks(
-      function() return protocol end,
-      function(failure)
-        protocol.connection_lost = nil
-        protocol.transport:lose_connection()
-        return failure
-      end)
-  end)
-  attempt:add_callbacks(function(protocol)
-    self.preparing = false
-    self.attempt, self.failures, self.protocol = false, 0, protocol
-    answer(self, true, protocol)
+-- `disconnected` goes on with it when the connection has ended.
+local function unprepared(self, session, failure)
+  if self.session ~= session or self.state ~= "PREPARING" then return end
+  session.failure = failure
+  session.protocol.transport:lose_connection()
+end
+
+local function prepare(self, session, protocol)
+  session.protocol, self.state = protocol, "PREPARING"
+  if not self.prepare_connection then return connected(self, session) end
+  session.preparing = Deferred.maybe(self.prepare_connection, protocol)
+  session.preparing:add_callbacks(
+    function() connected(self, session) end,
+    function(failure) unprepared(self, session, failure) end)
+end
+
+function connect(self)
+  local session = {}
+  self.state, self.session, self.timer = "CONNECTING", session, nil
+  session.attempt = net.connect(self.endpoint, watched(self, session))
+  session.attempt:add_callbacks(function(protocol)
+    -- lost at once: `disconnected` has seen to it
+    if self.session == session and not session.gone then prepare(self, session, protocol) end
   end, function(failure)
-    self.attempt, self.preparing = false, false
-    if self.running then self:failed(failure) end
+    if self.session ~= session then return end
+    self.session = nil
+    retry(self, failure)
   end)
 end
 
----An attempt failed; the next one follows.
-function ClientService:failed(failure)
-  self.failures = self.failures + 1
-  local seconds = self.retry_policy(self.failures)
-  logger:info("{endpoint}: {failure}; trying again in {seconds} s",
-    { endpoint = self.endpoint, failure = failure, seconds = seconds })
-  self.timer = self.clock:call_later(seconds, function() connect(self) end)
-  answer(self, false, failure)
-end
-
----The connection was lost.
-function ClientService:disconnected(protocol, reason)
-  if self.preparing == protocol then return self.attempt:cancel() end
-  if self.protocol ~= protocol then return end
-  self.protocol = false
-  local stopping = self.stopping
-  if stopping then
-    self.stopping = nil
-    return stopping:callback()
-  end
-  if self.running then self:failed(reason) end
-end
+-- The service --------------------------------------------------------------
 
 function ClientService:start_service()
-  if self.attempt or self.timer or self.protocol then return end
-  self.running = true
-  connect(self)
+  self.running, self.was_stopped = true, false
+  if self.state == "STOPPED" then connect(self) end
 end
 
----Fires with the protocol, now or at the next connection.
----
----    local db = upstream:when_connected(3):await()
----@param fail_after? integer fails after so many failed attempts in a row
----@return ropewalk.Deferred
-function ClientService:when_connected(fail_after)
-  if self.protocol then return Deferred.succeed(self.protocol) end
-  local d = Deferred.new()
-  self.waiting[#self.waiting + 1] = { d = d, fail_after = fail_after }
-  return d
-end
-
----Closes the connection, or gives up; fires when it is closed.
+---Gives up what is under way, or closes the connection; fires when it is gone.
 ---@return ropewalk.Deferred?
 function ClientService:stop_service()
-  self.running = false
+  self.running, self.was_stopped = false, true
+  local session, state = self.session, self.state
+  local was_protocol = session and session.protocol
+  self.state = was_protocol and "STOPPING" or "STOPPED"
+  self.protocol = false
   if self.timer then self.timer:cancel() end
-  self.timer = false
-  if self.attempt then self.attempt:cancel() end
-  local waiting = self.waiting
-  self.waiting = {}
-  for _, each in ipairs(waiting) do
-    if not each.d:called() then
-      each.d:errback(Failure.new("cancelled", "the client service was stopped"))
-    end
+  self.timer = nil
+  if not was_protocol then self.session = nil end
+  for _, each in ipairs(take_all(self, "waiting")) do
+    each.d:errback(Failure.new("cancelled", "the client service was stopped"))
   end
-  if not self.protocol then return nil end
-  self.stopping = self.stopping or Deferred.new()
-  self.protocol.transport:lose_connection()
-  return self.stopping
+  if state == "CONNECTING" then session.attempt:cancel() end
+  if not was_protocol then return nil end
+  if state == "PREPARING" and session.preparing then session.preparing:cancel() end
+  local d = Deferred.new()
+  self.stopping[#self.stopping + 1] = d
+  session.protocol.transport:lose_connection()
+  return d
 end
 
 function ClientService:__tostring() return "client " .. tostring(self.endpoint) end

@@ -21,7 +21,9 @@ local function failed(op, at, code, message, report)
   local name = tostring(code)
   local text = name
   if message and lower(message) ~= lower(name) then text = format("%s (%s)", message, name) end
-  if report and report ~= "" then text = format("%s: %s", text, report) end
+  if report and report ~= "" and not core.address_parse(at.host or "") then
+    text = format("%s: %s", text, report)
+  end
   local failure = Failure.new(name, format("cannot %s %s: %s", op, tostring(at), text))
   failure.name = name
   return failure
@@ -129,7 +131,9 @@ function net.connect(where, factory)
     if asking then asking:cancel() end
   end)
   local function done(protocol, code, message, report)
-    if d:called() then return end -- cancelled
+    if d:called() then -- cancelled, while the protocol was being made
+      return protocol and protocol.transport:abort_connection()
+    end
     -- What follows is the caller's work, not a hook of the connection.
     if protocol then return core.spawn_detached(d.callback, d, protocol) end
     return d:errback(failed("connect to", at, code, message, report))

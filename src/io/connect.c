@@ -95,7 +95,7 @@ static void report(struct connector *c, const struct ip *ip, int status) {
 /* What is told in the end: not that there is no route, if there is more. */
 static void note(struct connector *c, const struct ip *ip, int status) {
     bool no_way = status == -ENETUNREACH || status == -EADDRNOTAVAIL || status == -EHOSTUNREACH;
-    if (!c->status || !no_way) c->status = status;
+    if (!c->report_size || !no_way) c->status = status;
     report(c, ip, status);
 }
 
