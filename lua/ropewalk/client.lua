@@ -18,8 +18,8 @@ local net = require "ropewalk.listen"
 local reactor = require "ropewalk.reactor"
 local Service = require "ropewalk.service".Service
 
-local error, ipairs, next, setmetatable, tostring, type =
-  error, ipairs, next, setmetatable, tostring, type
+local error, ipairs, next, setmetatable, tostring, type, xpcall =
+  error, ipairs, next, setmetatable, tostring, type, xpcall
 local min, random = math.min, math.random
 local remove = table.remove
 
@@ -147,6 +147,8 @@ local function disconnected(self, session, reason)
   if self.running then connect(self) end
 end
 
+local function nothing() end
+
 -- The factory's protocols, which tell when their connection is gone: after
 -- their own connection_lost, however that ends.
 local function watched(self, session)
@@ -154,12 +156,11 @@ local function watched(self, session)
   return setmetatable({ build_protocol = function(_, address)
     local protocol = factory:build_protocol(address)
     if not protocol then return nil end
-    local lost = protocol.connection_lost
+    local lost = protocol.connection_lost or nothing
     protocol.connection_lost = function(this, reason)
-      local _ <close> = setmetatable({}, {
-        __close = function() disconnected(self, session, reason) end,
-      })
-      if lost then lost(this, reason) end
+      local ok, failure = xpcall(lost, Failure.caught, this, reason)
+      disconnected(self, session, reason)
+      if not ok then error(failure, 0) end
     end
     return protocol
   end }, { __index = factory })
