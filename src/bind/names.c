@@ -142,9 +142,6 @@ static void push_records(lua_State *L, const struct name_answer *a) {
     struct name_record record;
     size_t cursor = 0;
     lua_newtable(L);
-    struct str canonical = name_answer_canonical(a);
-    lua_pushlstring(L, canonical.p, canonical.n);
-    lua_setfield(L, -2, "canonical");
     for (lua_Integer i = 1; name_answer_next(a, &cursor, &record); i++) {
         push_record(L, &record);
         lua_rawseti(L, -2, i);

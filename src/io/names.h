@@ -79,8 +79,6 @@ struct name_record {
 /* The records that answer the question; aliases (CNAME) have been followed. */
 bool name_answer_next(const struct name_answer *a, size_t *cursor, struct name_record *out);
 struct str name_field_item(const struct name_field *f, size_t i, unsigned *key_out);
-/* What the name is an alias of, or itself. */
-struct str name_answer_canonical(const struct name_answer *a);
 /* Those of A and AAAA records: how many. */
 unsigned name_answer_addresses(const struct name_answer *a, struct ip *out, unsigned max);
 

@@ -98,8 +98,6 @@ bool answer_is_empty(const struct name_answer *a) {
     return true;
 }
 
-struct str name_answer_canonical(const struct name_answer *a) { return a->canonical; }
-
 /* RFC 2308 §5: that something is missing is kept as its SOA says, or not. */
 static uint64_t negative_ttl(const struct name_answer *a, const struct limits *l) {
     size_t count = ares_dns_record_rr_cnt(a->rec, ARES_SECTION_AUTHORITY);

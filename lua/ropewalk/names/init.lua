@@ -9,10 +9,10 @@ local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local listen = require "ropewalk.listen"
+local service = require "ropewalk.names.service"
 
 local error, ipairs, next, tostring, type = error, ipairs, next, tostring, type
 local concat, sort = table.concat, table.sort
-local random = math.random
 local format, upper = string.format, string.upper
 
 local _ENV <const> = nil
@@ -102,8 +102,8 @@ local function lookup(name, kind)
   return Deferred.maybe((resolver.lookup or system.lookup), resolver, name, kind)
 end
 
----The records of a name, as a list; `canonical` of it is what the name is an
----alias of, or the name.
+---The records of a name, as a list. If the name is an alias, those of what it
+---stands for, whose name they have.
 ---
 ---    for _, r in ipairs(rw.names.lookup("example.com", "CAA"):await()) do print(r.tag, r.value) end
 ---@param name string
@@ -158,47 +158,7 @@ end
 
 -- Services ------------------------------------------------------------------
 
--- Takes one of those from `first` to `last`, by weight (RFC 2782).
-local function choose(records, first, last, draw)
-  local total = 0
-  for i = first, last do total = total + records[i].weight end
-  local at = draw(0, total)
-  for i = first, last do
-    at = at - records[i].weight
-    if at <= 0 then return i end
-  end
-  return last
-end
-
----Service records in the order in which to try them (RFC 2782): by priority,
----and among equals by chance, as their weights say.
----
----    local first = rw.names.order_services(records)[1]
----@param records ropewalk.names.Record[]
----@param draw? fun(low: integer, high: integer): integer math.random
----@return ropewalk.names.Record[] records the same list
-function names.order_services(records, draw)
-  draw = draw or random
-  sort(records, function(a, b)
-    if a.priority ~= b.priority then return a.priority < b.priority end
-    return a.weight < b.weight -- those of weight 0 first, says the RFC
-  end)
-  local first = 1
-  while first <= #records do
-    local last = first
-    while records[last + 1] and records[last + 1].priority == records[first].priority do
-      last = last + 1
-    end
-    for i = first, last - 1 do
-      local chosen = choose(records, i, last, draw)
-      local record = records[chosen]
-      for k = chosen, i + 1, -1 do records[k] = records[k - 1] end
-      records[i] = record
-    end
-    first = last + 1
-  end
-  return records
-end
+names.order_services = service.order
 
 ---Where a service is, in the order in which to try. A service that is said not
 ---to be there (the target ".") fails as "no_data".
