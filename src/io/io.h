@@ -17,6 +17,7 @@
 #include "io/listen.h"
 #include "io/loop.h"
 #include "io/names.h"
+#include "io/process.h"
 #include "io/stream.h"
 
 #endif
