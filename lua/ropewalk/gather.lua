@@ -7,35 +7,13 @@ local chain = require "ropewalk.chain"
 local Failure = require "ropewalk.failure"
 
 local getmetatable, pairs, pcall, type, xpcall = getmetatable, pairs, pcall, type, xpcall
-local error, tostring = error, tostring
+local error, setmetatable, tostring = error, setmetatable, tostring
 local format = string.format
 
 local _ENV <const> = nil
 
 ---@class ropewalk.Deferred
 local Deferred = chain.Deferred
-
----A Deferred that has fired with the value.
----
----    return rw.Deferred.succeed(cache[key])
----@param value any
----@return ropewalk.Deferred
-function Deferred.succeed(value)
-  local d = Deferred.new()
-  d:callback(value)
-  return d
-end
-
----A Deferred that has failed.
----
----    return rw.Deferred.fail("no such user")
----@param value any what rw.Failure takes
----@return ropewalk.Deferred
-function Deferred.fail(value)
-  local d = Deferred.new()
-  d:errback(Failure.wrap(value):at(2))
-  return d
-end
 
 ---Calls a function and gives a Deferred whatever it does: returns a value, a
 ---Failure or a Deferred, or raises.
@@ -151,8 +129,14 @@ function Deferred.list(list, options)
   return d
 end
 
----The first success wins and the others are cancelled; its key is then in
----`winner` of the Deferred. When all fail: "all_failed" with `failures`.
+local winners = setmetatable({}, { __mode = "k" })
+
+---The key of the one that has won, of a Deferred that `race` made.
+---@return any key nil: none has
+function Deferred:winner() return winners[self] end
+
+---The first success wins and the others are cancelled; which it was says
+---`winner`. When all fail: "all_failed" with `failures`.
 ---
 ---    local page = rw.race { fetch(mirror_a), fetch(mirror_b) }:await()
 ---@param list table
@@ -166,7 +150,7 @@ function Deferred.race(list)
     if finished then return nil end
     if ok then
       finished = true
-      d.winner = key
+      winners[d] = key
       local others = {}
       for k, each in pairs(list) do
         if k ~= key then others[k] = each end

@@ -86,7 +86,7 @@ enum generation_state {
 };
 
 /* luaL_checkudata without the registry, for the hot classes. */
-enum bind_class { CLASS_TRANSPORT, CLASS_REQUEST, CLASSES };
+enum bind_class { CLASS_TRANSPORT, CLASS_REQUEST, CLASS_FAILURE, CLASSES };
 void *class_check(lua_State *L, int index, enum bind_class class, const char *name);
 /* The metatable on top is that class's. */
 void class_register(lua_State *L, enum bind_class class);
@@ -151,6 +151,7 @@ void transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);
 void timer_open(lua_State *L);
+void deferred_open(lua_State *L);
 void core_open(lua_State *L);  /* log, config, limits, … */
 void router_open(lua_State *L);
 void json_open(lua_State *L);

@@ -213,7 +213,7 @@ function testing.success_result_of(d)
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if Failure.is_failure(result) then
-    d.handled = true
+    d:handled()
     error("the Deferred has failed: " .. result:describe(), 2)
   end
   return result
@@ -229,7 +229,7 @@ function testing.failure_result_of(d, ...)
   if not Failure.is_failure(result) then
     error("the Deferred has not failed, its result is " .. tostring(result), 2)
   end
-  d.handled = true
+  d:handled()
   if ... and not result:check(...) then
     error("the Deferred has failed in another way: " .. result:describe(), 2)
   end
@@ -241,7 +241,7 @@ end
 function testing.assert_no_result(d)
   local fired, result = d:peek()
   if fired then
-    if Failure.is_failure(result) then d.handled = true end
+    if Failure.is_failure(result) then d:handled() end
     error("the Deferred has fired already, with " .. tostring(result), 2)
   end
 end
