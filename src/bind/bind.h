@@ -110,6 +110,7 @@ struct generation {
     struct task *stage;      /* runs its script; NULL: done */
     struct proto_class *proto_classes;
     unsigned task_count;     /* not idle */
+    unsigned timer_slots, free_timer; /* of Lua's timers (timer.c) */
     unsigned long tasks_ended;
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */

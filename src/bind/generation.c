@@ -51,6 +51,7 @@ void generation_free(struct generation **handle) {
     scope_close(&g->scope);
     servers_release(g);
     if (g->L && g->booted) door_protect(g, last_words, NULL);
+    scope_close(&g->scope); /* timers of its last words */
     if (g->L) lua_close(g->L);
     tasks_free(g);
     sources_free(g);
