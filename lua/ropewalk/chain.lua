@@ -8,7 +8,7 @@ local Failure = require "ropewalk.failure"
 local error, next, require, setmetatable = error, next, require, setmetatable
 local getinfo = debug.getinfo
 local format = string.format
-local turn_end = core.turn_end
+local preempted, turn_end = core.preempted, core.turn_end
 
 local _ENV <const> = nil
 
@@ -38,7 +38,7 @@ chain.began = began
 
 local suspects, suspect_count = {}, 0
 
----Reports what is unhandled now; the end of each turn does it.
+---Reports what is unhandled now.
 function chain.flush()
   local list, count = suspects, suspect_count
   suspects, suspect_count = {}, 0
@@ -52,10 +52,16 @@ function chain.flush()
   end
 end
 
+-- Who was interrupted may be about to handle it.
+local function turn_ended()
+  if preempted() then return turn_end(turn_ended) end
+  return chain.flush()
+end
+
 local function suspect(d)
   suspect_count = suspect_count + 1
   suspects[suspect_count] = d
-  if suspect_count == 1 then turn_end(chain.flush) end
+  if suspect_count == 1 then turn_end(turn_ended) end
 end
 
 local function late()

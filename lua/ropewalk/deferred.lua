@@ -72,7 +72,11 @@ Deferred.succeed = Deferred.succeed
 ---    return rw.fail("no such user")
 ---@param value any what rw.Failure takes
 ---@return ropewalk.Deferred
-function Deferred.fail(value) return Deferred.succeed(wrap(value):at(2)) end
+function Deferred.fail(value)
+  local d = Deferred.new()
+  resolve(d, wrap(value):at(2))
+  return d
+end
 
 ---@param value any
 ---@return boolean

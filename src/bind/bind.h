@@ -44,6 +44,8 @@ struct rw {
     const char *app, *lua_path; /* owned */
     struct config_item *config; /* owned; from rw_options.settings */
     size_t config_count;
+    char **args;                /* owned; from rw_options.args */
+    size_t arg_count;
 
     struct generation *current, *staging; /* of generations */
     struct generation *generations;       /* list, newest first */
