@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- The class of Deferreds, as C runs it (src/bind/deferred.c), and the report of
+-- The class of Deferreds, as C runs it (src/bind/chain.c), and the report of
 -- failures that nobody took. Private to ropewalk.deferred and its parts.
 
 local core = require "ropewalk.core"

@@ -2,7 +2,7 @@
 -- A Deferred is a result that is not there yet: Twisted's, exactly. Callbacks
 -- run one after the other, each given the result of the one before; an error
 -- or a returned Failure switches to the errbacks, a returned Deferred makes
--- the chain wait for it. C runs them (src/bind/deferred.c), where the methods
+-- the chain wait for it. C runs them (src/bind/chain.c), where the methods
 -- below without a body are.
 --
 -- A failure that nobody took is logged at the end of the turn of the loop,
@@ -11,8 +11,8 @@
 local chain = require "ropewalk.chain"
 local Failure = require "ropewalk.failure"
 
-local error, getmetatable, require, setmetatable, type, xpcall =
-  error, getmetatable, require, setmetatable, type, xpcall
+local getmetatable, require, setmetatable, type, xpcall =
+  getmetatable, require, setmetatable, type, xpcall
 local debug_traceback = debug.traceback
 local caught, wrap = Failure.caught, Failure.wrap
 local created, dependent, make, set_canceller, take_canceller, waits_for =

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- What user code depends on, one sentence a test: streams, over real sockets.
 local rw = require "ropewalk"
-local testing = rw.testing
+local Peer = require "spec.support.peer"
+local eventually, testing = Peer.eventually, rw.testing
 
 local class, port
 local function listen(factory)
@@ -11,23 +12,7 @@ local function listen(factory)
   return factory
 end
 
--- A peer: `text` has what it got, `ended` fires at its end.
-local Peer = rw.Protocol:extend "Peer"
-function Peer:init() self.text, self.ended = "", rw.Deferred() end
-function Peer:data_received(bytes) self.text = self.text .. bytes end
-function Peer:connection_lost(reason) self.ended:callback { reason = reason } end
-
-local function connect()
-  return rw.connect("tcp:127.0.0.1:" .. port.address.port, rw.Factory:for_protocol(Peer)):await()
-end
-
-local function eventually(condition)
-  for _ = 1, 500 do
-    if condition() then return end
-    rw.sleep(0.01):await()
-  end
-  error("it did not happen", 2)
-end
+local function connect() return Peer.connect(port) end
 
 local function producer(seen)
   local self = {}
