@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 local support = require "spec.support.core"
+local rw = require "ropewalk"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local log = require "ropewalk.log"
@@ -46,6 +47,97 @@ describe("a Deferred", function()
     assert.equal("a", got[2])
     assert.is_nil(got[3])
     assert.equal("c", got[4])
+  end)
+
+  it("passes as many arguments as there are, to callables, too", function()
+    local many, got = {}, nil
+    for i = 1, 200 do many[i] = i end
+    local d = rw.Deferred()
+    d:add_callback(function(...) got = select("#", ...) end, table.unpack(many))
+    d:add_both(setmetatable({}, { __call = function(_, _, last) got = got .. last end }), "!")
+    d:callback()
+    assert.equal("201!", got)
+    assert.has_error(function() d:add_callback(5) end)
+    assert.has_error(function() d:add_callback(print, table.unpack(many, 1, 300)) end, nil)
+  end)
+
+  it("runs as many callbacks as were added, in order, of each kind", function()
+    for n = 1, 40 do
+      local d, seen = Deferred(), {}
+      for i = 1, n do
+        local function note() seen[#seen + 1] = i end
+        if i % 4 == 0 then d:add_errback(note)
+        elseif i % 4 == 1 then d:add_callback(note)
+        elseif i % 4 == 2 then d:add_callbacks(note, error)
+        else d:add_both(note) end
+      end
+      d:callback()
+      local expected = {}
+      for i = 1, n do if i % 4 ~= 0 then expected[#expected + 1] = i end end
+      assert.same(expected, seen)
+    end
+  end)
+
+  it("may add to itself for ever without growing", function()
+    local d, count = Deferred(), 0
+    local function again()
+      count = count + 1
+      if count == 200000 then return end
+      d:add_callback(again)
+    end
+    d:add_callback(again)
+    collectgarbage()
+    local before = collectgarbage "count"
+    d:callback()
+    collectgarbage()
+    assert.equal(200000, count)
+    assert.is_true(collectgarbage "count" - before < 100)
+  end)
+
+  it("may wait in a callback, and goes on where it was", function()
+    local d, seen = Deferred(), {}
+    d:add_callback(function(x) return x + rw.sleep(0.01, 1):await() end)
+    d:add_callback(function() error "after a wait" end)
+    d:add_errback(function(failure)
+      rw.sleep(0.01):await()
+      seen[1] = failure.message:match "after a wait"
+      return Deferred.succeed "end"
+    end)
+    d:callback(1)
+    assert.equal("end", testing.success_result_of(d))
+    assert.equal("after a wait", seen[1])
+  end)
+
+  it("forgets what has run", function()
+    local d, weak = Deferred(), setmetatable({}, { __mode = "v" })
+    do
+      local held = {}
+      weak[1] = held
+      for _ = 1, 20 do d:add_callback(function() return held and 1 end) end
+    end
+    d:callback()
+    collectgarbage()
+    assert.is_nil(weak[1])
+    assert.equal(1, testing.success_result_of(d))
+  end)
+
+  it("stands still while it is paused", function()
+    local d, seen = Deferred(), {}
+    d:add_callback(function()
+      d:pause()
+      return "one"
+    end):add_callback(add(seen))
+    d:pause()
+    d:pause()
+    d:callback()
+    d:unpause()
+    assert.same({}, seen)
+    d:unpause()
+    assert.same({}, seen) -- the callback has paused it again
+    d:add_callback(add(seen, "two"))
+    d:unpause()
+    assert.same({ "one", "two" }, seen)
+    assert.has_error(function() d:unpause() end)
   end)
 
   it("switches to errbacks at an error and back at a return", function()
@@ -194,6 +286,51 @@ describe("a chain of Deferreds", function()
     a:chain_deferred(b)
     a:callback(3)
     assert.equal(3, testing.success_result_of(b))
+  end)
+
+  it("of 100,000 by chain_deferred is flat, too", function()
+    local first = Deferred()
+    local last = first
+    for _ = 1, 100000 do
+      local d = Deferred()
+      last:chain_deferred(d)
+      last = d
+    end
+    first:callback "through"
+    assert.equal("through", testing.success_result_of(last))
+  end)
+
+  it("fails when the one that it is chained to has fired already", function()
+    local a, b = Deferred(), Deferred.succeed(1)
+    a:chain_deferred(b)
+    a:callback(2)
+    testing.failure_result_of(a, "already_called")
+    assert.equal(1, testing.success_result_of(b))
+  end)
+
+  it("comes back to the rest of each Deferred, the outer ones first", function()
+    local seen, inner = {}, Deferred()
+    local middle = Deferred.succeed():add_callback(function() return inner end)
+    local outer = Deferred.succeed():add_callback(function() return middle end)
+    outer:add_callback(add(seen, "outer"))
+    middle:add_callback(add(seen, "middle"))
+    inner:add_callback(add(seen, "inner"))
+    inner:callback()
+    assert.same({ "outer", "middle", "inner" }, seen)
+  end)
+
+  it("fires others from its callbacks, 60 deep", function()
+    local deepest
+    local function fire(depth)
+      local d = Deferred()
+      d:add_callback(function()
+        if depth == 60 then deepest = depth else fire(depth + 1) end
+      end)
+      d:callback()
+      return d
+    end
+    testing.success_result_of(fire(1))
+    assert.equal(60, deepest)
   end)
 
   it("resolves with a value, a Failure or a Deferred", function()
