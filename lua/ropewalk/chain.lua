@@ -36,32 +36,56 @@ local function began(d)
 end
 chain.began = began
 
-local suspects, suspect_count = {}, 0
+local REPORTS_PER_TURN <const> = 100
+local SWEEP_AT <const> = 1000
 
----Reports what is unhandled now.
-function chain.flush()
-  local list, count = suspects, suspect_count
-  suspects, suspect_count = {}, 0
+local suspects, suspect_count, sweep_at = {}, 0, SWEEP_AT
+
+local function keep(d)
+  suspect_count = suspect_count + 1
+  suspects[suspect_count] = d
+end
+
+---Reports what is unhandled now; so many at most, the others stay.
+---@param most? integer
+function chain.flush(most)
+  local list, count, reports = suspects, suspect_count, 0
+  suspects, suspect_count, sweep_at = {}, 0, SWEEP_AT
   for i = 1, count do
     local d = list[i]
-    local failure = chain.unhandled(d)
-    if failure then
-      if not Deferred.report then require "ropewalk.log" end
-      Deferred.report(failure, began(d), created[d])
+    if reports == most then
+      keep(d)
+    else
+      local failure = chain.unhandled(d)
+      if failure then
+        reports = reports + 1
+        if not Deferred.report then require "ropewalk.log" end
+        Deferred.report(failure, began(d), created[d])
+      end
     end
   end
 end
 
 -- Who was interrupted may be about to handle it.
 local function turn_ended()
-  if preempted() then return turn_end(turn_ended) end
-  return chain.flush()
+  if not preempted() then chain.flush(REPORTS_PER_TURN) end
+  if suspect_count > 0 then turn_end(turn_ended) end
+end
+
+-- Forgets those that were handled meanwhile: a turn can be long.
+local function sweep()
+  local list, count = suspects, suspect_count
+  suspects, suspect_count = {}, 0
+  for i = 1, count do
+    if not chain.cleared(list[i]) then keep(list[i]) end
+  end
+  sweep_at = SWEEP_AT + 2 * suspect_count
 end
 
 local function suspect(d)
-  suspect_count = suspect_count + 1
-  suspects[suspect_count] = d
-  if suspect_count == 1 then turn_end(turn_ended) end
+  if suspect_count == 0 then turn_end(turn_ended) end
+  keep(d)
+  if suspect_count >= sweep_at then sweep() end
 end
 
 local function late()

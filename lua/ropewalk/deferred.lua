@@ -84,12 +84,22 @@ function Deferred.is(value) return getmetatable(value) == Deferred end
 
 -- Firing -------------------------------------------------------------------
 
----Fires it with a result. A second time raises "already_called".
----
----    d:callback("pong")
----@param result any neither a Deferred nor more than one value
+-- What C gives. `add_…` pass any further arguments on to the function.
 ---@class ropewalk.Deferred
----@field callback fun(self: ropewalk.Deferred, result: any)
+---@field callback fun(self, result: any) fires it; a second time raises "already_called"
+---@field resolve fun(self, value: any) fires it with a value, a Failure or a Deferred
+---@field add_callback fun(self, fn: function, ...): ropewalk.Deferred for a result
+---@field add_errback fun(self, fn: function, ...): ropewalk.Deferred for a failure
+---@field add_both fun(self, fn: function, ...): ropewalk.Deferred for either
+---@field add_callbacks fun(self, callback: function?, errback: function?, ...): ropewalk.Deferred
+--- one of the two is called: the errback does not see the callback's errors
+---@field chain_deferred fun(self, other: ropewalk.Deferred): ropewalk.Deferred fires another one
+---@field pause fun(self) what is added waits, until as many unpause
+---@field unpause fun(self)
+---@field await fun(self): any waits in a task; the result, or the failure is raised
+---@field peek fun(self): boolean, any has it fired (and does not wait)? then its result, too
+---@field called fun(self): boolean was it fired at all?
+---@field handled fun(self) its failure counts as handled
 
 ---Fires it with a failure.
 ---

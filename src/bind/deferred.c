@@ -223,11 +223,23 @@ static int handled(lua_State *L) {
     return 0;
 }
 
-/* Is its failure nobody's at the end of a turn? Says so once. */
+static bool is_unhandled(const struct deferred *d) {
+    return d->state == FAILED && !has_entries(d) && !d->handled && !d->reported;
+}
+
+/* Has its failure been handled, or is it none any more? */
+static int cleared(lua_State *L) {
+    struct deferred *d = check(L);
+    d->suspected = is_unhandled(d);
+    lua_pushboolean(L, !d->suspected);
+    return 1;
+}
+
+/* The failure, if it is nobody's: says so once. */
 static int unhandled(lua_State *L) {
     struct deferred *d = check(L);
     d->suspected = false;
-    if (d->state != FAILED || has_entries(d) || d->handled || d->reported) return 0;
+    if (!is_unhandled(d)) return 0;
     d->reported = true;
     lua_getiuservalue(L, 1, UV_RESULT);
     return 1;
@@ -311,8 +323,8 @@ static int core_deferred(lua_State *L) {
         {"peek", peek}, {"called", called}, {"await", await}, {"handled", handled},
         {"__tostring", tostring}, {NULL, NULL},
     }, parts[] = {
-        {"make", deferred_make}, {"unhandled", unhandled}, {"first", first},
-        {"dependent", dependent}, {"waits_for", waits_for},
+        {"make", deferred_make}, {"unhandled", unhandled}, {"cleared", cleared},
+        {"first", first}, {"dependent", dependent}, {"waits_for", waits_for},
         {"take_canceller", take_canceller}, {"set_canceller", set_canceller}, {NULL, NULL},
     };
     enum { CLASS = 1, FAILURE };
