@@ -105,6 +105,23 @@ describe("a Deferred", function()
     assert.equal("after a wait", seen[1])
   end)
 
+  it("may be interrupted in a callback that computes, while others run", function()
+    local d, ticks, seen = Deferred(), 0, {}
+    local timer = rw.LoopingCall(function() ticks = ticks + 1 end)
+    timer:start(0.001)
+    for _ = 1, 10 do
+      d:add_callback(function()
+        local till = os.clock() + 0.03
+        repeat until os.clock() > till
+      end)
+    end
+    d:add_callback(add(seen, "end"))
+    d:callback()
+    timer:stop()
+    assert.same({ "end" }, seen)
+    assert.is_true(ticks > 5)
+  end)
+
   it("forgets what has run", function()
     local d, weak = Deferred(), setmetatable({}, { __mode = "v" })
     do
