@@ -36,6 +36,8 @@ struct rw_options {
     const char *app;              /* path of the script; copied */
     const struct rw_setting *settings; /* copied */
     size_t setting_count;
+    const char *const *args;      /* what scripts see as rw.args; copied */
+    size_t arg_count;
     const struct rw_setting *limits; /* limit name, number; docs/limits.md */
     size_t limit_count;
     const char *log_level;        /* "debug" "info" "warn" "error" "none" */

@@ -9,6 +9,7 @@
 -- same happens when the scope of the task (its connection, its generation) closes.
 
 local core = require "ropewalk.core"
+local chain = require "ropewalk.chain"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 
@@ -16,7 +17,7 @@ local error, getmetatable, setmetatable, xpcall = error, getmetatable, setmetata
 local coroutine_running = coroutine.running
 local getinfo, getlocal = debug.getinfo, debug.getlocal
 local park, spawn, current_task, turn_end = core.park, core.spawn, core.task, core.turn_end
-local new, caught = Deferred.new, Failure.caught
+local caught, origins, set_canceller = Failure.caught, chain.origins, chain.set_canceller
 local LATER <const> = Deferred.LATER
 
 local _ENV <const> = nil
@@ -115,7 +116,7 @@ end
 function main(d, fn, ...)
   local ok, result = xpcall(fn, caught, ...)
   if ok then
-    if getmetatable(result) == Deferred then d.origin = fn end
+    if getmetatable(result) == Deferred then origins[d] = fn end
     return d:resolve(result)
   end
   local failure = Failure.wrap(result)
@@ -123,22 +124,20 @@ function main(d, fn, ...)
     failure.shown_waiters = true
     add_waiters(failure, d)
   end
-  d.origin = d.origin or fn
+  origins[d] = fn
   return d:errback(failure)
 end
 
-local function cancel_task(d)
-  local task = d.task
-  if not task then return nil end
+local function cancel_task(task)
   local waiter = waiting[task]
   if waiter and not waiter.fired then waiter.on:cancel() else cancelled[task] = true end
   return LATER
 end
 
 local function start(fn, ...)
-  local d = new(cancel_task)
+  local d = Deferred.new()
   local task = spawn(main, d, fn, ...)
-  if not d:called() then d.task = task end
+  if not d:called() then set_canceller(d, function() return cancel_task(task) end) end
   return d
 end
 
@@ -176,7 +175,7 @@ end
 function async.sleep(seconds, value)
   local d
   local timer = core.timer(seconds, function() d:callback(value) end)
-  d = new(function() timer:cancel() end)
+  d = Deferred.new(function() timer:cancel() end)
   return d
 end
 

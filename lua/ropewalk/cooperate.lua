@@ -64,7 +64,7 @@ function Task:when_done()
     d:callback(result)
     return result
   end, function(failure)
-    self.done.handled = true
+    self.done:handled()
     d:errback(failure)
     return failure
   end)
@@ -86,7 +86,8 @@ end
 
 ---Ends it before its time.
 function Task:stop()
-  self.stopped, self.done.handled = true, true
+  self.stopped = true
+  self.done:handled()
   local wake = self.wake
   if wake then
     self.wake = false

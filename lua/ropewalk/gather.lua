@@ -6,36 +6,14 @@
 local chain = require "ropewalk.chain"
 local Failure = require "ropewalk.failure"
 
-local getmetatable, pairs, pcall, type, xpcall = getmetatable, pairs, pcall, type, xpcall
-local error, tostring = error, tostring
+local error, getmetatable, next, pairs, pcall, setmetatable, tostring, type, xpcall =
+  error, getmetatable, next, pairs, pcall, setmetatable, tostring, type, xpcall
 local format = string.format
 
 local _ENV <const> = nil
 
 ---@class ropewalk.Deferred
 local Deferred = chain.Deferred
-
----A Deferred that has fired with the value.
----
----    return rw.Deferred.succeed(cache[key])
----@param value any
----@return ropewalk.Deferred
-function Deferred.succeed(value)
-  local d = Deferred.new()
-  d:callback(value)
-  return d
-end
-
----A Deferred that has failed.
----
----    return rw.Deferred.fail("no such user")
----@param value any what rw.Failure takes
----@return ropewalk.Deferred
-function Deferred.fail(value)
-  local d = Deferred.new()
-  d:errback(Failure.wrap(value):at(2))
-  return d
-end
 
 ---Calls a function and gives a Deferred whatever it does: returns a value, a
 ---Failure or a Deferred, or raises.
@@ -52,68 +30,67 @@ function Deferred.maybe(fn, ...)
   return d
 end
 
-local function cancel_all(list)
-  for _, each in pairs(list) do
-    if getmetatable(each) == Deferred then pcall(each.cancel, each) end
+local function cancel_all(list, but)
+  for key, each in pairs(list) do
+    if key ~= but and getmetatable(each) == Deferred then pcall(each.cancel, each) end
   end
 end
 
--- Calls done(key, ok, result) for each, now or when it fires; what it returns
--- becomes the result of that one.
+-- Calls done(key, ok, result, left) for each, now or when it fires; what it
+-- returns becomes the result of that one. Gives the Deferred for all of them.
 local function watch(list, done)
+  if type(list) ~= "table" then error("a table of Deferreds is missing", 3) end
+  local all, left = Deferred.new(function() cancel_all(list) end), 0
+  for _ in pairs(list) do left = left + 1 end
+  local function one(result, key, ok)
+    left = left - 1
+    return done(all, key, ok, result, left)
+  end
   for key, each in pairs(list) do
     if getmetatable(each) == Deferred then
-      each:add_callbacks(function(result) return done(key, true, result) end,
-        function(failure) return done(key, false, failure) end)
+      each:add_callbacks(one, function(failure) return one(failure, key, false) end, key, true)
     else
-      done(key, true, each)
+      one(each, key, true)
     end
   end
+  return all
 end
 
-local function size(list)
-  if type(list) ~= "table" or getmetatable(list) == Deferred then
-    error("a table of Deferreds is missing", 3)
-  end
-  local count = 0
-  for _ in pairs(list) do count = count + 1 end
-  return count
+local function first_error(failure, key, whose)
+  local first = Failure.new("first_error", format("%s (of %s, index %s)", tostring(failure),
+    whose, tostring(key)))
+  first.cause, first.index = failure, key
+  first.frames, first.where = failure.frames, failure.where
+  return first
 end
+
+local NO_OPTIONS <const> = {}
 
 ---Waits for all of them; the result has their results under the same keys.
 ---Fails with "first_error" (cause, index) at the first failure; the rest goes
----on. Cancelling it cancels them all.
+---on, and later failures are reported. Cancelling it cancels them all.
 ---
 ---    local users = rw.gather { a = load "alice", b = load "bob" }:await()
 ---@param list table
----@param options? { consume_errors: boolean } true: later failures are not reported
+---@param options? { consume_errors: boolean } true: failures are not reported
 ---@return ropewalk.Deferred
 function Deferred.gather(list, options)
-  local d = Deferred.new(function() cancel_all(list) end)
-  local results, left, finished = {}, size(list), false
-  local function done(key, ok, result)
-    left = left - 1
+  local consume = (options or NO_OPTIONS).consume_errors
+  local results, finished = {}, false
+  local all = watch(list, function(all, key, ok, result, left)
     if ok then
       results[key] = result
-    elseif not finished then
-      finished = true
-      local failure = Failure.new("first_error", format("%s (of gather, index %s)",
-        tostring(result), tostring(key)))
-      failure.cause, failure.index = result, key
-      failure.frames, failure.where = result.frames, result.where
-      d:errback(failure)
-      return nil
+      if left == 0 and not finished then all:callback(results) end
+      return result
+    elseif finished then
+      return not consume and result or nil
     end
-    if left == 0 and not finished then
-      finished = true
-      d:callback(results)
-    end
-    if ok or (options and options.consume_errors) then return ok and result or nil end
-    return result
-  end
-  watch(list, done)
-  if size(list) == 0 then d:callback(results) end
-  return d
+    finished = true
+    all:errback(first_error(result, key, "gather"))
+    return nil
+  end)
+  if next(list) == nil then all:callback(results) end
+  return all
 end
 
 ---Waits for all and never fails: the result has a pair { ok, result } for each.
@@ -121,71 +98,62 @@ end
 ---    for i, pair in ipairs(rw.Deferred.list(all):await()) do … end
 ---@param list table
 ---@param options? table fire_on_one_callback: the result is { result, key } of the first;
---- fire_on_one_errback: fails with the first; consume_errors: failures are not reported
+--- fire_on_one_errback: fails with the first, as gather; consume_errors: failures are not reported
 ---@return ropewalk.Deferred
 function Deferred.list(list, options)
-  options = options or {}
-  local d = Deferred.new(function() cancel_all(list) end)
-  local results, left, finished = {}, size(list), false
-  local function done(key, ok, result)
-    left = left - 1
+  options = options or NO_OPTIONS
+  local results, finished = {}, false
+  local all = watch(list, function(all, key, ok, result, left)
     results[key] = { ok, result }
-    local early = not finished and options[ok and "fire_on_one_callback" or "fire_on_one_errback"]
-    if early and ok then
-      finished = true
-      d:callback { result, key }
-    elseif early then
-      finished = true
-      local failure = Failure.new("first_error", tostring(result))
-      failure.cause, failure.index = result, key
-      d:errback(failure)
-    elseif left == 0 and not finished then
-      finished = true
-      d:callback(results)
+    if not finished then
+      if ok and options.fire_on_one_callback then
+        finished = true
+        all:callback { result, key }
+      elseif not ok and options.fire_on_one_errback then
+        finished = true
+        all:errback(first_error(result, key, "list"))
+      elseif left == 0 then
+        all:callback(results)
+      end
     end
     if not ok and options.consume_errors then return nil end
     return result
-  end
-  watch(list, done)
-  if size(list) == 0 then d:callback(results) end
-  return d
+  end)
+  if next(list) == nil then all:callback(results) end
+  return all
 end
 
----The first success wins and the others are cancelled; its key is then in
----`winner` of the Deferred. When all fail: "all_failed" with `failures`.
+local winners = setmetatable({}, { __mode = "k" })
+
+---The key of the one that has won, of a Deferred that `race` made.
+---@return any key nil: none has
+function Deferred:winner() return winners[self] end
+
+---The first success wins and the others are cancelled; which it was says
+---`winner`. When all fail: "all_failed" with `failures`.
 ---
 ---    local page = rw.race { fetch(mirror_a), fetch(mirror_b) }:await()
 ---@param list table
 ---@return ropewalk.Deferred
 function Deferred.race(list)
-  if size(list) == 0 then error("race: the list is empty", 2) end
-  local d = Deferred.new(function() cancel_all(list) end)
-  local failures, left, finished = {}, size(list), false
-  local function done(key, ok, result)
-    left = left - 1
+  if type(list) == "table" and next(list) == nil then error("race: the list is empty", 2) end
+  local failures, finished = {}, false
+  return watch(list, function(all, key, ok, result, left)
     if finished then return nil end
     if ok then
-      finished = true
-      d.winner = key
-      local others = {}
-      for k, each in pairs(list) do
-        if k ~= key then others[k] = each end
-      end
-      cancel_all(others)
-      d:callback(result)
+      finished, winners[all] = true, key
+      cancel_all(list, key)
+      all:callback(result)
       return nil
     end
     failures[key] = result
     if left == 0 then
-      finished = true
       local failure = Failure.new("all_failed", "all failed, one of them: " .. tostring(result))
       failure.cause, failure.failures = result, failures
-      d:errback(failure)
+      all:errback(failure)
     end
     return nil
-  end
-  watch(list, done)
-  return d
+  end)
 end
 
 return Deferred

@@ -17,12 +17,14 @@ local _ENV <const> = nil
 ---@field Deferred ropewalk.Deferred
 ---@field Failure ropewalk.Failure
 ---@field config table<string, string> filled by --set key=value
+---@field args string[] what stands behind -- on the command line
 ---@field limits table the limits of this script's connections, by name
 ---@field reactor ropewalk.Reactor
 ---@field script_dir string the directory of the script
 local rw = {
   version = core.version or "0",
   config = core.config,
+  args = core.args,
   limits = core.limits,
   generation = core.generation,
 
@@ -38,6 +40,8 @@ local rw = {
   gather = Deferred.gather,
   race = Deferred.race,
   maybe_deferred = Deferred.maybe,
+  succeed = Deferred.succeed,
+  fail = Deferred.fail,
 }
 
 -- name → module, or module and field
@@ -59,6 +63,7 @@ local LAZY <const> = {
   listen = { "listen", "listen" },
   connect = { "listen", "connect" },
   cooperate = { "cooperate" },
+  run = { "run" },
   endpoint = { "endpoint" },
   log = { "log" },
   names = { "names" },

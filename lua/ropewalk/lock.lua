@@ -23,7 +23,7 @@ function Semaphore:init(tokens)
   if type(tokens) ~= "number" or tokens < 1 or tokens % 1 ~= 0 then
     error("DeferredSemaphore: a whole number of at least 1 is needed", 3)
   end
-  self.limit, self.tokens, self.waiting = tokens, tokens, {}
+  self.limit, self.tokens, self.waiting, self.giving = tokens, tokens, {}, false
 end
 
 ---Fires with the semaphore once a token is ours.
@@ -47,8 +47,14 @@ end
 ---Gives a token back: to who waits longest, if anybody does.
 function Semaphore:release()
   if self.tokens >= self.limit then error("release: it is not held", 2) end
-  local d = remove(self.waiting, 1)
-  if d then d:callback(self) else self.tokens = self.tokens + 1 end
+  self.tokens = self.tokens + 1
+  if self.giving then return end -- who got a token gives it back at once: no deeper stack
+  self.giving = true
+  while self.tokens > 0 and self.waiting[1] do
+    self.tokens = self.tokens - 1
+    remove(self.waiting, 1):callback(self)
+  end
+  self.giving = false
 end
 
 ---Runs a function in a task of its own while holding it.

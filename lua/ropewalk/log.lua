@@ -177,10 +177,10 @@ function log.capture()
 end
 
 ---Reports a failure that no errback took.
-Deferred.report = function(failure, began, d)
+Deferred.report = function(failure, began, created)
   emit("error", "deferred", "unhandled failure: " .. tostring(failure), {
     code = failure.code, began = began, failed = failure:location(),
-    traceback = failure.traceback, created = d.created, failure = failure,
+    traceback = failure.traceback, created = created, failure = failure,
   })
 end
 

@@ -85,7 +85,6 @@ describe("an async function", function()
   end))
 
   it("waits inside a coroutine of its own making", task(function()
-    if not support.real then return end -- the core's coroutine.wrap passes waits through
     local co = coroutine.wrap(function()
       coroutine.yield(1)
       rw.sleep(0.01):await()
@@ -153,21 +152,6 @@ describe("cancelling an async function", function()
     local d = rw.sleep(1000)
     d:cancel()
     testing.failure_result_of(d, "cancelled")
-  end))
-end)
-
-describe("a task whose scope closes", function()
-  it("is cancelled at its await", task(function()
-    if not support.fake then return end
-    local scope, seen = {}, {}
-    local inner = Deferred(function() seen[#seen + 1] = "asked" end)
-    core.spawn_in(scope, function()
-      local ok, failure = pcall(inner.await, inner)
-      seen[#seen + 1] = tostring(ok) .. " " .. failure.code
-    end)
-    core.close_scope(scope)
-    support.turn()
-    assert.same({ "asked", "false cancelled" }, seen)
   end))
 end)
 

@@ -92,7 +92,7 @@ describe("a race", function()
     testing.assert_no_result(d)
     b:callback "fast"
     assert.equal("fast", testing.success_result_of(d))
-    assert.equal(2, d.winner)
+    assert.equal(2, d:winner())
     assert.is_true(c:called())
   end)
 

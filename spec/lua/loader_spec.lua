@@ -96,11 +96,4 @@ describe("the loader", function()
     assert.truthy(why:find("cannot open " .. dir .. "/missing.lua", 1, true))
     assert.has_error(function() loader.dofile(dir .. "/missing.lua") end)
   end)
-
-  it("tells the core each file that belongs to the script", function()
-    if not support.fake then return end
-    local path = write("noted.lua", "return 1")
-    loader.load_file(path)
-    assert.equal(path, support.fake.sources[#support.fake.sources])
-  end)
 end)

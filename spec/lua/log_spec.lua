@@ -56,15 +56,4 @@ describe("the log", function()
     assert.equal(2, #logged)
     support.expect_error "an observer of the log failed"
   end)
-
-  it("goes to the core when nobody captures", function()
-    if not support.fake then return end
-    local before = #support.fake.logged
-    log.info("to the core", { failure = Failure "x", n = 1, t = {} })
-    local event = support.fake.logged[before + 1]
-    assert.equal("to the core", event.message)
-    assert.equal("x", event.fields.failure)
-    assert.equal(1, event.fields.n)
-    assert.equal("string", type(event.fields.t))
-  end)
 end)

@@ -113,7 +113,8 @@ describe("the module ropewalk", function()
       "LineProtocol", "NetstringProtocol", "server", "client", "listen", "connect", "async", "sleep",
       "call_later", "gather", "race", "log", "config", "reactor", "endpoint", "limits", "testing",
       "on_check", "LoopingCall", "version", "TimerService", "spawn", "await", "script_dir",
-      "DeferredLock", "DeferredSemaphore", "DeferredQueue", "cooperate", "maybe_deferred" } do
+      "DeferredLock", "DeferredSemaphore", "DeferredQueue", "cooperate", "maybe_deferred",
+      "succeed", "fail", "run", "args" } do
       assert.truthy(rw[name] ~= nil, name)
     end
     assert.is_nil(rw.no_such_thing)

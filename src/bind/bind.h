@@ -45,6 +45,8 @@ struct rw {
     const char *app, *lua_path; /* owned */
     struct config_item *config; /* owned; from rw_options.settings */
     size_t config_count;
+    char **args;                /* owned; from rw_options.args */
+    size_t arg_count;
 
     struct generation *current, *staging; /* of generations */
     struct generation *generations;       /* list, newest first */
@@ -88,7 +90,7 @@ enum generation_state {
 };
 
 /* luaL_checkudata without the registry, for the hot classes. */
-enum bind_class { CLASS_TRANSPORT, CLASS_REQUEST, CLASSES };
+enum bind_class { CLASS_TRANSPORT, CLASS_REQUEST, CLASS_FAILURE, CLASSES };
 void *class_check(lua_State *L, int index, enum bind_class class, const char *name);
 /* The metatable on top is that class's. */
 void class_register(lua_State *L, enum bind_class class);
@@ -114,6 +116,7 @@ struct generation {
     struct proto_class *proto_classes;
     struct names *names;     /* NULL: not needed yet */
     unsigned task_count;     /* not idle */
+    unsigned timer_slots, free_timer; /* of Lua's timers (timer.c) */
     unsigned long tasks_ended;
     unsigned child_count;
     unsigned connecting;     /* connectors that have not called back yet */
@@ -159,6 +162,7 @@ void transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);
 void timer_open(lua_State *L);
+void deferred_open(lua_State *L);
 void core_open(lua_State *L);  /* log, config, limits, … */
 void router_open(lua_State *L);
 void json_open(lua_State *L);

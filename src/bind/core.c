@@ -258,6 +258,12 @@ static void add_config(lua_State *L) {
         lua_setfield(L, -2, rw->config[i].key);
     }
     lua_setfield(L, -2, "config");
+    lua_createtable(L, (int)rw->arg_count, 0);
+    for (size_t i = 0; i < rw->arg_count; i++) {
+        lua_pushstring(L, rw->args[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "args");
 }
 
 void core_open(lua_State *L) {

@@ -2,7 +2,7 @@
 /* The one door into Lua, and the tasks that run behind it (door.c). Task.c is
  * their Lua face, coroutine.c lets waits and preemption pass through a
  * script's own coroutines. Nothing else calls lua_resume, or lua_pcall into
- * scripts. */
+ * scripts, but for what a task does itself (chain.c runs callbacks). */
 #ifndef BIND_DOOR_H
 #define BIND_DOOR_H
 

@@ -53,6 +53,7 @@ void generation_free(struct generation **handle) {
     children_abandon(g);
     servers_release(g);
     if (g->L && g->booted) door_protect(g, last_words, NULL);
+    scope_close(&g->scope); /* timers of its last words */
     if (g->L) lua_close(g->L);
     names_close(&g->names);
     tasks_free(g);

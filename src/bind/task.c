@@ -79,6 +79,15 @@ static int core_task(lua_State *L) {
     return 1;
 }
 
+/* Is a task of this generation interrupted, and about to go on? */
+static int core_preempted(lua_State *L) {
+    struct generation *g = generation_of(L);
+    const struct task *t = g->rw->door.ready;
+    while (t && (t->gen != g || t->yield != YIELD_PREEMPT)) t = t->next;
+    lua_pushboolean(L, t != NULL);
+    return 1;
+}
+
 static int parked(lua_State *L, int status, lua_KContext ctx) {
     (void)status, (void)ctx;
     return lua_gettop(L);
@@ -177,7 +186,7 @@ void door_open(lua_State *L) {
 
     static const luaL_Reg functions[] = {
         {"spawn", core_spawn}, {"spawn_detached", core_spawn_detached},
-        {"task", core_task}, {"park", core_park},
+        {"task", core_task}, {"preempted", core_preempted}, {"park", core_park},
         {"traceback", core_traceback}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* core.timer: a wheel timer in a userdata; its uservalue is the list of the
- * function and its arguments. It is anchored in the registry, by its address,
- * while it waits. */
+/* Delayed calls: a wheel timer in a userdata, whose user values are the function
+ * and its arguments. The scope that it was made in cancels it, so it needs no
+ * finalizer. While it waits it is anchored: in an array, since there may be a
+ * million, and a hash of addresses would be half of the cost. Free slots hold
+ * the number of the next free one.
+ *
+ * There are two faces: core.timer's methods say whether they were in time,
+ * those of rw.call_later raise when they were not. */
 #include "bind/leftover.h"
 
 #include <math.h>
@@ -9,121 +14,173 @@
 #include "bind/bind.h"
 
 static const char timer_class[] = "ropewalk.timer";
+static const char anchors_key; /* registry: the array */
+
+enum timer_state { WAITS, MADE, CANCELLED };
 
 struct lua_timer {
+    const void *class; /* timer_class */
     struct timer timer;
     struct scope_item item;
     struct generation *gen;
     struct scope *scope;
+    enum timer_state state;
+    int values;        /* the function and its arguments */
+    unsigned slot;     /* in the array */
 };
 
 static struct lua_timer *check_timer(lua_State *L) {
-    return luaL_checkudata(L, 1, timer_class);
+    struct lua_timer *t = lua_touserdata(L, 1);
+    if (!t || lua_rawlen(L, 1) != sizeof *t || t->class != timer_class)
+        luaL_typeerror(L, 1, "delayed call");
+    return t;
 }
+
+static uint64_t to_delay(lua_Number seconds) { return (uint64_t)ceil(seconds * 1000); }
 
 static uint64_t check_delay(lua_State *L, int index) {
     lua_Number seconds = luaL_checknumber(L, index);
     luaL_argcheck(L, seconds >= 0 && seconds < 1e9, index, "seconds, not negative");
-    return (uint64_t)ceil(seconds * 1000);
+    return to_delay(seconds);
 }
+
+/* ── anchors ──────────────────────────────────────────────────────────────*/
+
+/* The timer on top. */
+static void anchor(lua_State *L, struct lua_timer *t) {
+    struct generation *g = t->gen;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    t->slot = g->free_timer ? g->free_timer : ++g->timer_slots;
+    if (g->free_timer) {
+        lua_rawgeti(L, -1, t->slot);
+        g->free_timer = (unsigned)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, t->slot);
+    lua_pop(L, 1);
+}
+
+static void release(lua_State *L, struct lua_timer *t) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    lua_pushinteger(L, t->gen->free_timer);
+    lua_rawseti(L, -2, t->slot);
+    lua_pop(L, 1);
+    t->gen->free_timer = t->slot;
+}
+
+static int release_body(lua_State *L) {
+    release(L, lua_touserdata(L, 1));
+    return 0;
+}
+
+/* What it would have called is not kept alive by who keeps the handle, [1]. */
+static void forget_call(lua_State *L, struct lua_timer *t) {
+    for (; t->values; t->values--) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, t->values);
+    }
+    release(L, t);
+}
+
+/* ── firing ───────────────────────────────────────────────────────────────*/
 
 static int fire_body(lua_State *L) {
     struct lua_timer *t = lua_touserdata(L, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, t);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, t);
-    lua_getiuservalue(L, -1, 1);
-    if (lua_isfunction(L, -1)) {
-        lua_callk(L, 0, 0, 0, no_results);
-        return 0;
-    }
-    int list = lua_gettop(L);
-    lua_getfield(L, list, "n");
-    int n = (int)lua_tointeger(L, -1);
+    int n = t->values;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    lua_rawgeti(L, -1, t->slot);
+    lua_replace(L, 1);
+    lua_pop(L, 1);
     luaL_checkstack(L, n + 4, "too many arguments");
-    for (int i = 1; i <= n; i++) lua_rawgeti(L, list, i);
+    for (int i = 1; i <= n; i++) lua_getiuservalue(L, 1, i);
+    forget_call(L, t);
     lua_callk(L, n - 1, 0, 0, no_results);
     return 0;
 }
 
 static void fired(struct timer *timer) {
-    struct lua_timer *t = (struct lua_timer *)timer;
+    struct lua_timer *t = CONTAINER(timer, struct lua_timer, timer);
     scope_remove(&t->item);
+    t->state = MADE;
     door_enter(t->gen, &(struct door_call){
         .body = fire_body, .arg = t, .scope = t->scope});
 }
 
 static void scope_closed(struct scope_item *item) {
     struct lua_timer *t = CONTAINER(item, struct lua_timer, item);
+    t->state = CANCELLED;
     timer_stop(t->gen->rw->loop, &t->timer);
-    if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, registry_forget, t);
+    if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, release_body, t);
 }
 
-static int core_timer(lua_State *L) {
-    uint64_t delay = check_delay(L, 1);
-    luaL_checktype(L, 2, LUA_TFUNCTION);
+/* From [2] on: the function and its arguments; replaced by the timer. */
+static void push_timer(lua_State *L, uint64_t delay) {
     int n = lua_gettop(L) - 1;
     struct generation *g = generation_of(L);
-    struct lua_timer *t = lua_newuserdatauv(L, sizeof *t, 1);
-    *t = (struct lua_timer){.gen = g, .item.cancel = scope_closed};
-    luaL_setmetatable(L, timer_class);
-    if (n == 1) {
-        lua_pushvalue(L, 2);
-    } else {
-        lua_createtable(L, n, 1);
-        for (int i = 1; i <= n; i++) {
-            lua_pushvalue(L, i + 1);
-            lua_rawseti(L, -2, i);
-        }
-        lua_pushinteger(L, n);
-        lua_setfield(L, -2, "n");
-    }
-    lua_setiuservalue(L, -2, 1);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, t);
+    struct lua_timer *t = lua_newuserdatauv(L, sizeof *t, n);
+    *t = (struct lua_timer){
+        .class = timer_class, .gen = g, .item.cancel = scope_closed, .values = n};
+    lua_replace(L, 1);
+    for (int i = n; i >= 1; i--) lua_setiuservalue(L, 1, i);
+    anchor(L, t);
     struct task *task = task_running(g->rw);
     t->scope = task ? task->scope : &g->scope;
     scope_add(t->scope, &t->item);
     leftover_note(L, &t->item, "timer");
     timer_start(g->rw->loop, &t->timer, delay, fired);
+}
+
+static int core_timer(lua_State *L) {
+    uint64_t delay = check_delay(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    push_timer(L, delay);
+    luaL_setmetatable(L, timer_class);
     return 1;
+}
+
+static bool cancel(lua_State *L, struct lua_timer *t) {
+    if (t->state != WAITS) return false;
+    t->state = CANCELLED;
+    timer_stop(t->gen->rw->loop, &t->timer);
+    scope_remove(&t->item);
+    forget_call(L, t);
+    return true;
+}
+
+static bool move(struct lua_timer *t, uint64_t delay) {
+    if (t->state != WAITS) return false;
+    timer_start(t->gen->rw->loop, &t->timer, delay, fired);
+    return true;
+}
+
+static bool move_by(lua_State *L, struct lua_timer *t) {
+    lua_Number seconds = luaL_checknumber(L, 2);
+    luaL_argcheck(L, fabs(seconds) < 1e9, 2, "seconds");
+    uint64_t now = loop_now(t->gen->rw->loop);
+    lua_Number left = (lua_Number)t->timer.due - (lua_Number)now + seconds * 1000;
+    return move(t, left > 0 ? (uint64_t)ceil(left) : 0);
 }
 
 static int timer_cancel(lua_State *L) {
-    struct lua_timer *t = check_timer(L);
-    bool was = timer_active(&t->timer);
-    if (was) {
-        timer_stop(t->gen->rw->loop, &t->timer);
-        scope_remove(&t->item);
-        lua_pushnil(L);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, t);
-        lua_pushnil(L);
-        lua_setiuservalue(L, 1, 1);
-    }
-    lua_pushboolean(L, was);
+    lua_pushboolean(L, cancel(L, check_timer(L)));
     return 1;
 }
 
-static int move(lua_State *L, uint64_t delay) {
+static int timer_reset(lua_State *L) {
     struct lua_timer *t = check_timer(L);
-    bool can = timer_active(&t->timer);
-    if (can) timer_start(t->gen->rw->loop, &t->timer, delay, fired);
-    lua_pushboolean(L, can);
+    lua_pushboolean(L, move(t, check_delay(L, 2)));
     return 1;
 }
-
-static int timer_reset(lua_State *L) { return move(L, check_delay(L, 2)); }
 
 static int timer_delay(lua_State *L) {
     struct lua_timer *t = check_timer(L);
-    lua_Number seconds = luaL_checknumber(L, 2);
-    uint64_t now = loop_now(t->gen->rw->loop);
-    lua_Number left = (lua_Number)t->timer.due - (lua_Number)now + seconds * 1000;
-    return move(L, left > 0 ? (uint64_t)ceil(left) : 0);
+    lua_pushboolean(L, move_by(L, t));
+    return 1;
 }
 
 static int timer_is_active(lua_State *L) {
-    lua_pushboolean(L, timer_active(&check_timer(L)->timer));
+    lua_pushboolean(L, check_timer(L)->state == WAITS);
     return 1;
 }
 
@@ -132,12 +189,68 @@ static int timer_time(lua_State *L) {
     return 1;
 }
 
-static int timer_gc(lua_State *L) {
-    struct lua_timer *t = check_timer(L);
-    if (timer_active(&t->timer)) timer_stop(t->gen->rw->loop, &t->timer);
-    scope_remove(&t->item);
+/* ── rw.call_later ────────────────────────────────────────────────────────*/
+
+enum { UP_CLASS = 1, UP_OVER };
+
+/* call_later(seconds, fn, ...) */
+static int call_later(lua_State *L) {
+    int number;
+    lua_Number seconds = lua_tonumberx(L, 1, &number);
+    if (!number || lua_type(L, 1) != LUA_TNUMBER || !(seconds >= 0 && seconds < 1e9))
+        return luaL_error(L, "call_later: seconds must be a number of at least 0, not %s",
+                          luaL_tolstring(L, 1, NULL));
+    if (lua_type(L, 2) != LUA_TFUNCTION
+        && (lua_isnoneornil(L, 2) || luaL_getmetafield(L, 2, "__call") == LUA_TNIL))
+        return luaL_error(L, "call_later: a function is missing");
+    if (lua_type(L, 2) != LUA_TFUNCTION) lua_pop(L, 1);
+    push_timer(L, to_delay(seconds));
+    lua_pushvalue(L, lua_upvalueindex(UP_CLASS));
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+static int over(lua_State *L, const struct lua_timer *t) {
+    lua_pushvalue(L, lua_upvalueindex(UP_OVER));
+    lua_pushboolean(L, t->state == CANCELLED);
+    lua_call(L, 1, 0); /* raises */
     return 0;
 }
+
+static int call_cancel(lua_State *L) {
+    struct lua_timer *t = check_timer(L);
+    return cancel(L, t) ? 0 : over(L, t);
+}
+
+static int call_reset(lua_State *L) {
+    struct lua_timer *t = check_timer(L);
+    return move(t, check_delay(L, 2)) ? 0 : over(L, t);
+}
+
+static int call_delay(lua_State *L) {
+    struct lua_timer *t = check_timer(L);
+    return move_by(L, t) ? 0 : over(L, t);
+}
+
+/* core.delayed_call(class, over) → call_later: gives the class its methods;
+ * `over(cancelled)` raises that it is too late. */
+static int core_delayed_call(lua_State *L) {
+    static const luaL_Reg methods[] = {
+        {"cancel", call_cancel}, {"reset", call_reset}, {"delay", call_delay},
+        {"active", timer_is_active}, {"get_time", timer_time}, {NULL, NULL},
+    };
+    lua_settop(L, 2);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    luaL_setfuncs(L, methods, 2);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, call_later, 2);
+    return 1;
+}
+
+/* ── time ─────────────────────────────────────────────────────────────────*/
 
 static int core_now(lua_State *L) {
     lua_pushnumber(L, (lua_Number)loop_now(generation_of(L)->rw->loop) / 1000);
@@ -157,11 +270,11 @@ void timer_open(lua_State *L) {
     luaL_newmetatable(L, timer_class);
     luaL_newlib(L, methods);
     lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, timer_gc);
-    lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
     static const luaL_Reg functions[] = {
-        {"timer", core_timer}, {"now", core_now}, {"hrtime", core_hrtime}, {NULL, NULL},
+        {"timer", core_timer}, {"delayed_call", core_delayed_call}, {"now", core_now}, {"hrtime", core_hrtime}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
 }

@@ -103,6 +103,16 @@ static bool set_config(struct rw *rw, const struct rw_options *o) {
     return true;
 }
 
+static bool set_args(struct rw *rw, const struct rw_options *o) {
+    if (o->arg_count == 0) return true;
+    rw->args = mem_zalloc(&rw->mem, o->arg_count * sizeof *rw->args);
+    if (!rw->args) return false;
+    rw->arg_count = o->arg_count;
+    for (size_t i = 0; i < o->arg_count; i++)
+        if (!(rw->args[i] = copy_text(rw, o->args[i]))) return false;
+    return true;
+}
+
 /* ── signals, wake-ups, file changes ──────────────────────────────────────*/
 
 static void woken(void *owner) { /* rw_reload or rw_stop was called */
@@ -184,7 +194,8 @@ struct rw *rw_new(const struct rw_options *o, const char **error) {
     uint64_t seed[2];
     if (getrandom(seed, sizeof seed, 0) != sizeof seed) abort();
     map_init(&rw->peers, &rw->mem, seed, PEERS_MAX);
-    bool ok = set_log(rw, o) && set_limits(rw, o) && set_config(rw, o);
+    bool ok = set_log(rw, o) && set_limits(rw, o) && set_config(rw, o)
+        && set_args(rw, o);
     if (ok && o->app) ok = (rw->app = copy_text(rw, o->app));
     if (ok && o->lua_path) ok = (rw->lua_path = copy_text(rw, o->lua_path));
     if (ok) ok = (rw->loop = loop_new(&rw->mem));
@@ -236,6 +247,8 @@ void rw_free(struct rw **handle) {
         free_text(rw, rw->config[i].value);
     }
     mem_free(&rw->mem, rw->config, rw->config_count * sizeof *rw->config);
+    for (size_t i = 0; i < rw->arg_count; i++) free_text(rw, rw->args[i]);
+    mem_free(&rw->mem, rw->args, rw->arg_count * sizeof *rw->args);
     free_text(rw, rw->app);
     free_text(rw, rw->lua_path);
     free(rw);
@@ -251,7 +264,7 @@ int rw_run(struct rw *rw) {
     reload_begin(rw);
     loop_run(rw->loop);
     if (!rw->stopping) { /* no port, no timer, no connection */
-        log_info(&rw->log, "nothing is left to wait for");
+        if (!rw->asked_stop) log_info(&rw->log, "nothing is left to wait for");
         worker_stop(rw);
         loop_run(rw->loop);
     }

@@ -79,6 +79,7 @@ static const char run_help[] =
     "  --watch                reload when a file of the script changes\n"
     "  --log-level LEVEL      debug, info (the default), warn, error, none\n"
     "  --log-format FORMAT    text (the default) or json\n"
+    "  -- ARGUMENT...         what follows is for the script: rw.args\n"
     "\n"
     "SIGHUP reloads: the new script is staged and takes over if it is good; no connection\n"
     "is cut. SIGTERM and SIGINT stop: requests in flight are finished, for at most the\n"
@@ -86,7 +87,8 @@ static const char run_help[] =
     "\n"
     "ROPEWALK_LUA_PATH=DIR uses the Lua library in DIR instead of the one built in.\n"
     "\n"
-    "Exit status: 0 stopped cleanly, 1 the script failed at start, 2 usage.\n";
+    "Exit status: 0 stopped cleanly, 1 the script failed at start, 2 usage; what the script\n"
+    "says, if it does (rw.run, rw.reactor:stop).\n";
 
 static const char check_help[] =
     "\nThe script is run as for `run`, with the same --set, --limit and log options, but\n"

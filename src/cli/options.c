@@ -35,6 +35,11 @@ int options_parse(struct options *o, int argc, char **argv) {
     o->rw.lua_path = getenv("ROPEWALK_LUA_PATH");
     for (int i = 1; i < argc; i++) {
         char *value;
+        if (strcmp(argv[i], "--") == 0) {
+            o->rw.args = (const char *const *)argv + i + 1;
+            o->rw.arg_count = (size_t)(argc - i - 1);
+            break;
+        }
         if (argv[i][0] != '-') {
             if (o->rw.app) return wrong(argv[0], "one script is expected, not also", argv[i]);
             o->rw.app = argv[i];

@@ -30,7 +30,7 @@ local Clock = Object:extend "Clock"
 ---    loop.clock = clock
 ---    loop:start(1)
 ---    clock:advance(10)
-function Clock:init() self.now, self.calls, self.count = 0, {}, 0 end
+function Clock:init() self.now, self.calls, self.turn = 0, {}, 0 end
 
 ---@return number
 function Clock:seconds() return self.now end
@@ -39,6 +39,7 @@ local Call = { __name = "DelayedCall" }
 Call.__index = Call
 
 local function insert_call(clock, call)
+  call.turn = clock.turn
   local at = #clock.calls + 1
   while at > 1 and clock.calls[at - 1].time_ > call.time_ do at = at - 1 end
   insert(clock.calls, at, call)
@@ -89,16 +90,25 @@ function Clock:call_later(seconds, fn, ...)
   return call
 end
 
----Lets time pass: what is due is called in order of time, and so is what becomes
----due through it.
+-- The next one that is due and was made before this turn.
+local function take_due(clock, turn)
+  for i, call in ipairs(clock.calls) do
+    if call.time_ > clock.now then return nil end
+    if call.turn < turn then return remove(clock.calls, i) end
+  end
+  return nil
+end
+
+---Lets time pass in one turn: what is due is called in order of time. What
+---these calls add waits for the next turn, as with the reactor.
 ---@param seconds number
 function Clock:advance(seconds)
-  self.now = self.now + seconds
-  local call = self.calls[1]
-  while call and call.time_ <= self.now do
-    remove(self.calls, 1)
+  self.now, self.turn = self.now + seconds, self.turn + 1
+  local turn = self.turn
+  local call = take_due(self, turn)
+  while call do
     call.fn(unpack(call.arguments, 1, call.arguments.n))
-    call = self.calls[1]
+    call = take_due(self, turn)
   end
 end
 
@@ -213,7 +223,7 @@ function testing.success_result_of(d)
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if Failure.is_failure(result) then
-    d.handled = true
+    d:handled()
     error("the Deferred has failed: " .. result:describe(), 2)
   end
   return result
@@ -229,7 +239,7 @@ function testing.failure_result_of(d, ...)
   if not Failure.is_failure(result) then
     error("the Deferred has not failed, its result is " .. tostring(result), 2)
   end
-  d.handled = true
+  d:handled()
   if ... and not result:check(...) then
     error("the Deferred has failed in another way: " .. result:describe(), 2)
   end
@@ -241,7 +251,7 @@ end
 function testing.assert_no_result(d)
   local fired, result = d:peek()
   if fired then
-    if Failure.is_failure(result) then d.handled = true end
+    if Failure.is_failure(result) then d:handled() end
     error("the Deferred has fired already, with " .. tostring(result), 2)
   end
 end

@@ -9,6 +9,7 @@
 ---     web.json(…), …       as it says
 ---     Deferred             waited for, then any of these
 
+local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local response = require "ropewalk.web.response"
 local status = require "ropewalk.web.status"
@@ -58,7 +59,7 @@ function resolve(result, second)
     made.body = result
     return made
   end
-  if kind == "table" and type(result.await) == "function" then
+  if kind == "userdata" and Deferred.is(result) then
     return resolve(result:await())
   end
   error("a handler returned a " .. kind .. (kind == "table" and
