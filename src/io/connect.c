@@ -9,7 +9,7 @@
  * descriptor becomes a stream. `done` comes from the deferral phase, after
  * which the connector waits for its handles and goes.
  */
-#include "io/internal.h"
+#include "io/sim.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
@@ -41,6 +41,7 @@ struct connector {
     struct attempt *attempt;     /* the one under way */
     struct timer timeout, retry;
     struct deferral finish;
+    struct sim_dial simulated; /* in a simulated loop, instead of the attempts */
     struct stream *stream; /* the result */
     int status;
     unsigned handles; /* libuv's that point here */
@@ -91,6 +92,7 @@ static void finish(struct connector *c, int status, struct stream *s) {
     c->loop->closing++;
     timer_stop(c->loop, &c->timeout);
     timer_stop(c->loop, &c->retry);
+    if (c->loop->sim) sim_dial_stop(&c->simulated);
     attempt_end(c);
     c->finish.run = run_finish;
     loop_defer(c->loop, &c->finish);
@@ -235,6 +237,10 @@ static int resolve(struct connector *c) {
     return rc;
 }
 
+static void dialled(struct sim_dial *d, int status, struct stream *s) {
+    finish(CONTAINER(d, struct connector, simulated), status, s);
+}
+
 /* ── public ───────────────────────────────────────────────────────────────*/
 
 int connector_open(struct loop *l, const struct endpoint *e,
@@ -249,7 +255,10 @@ int connector_open(struct loop *l, const struct endpoint *e,
     c->done = done;
     c->owner = owner;
     c->endpoint = *e;
-    if (e->kind == ENDPOINT_UNIX) {
+    if (l->sim) {
+        c->simulated.dialled = dialled;
+        sim_dial_start(l, e, limits, &c->simulated);
+    } else if (e->kind == ENDPOINT_UNIX) {
         try_unix(&c->retry);
     } else {
         int rc = resolve(c);
