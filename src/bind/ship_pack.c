@@ -7,6 +7,7 @@
  * object asks for it and kept for this shipment. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "bind/ship_private.h"
 
@@ -195,22 +196,68 @@ static int pack_metatable(struct packer *p, int index) {
     return refuse_within(rc, "field '%.40s'", "(metatable)");
 }
 
-static int pack_entries(struct packer *p, int index) {
+/* The key and the value on top; pops the value. */
+static int pack_entry(struct packer *p) {
     lua_State *L = p->L;
     char room[40];
+    int top = lua_gettop(L);
+    int rc = pack(p, top - 1);
+    if (rc == 0) rc = pack(p, top);
+    if (rc < 0) rc = refuse_within(rc, "field '%.40s'", key_text(L, top - 1, room, sizeof room));
+    lua_pop(L, 1);
+    return rc;
+}
+
+static int compare_keys(const void *a, const void *b) {
+    const struct str *x = a, *y = b;
+    int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
+    return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/* Names in their order, whatever the table's is: what is made of the same
+ * values is the same, in any process. */
+static int pack_names(struct packer *p, int index, size_t count) {
+    lua_State *L = p->L;
+    struct str *names = lua_newuserdatauv(L, count * sizeof *names, 0);
+    size_t n = 0;
     lua_pushnil(L);
-    while (lua_next(L, index)) {
-        int top = lua_gettop(L);
-        int rc = pack(p, top - 1);
-        if (rc == 0) rc = pack(p, top);
-        if (rc < 0) {
-            rc = refuse_within(rc, "field '%.40s'", key_text(L, top - 1, room, sizeof room));
-            lua_pop(L, 2);
-            return rc;
-        }
+    for (; lua_next(L, index); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING) continue;
+        names[n].p = lua_tolstring(L, -2, &names[n].n); /* the table holds it */
+        n++;
+    }
+    qsort(names, n, sizeof *names, compare_keys);
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        lua_pushlstring(L, names[i].p, names[i].n);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, index);
+        rc = pack_entry(p);
         lua_pop(L, 1);
     }
-    int rc = add_tag(p, TAG_NIL);
+    lua_pop(L, 1);
+    return rc;
+}
+
+static int pack_entries(struct packer *p, int index) {
+    lua_State *L = p->L;
+    size_t names = 0;
+    int rc = 0;
+    lua_pushnil(L);
+    while (rc == 0 && lua_next(L, index)) {
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            rc = pack_entry(p);
+            continue;
+        }
+        names++;
+        lua_pop(L, 1);
+    }
+    if (rc < 0) {
+        lua_pop(L, 1);
+        return rc;
+    }
+    if (names) rc = pack_names(p, index, names);
+    if (rc == 0) rc = add_tag(p, TAG_NIL);
     return rc < 0 ? rc : pack_metatable(p, index);
 }
 
@@ -231,6 +278,14 @@ static int pack_code(struct packer *p, int index) {
     return rc;
 }
 
+/* An _ENV that looks further elsewhere (a test's, say) stands for the globals. */
+static bool is_environment(lua_State *L, const char *name) {
+    if (!lua_istable(L, -1) || strcmp(name, "_ENV") != 0) return false;
+    bool further = luaL_getmetafield(L, -1, "__index") != LUA_TNIL;
+    if (further) lua_pop(L, 1);
+    return further;
+}
+
 static int pack_upvalue(struct packer *p, int index, lua_Integer number, int i) {
     lua_State *L = p->L;
     void *id = lua_upvalueid(L, index, i);
@@ -245,7 +300,8 @@ static int pack_upvalue(struct packer *p, int index, lua_Integer number, int i) 
     int rc = add_tag(p, TAG_OWN);
     if (rc < 0) return rc;
     const char *name = lua_getupvalue(L, index, i);
-    rc = refuse_within(pack(p, lua_gettop(L)), "upvalue '%.40s'", name);
+    if (is_environment(L, name)) rc = add_tag(p, TAG_GLOBALS);
+    else rc = refuse_within(pack(p, lua_gettop(L)), "upvalue '%.40s'", name);
     lua_pop(L, 1);
     return rc;
 }

@@ -13,6 +13,7 @@ enum { SIMULATED_APPS = 16 };
 /* One world: all of it lies in the arena. */
 struct simulated {
     struct arena *arena;
+    uint64_t seed;
     struct loop *loop;
     struct rw *driver; /* runs the function */
     struct task *main; /* the function's task; NULL: it has ended */
@@ -32,7 +33,7 @@ void simulated_finish(struct simulated *s, bool ok, struct str text);
 void simulated_begin(struct generation *g);
 /* Expects the world's core table on top. */
 void simulated_open(lua_State *L);
-/* The table of faults at `index`, or their defaults; false: none at all. */
+/* The table of faults at `index`; nil: their defaults; false: none at all. */
 struct simulation_faults check_faults(lua_State *L, int index);
 
 #endif

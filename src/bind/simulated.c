@@ -41,7 +41,8 @@ struct rw *simulated_worker(struct simulated *s, const struct rw *model) {
     rw->limits = model->limits;
     rw->limits.script_budget = limits_default.script_budget;
     rw->lua_path = model->lua_path; /* borrowed */
-    return rw;
+    rw->waker = waker_new(rw->loop, worker_woken, rw);
+    return rw->waker ? rw : NULL;
 }
 
 static int seed_random(lua_State *L) {
@@ -130,20 +131,6 @@ static int l_stop(lua_State *L) {
     return 0;
 }
 
-/* As if its process had died: nothing runs any more, its peers get resets. */
-static int l_kill(lua_State *L) {
-    struct rw *rw = check_app(L);
-    simulation_trace(rw->loop, "kill", (unsigned)lua_tointeger(L, 1), STR_NONE);
-    rw->stopping = true;
-    ports_stop(rw);
-    for (struct generation *g = rw->generations; g; g = g->next) {
-        g->killed = true;
-        scope_close(&g->scope);
-        for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
-    }
-    return 0;
-}
-
 /* state(app) → "loading", "running", "stopping", "ended"; generations */
 static int l_state(lua_State *L) {
     const struct rw *rw = check_app(L);
@@ -165,23 +152,28 @@ static double fault(lua_State *L, int index, const char *name, double otherwise)
     return p;
 }
 
+static uint64_t in_range(lua_State *L, const char *name, double scale, double least) {
+    double n = lua_tonumber(L, -1);
+    if (lua_type(L, -1) != LUA_TNUMBER || !(n >= least && n <= 1e6))
+        luaL_error(L, "fault %s: a number or { from, to } is expected, %f or more", name, least);
+    lua_pop(L, 1);
+    return (uint64_t)ceil(n * scale);
+}
+
 /* A number, or { from, to }. */
 static void range(lua_State *L, int index, const char *name, double scale, double least,
                   uint64_t out[2]) {
-    lua_getfield(L, index, name);
-    for (int i = 0; i < 2 && !lua_isnil(L, -1); i++) {
+    if (lua_getfield(L, index, name) == LUA_TTABLE) {
+        lua_rawgeti(L, -1, 1);
+        out[0] = in_range(L, name, scale, least);
+        lua_rawgeti(L, -1, 2);
+        out[1] = in_range(L, name, scale, least);
+        if (out[1] < out[0]) luaL_error(L, "fault %s: from is larger than to", name);
+    } else if (!lua_isnil(L, -1)) {
         lua_pushvalue(L, -1);
-        if (lua_istable(L, -1)) lua_rawgeti(L, -1, i + 1);
-        if (lua_type(L, -1) != LUA_TNUMBER)
-            luaL_error(L, "fault %s: a number or { from, to } is expected", name);
-        double n = lua_tonumber(L, -1);
-        if (!(n >= least && n <= 1e6)) luaL_error(L, "fault %s: out of range", name);
-        out[i] = (uint64_t)ceil(n * scale);
-        lua_settop(L, lua_gettop(L) - (lua_istable(L, -2) && lua_gettop(L) > 2 ? 1 : 0));
-        lua_pop(L, 1);
+        out[0] = out[1] = in_range(L, name, scale, least);
     }
     lua_pop(L, 1);
-    if (out[1] < out[0]) luaL_error(L, "fault %s: from is larger than to", name);
 }
 
 struct simulation_faults check_faults(lua_State *L, int index) {
@@ -200,7 +192,7 @@ struct simulation_faults check_faults(lua_State *L, int index) {
     f.stall = fault(L, index, "stall", 0);
     range(L, index, "delay", 1000, 0, f.delay);
     range(L, index, "buffer", 1, 1, f.buffer);
-    uint64_t stall[2] = {f.stall_max, f.stall_max};
+    uint64_t stall[2] = {0, f.stall_max};
     range(L, index, "stall_max", 1000, 0.001, stall);
     f.stall_max = stall[1];
     return f;
@@ -241,6 +233,19 @@ static int l_open(lua_State *L) {
     return 1;
 }
 
+/* pending() → timers and tasks of the function's, but for its own task */
+static int l_pending(lua_State *L) {
+    struct generation *g = generation_of(L);
+    lua_pushinteger(L, (lua_Integer)timers_pending(&g->scope));
+    lua_pushinteger(L, (lua_Integer)g->task_count - 1);
+    return 2;
+}
+
+static int l_seed(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)world(L)->seed);
+    return 1;
+}
+
 static int l_finish(lua_State *L) {
     struct str text;
     text.p = luaL_optlstring(L, 2, "", &text.n);
@@ -250,9 +255,9 @@ static int l_finish(lua_State *L) {
 
 void simulated_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"kill", l_kill},
-        {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"trace", l_trace},
-        {"quiet", l_quiet}, {"open", l_open}, {"finish", l_finish}, {NULL, NULL},
+        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"trace", l_trace},
+        {"quiet", l_quiet}, {"open", l_open}, {"pending", l_pending}, {"seed", l_seed},
+        {"finish", l_finish}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "simulation");

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "bind/bind.h"
+#include "io/simulate.h"
 
 static const char timer_class[] = "ropewalk.timer";
 
@@ -49,6 +50,8 @@ static int fire_body(lua_State *L) {
 static void fired(struct timer *timer) {
     struct lua_timer *t = (struct lua_timer *)timer;
     scope_remove(&t->item);
+    struct rw *rw = t->gen->rw;
+    if (rw->simulated) simulation_trace(rw->loop, "timer", 0, STR_NONE);
     door_enter(t->gen, &(struct door_call){
         .body = fire_body, .arg = t, .scope = t->scope});
 }
@@ -57,6 +60,13 @@ static void scope_closed(struct scope_item *item) {
     struct lua_timer *t = CONTAINER(item, struct lua_timer, item);
     timer_stop(t->gen->rw->loop, &t->timer);
     if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, registry_forget, t);
+}
+
+unsigned timers_pending(const struct scope *scope) {
+    unsigned n = 0;
+    for (const struct scope_item *i = scope->items; i; i = i->next)
+        n += i->cancel == scope_closed;
+    return n;
 }
 
 static int core_timer(lua_State *L) {
@@ -145,7 +155,9 @@ static int core_now(lua_State *L) {
 }
 
 static int core_hrtime(lua_State *L) {
-    lua_pushnumber(L, (lua_Number)loop_hrtime() / 1e9);
+    const struct rw *rw = generation_of(L)->rw;
+    uint64_t ns = rw->simulated ? loop_now(rw->loop) * 1000000 : loop_hrtime();
+    lua_pushnumber(L, (lua_Number)ns / 1e9);
     return 1;
 }
 
