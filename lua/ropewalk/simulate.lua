@@ -151,7 +151,7 @@ end
 ---
 ---    rw.testing.simulate_many { from = 1, count = 10000, fn = scenario }
 ---@param options ropewalk.simulate.Options with fn, from (1) and count (100)
----@return { count: integer, events: integer, virtual_seconds: number }
+---@return { count: integer, events: integer, virtual_seconds: number, trace_hash: string }
 function simulate.simulate_many(options)
   check_function("simulate_many", options.fn)
   check_options("simulate_many", options)
@@ -159,13 +159,16 @@ function simulate.simulate_many(options)
   if given_seed() then from, count = given_seed(), 1 end
   return with_world(options.fn, options, function(world)
     local total = { count = count, events = 0, virtual_seconds = 0 }
+    local hash = 0
     for seed = from, from + count - 1 do
       local result, failure = run(world, seed, options)
       if not result then return nil, failure end
       total.events = total.events + result.events
       total.virtual_seconds = total.virtual_seconds + result.virtual_seconds
+      hash = hash * 31 ~ tonumber(result.trace_hash, 16)
       if seed % 64 == 0 then async.sleep(0) end
     end
+    total.trace_hash = format("%016x", hash)
     return total
   end)
 end

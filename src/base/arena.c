@@ -12,6 +12,20 @@
 
 #include "base/err.h"
 
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define FORBID(p, n) __asan_poison_memory_region((p), (n))
+#define PERMIT(p, n) __asan_unpoison_memory_region((p), (n))
+#else
+#define FORBID(p, n) ((void)(p), (void)(n))
+#define PERMIT(p, n) ((void)(p), (void)(n))
+#endif
+
 enum {
     STEP = 16,
     SMALL = 1024,               /* up to here a class each STEP */
@@ -65,7 +79,16 @@ int arena_open(size_t size, struct arena **out) {
 void arena_close(struct arena **arena) {
     struct arena *a = *arena;
     *arena = NULL;
-    if (a) munmap(a, a->size);
+    if (!a) return;
+    PERMIT(a, a->used);
+    munmap(a, a->size);
+}
+
+/* Of a block as large as its class, so many bytes are in use. */
+static void *lend(void *p, size_t size, size_t rounded) {
+    PERMIT(p, size);
+    FORBID((char *)p + size, rounded - size);
+    return p;
 }
 
 static void *take(struct arena *a, size_t size) {
@@ -73,13 +96,14 @@ static void *take(struct arena *a, size_t size) {
     unsigned class = class_of(size, &rounded);
     struct block *b = a->free[class];
     if (b) {
+        PERMIT(b, sizeof *b);
         a->free[class] = b->next;
-        return b;
+        return lend(b, size, rounded);
     }
     if (rounded < size || rounded > a->size - a->used) return NULL;
     void *p = (char *)a + a->used;
     a->used += rounded;
-    return p;
+    return lend(p, size, rounded);
 }
 
 void arena_free(struct arena *a, void *p, size_t size) {
@@ -87,8 +111,10 @@ void arena_free(struct arena *a, void *p, size_t size) {
     if (!p) return;
     struct block *b = p;
     unsigned class = class_of(size, &rounded);
+    PERMIT(b, sizeof *b);
     b->next = a->free[class];
     a->free[class] = b;
+    FORBID(b, rounded);
 }
 
 void *arena_realloc(struct arena *a, void *p, size_t old, size_t size) {
@@ -96,7 +122,7 @@ void *arena_realloc(struct arena *a, void *p, size_t old, size_t size) {
     if (!p) return take(a, size);
     class_of(old, &had);
     class_of(size, &wanted);
-    if (had == wanted) return p;
+    if (had == wanted) return lend(p, size, wanted);
     void *q = take(a, size);
     if (!q) return size < old ? p : NULL; /* smaller never fails, as realloc's */
     memcpy(q, p, old < size ? old : size);
@@ -106,10 +132,16 @@ void *arena_realloc(struct arena *a, void *p, size_t old, size_t size) {
 
 size_t arena_used(const struct arena *a) { return a->used; }
 
+void arena_copy(struct arena *a, void *out) {
+    PERMIT(a, a->used);
+    memcpy(out, a, a->used);
+}
+
 void arena_restore(struct arena *a, const void *copy, size_t n) {
     if (a->used > n + KEPT) {
         size_t from = (n + KEPT) & ~(size_t)0xffff;
         madvise((char *)a + from, a->size - from, MADV_DONTNEED);
     }
+    PERMIT(a, a->used);
     memcpy(a, copy, n);
 }

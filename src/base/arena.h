@@ -25,7 +25,8 @@ void *arena_realloc(struct arena *a, void *p, size_t old, size_t size);
 void arena_free(struct arena *a, void *p, size_t size);
 
 size_t arena_used(const struct arena *a);
-/* `copy`: the first `n` = arena_used() bytes of an earlier moment. */
+void arena_copy(struct arena *a, void *out); /* arena_used() bytes */
+/* `copy`: an earlier arena_copy, of `n` bytes. */
 void arena_restore(struct arena *a, const void *copy, size_t n);
 
 #endif

@@ -172,7 +172,7 @@ static int l_freeze(lua_State *L) {
     m->copy_size = arena_used(m->arena);
     m->copy = mem_alloc(&m->rw->mem, m->copy_size);
     if (!m->copy) return luaL_error(L, "not enough memory");
-    memcpy(m->copy, m->arena, m->copy_size);
+    arena_copy(m->arena, m->copy);
     lua_pushinteger(L, (lua_Integer)m->copy_size);
     return 1;
 }

@@ -33,6 +33,8 @@ static void event_due(struct timer *t) {
 }
 
 void sim_unschedule(struct loop *l, struct sim_event *e) {
+    if (!sim_scheduled(e)) return;
+    l->sim->scheduled--;
     timer_stop(l, &e->timer);
     if (!e->prev) return;
     *e->prev = e->next;
@@ -46,6 +48,7 @@ void sim_schedule(struct loop *l, struct sim_event *e, uint64_t delay_ms,
     sim_unschedule(l, e);
     e->loop = l;
     e->happen = happen;
+    l->sim->scheduled++;
     timer_start(l, &e->timer, delay_ms, event_due);
 }
 
@@ -82,7 +85,7 @@ void sim_poll(struct loop *l) {
 }
 
 bool simulation_is_quiet(struct loop *l) {
-    return !l->sim->due && !l->sim->under_way && !wheel_is_ready(&l->wheel) &&
+    return !l->sim->scheduled && !wheel_is_ready(&l->wheel) &&
            l->deferred.next == &l->deferred;
 }
 
@@ -167,7 +170,7 @@ void simulation_trace(struct loop *l, const char *what, unsigned id, struct str 
     r->what = what;
     r->id = id;
     r->length = (uint32_t)text.n;
-    memcpy(r->text, text.p, text.n < sizeof r->text ? text.n : sizeof r->text);
+    if (text.n) memcpy(r->text, text.p, text.n < sizeof r->text ? text.n : sizeof r->text);
 }
 
 uint64_t simulation_hash(const struct loop *l) { return l->sim->hash; }

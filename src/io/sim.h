@@ -44,7 +44,7 @@ struct sim {
     unsigned connections;       /* made so far: the last id */
     uint16_t next_port;
     char cut[SIM_CUTS][SIM_HOST];
-    unsigned cuts, under_way;   /* pieces */
+    unsigned cuts, scheduled;   /* events to come */
     uint64_t hash, events;
     struct sim_record records[SIM_RECORDS]; /* a ring, at events % SIM_RECORDS */
 };

@@ -79,7 +79,6 @@ static int send_piece(struct sim_stream *to, struct str bytes) {
     else to->inbox = piece;
     to->inbox_last = piece;
     to->unread += bytes.n;
-    world(to)->under_way++;
     if (to->inbox == piece) wake_at(to, piece->due);
     return 0;
 }
@@ -88,7 +87,6 @@ static void piece_drop(struct sim_stream *p) {
     struct piece *piece = p->inbox;
     p->inbox = piece->next;
     p->unread -= piece->n - piece->at;
-    world(p)->under_way--;
     mem_free(p->f.s.loop->mem, piece, sizeof *piece + piece->n);
 }
 
