@@ -94,7 +94,7 @@ local function run(world, seed, options)
     turn_limit = options.turn_limit, allow_errors = options.allow_errors }
   local state, why = world:step(SLICE)
   while state == "running" do
-    async.sleep(0)
+    async.sleep(0):await()
     state, why = world:step(SLICE)
   end
   if state == "failed" then return nil, failure_of(world, seed, why) end
@@ -159,14 +159,17 @@ function simulate.simulate_many(options)
   if given_seed() then from, count = given_seed(), 1 end
   return with_world(options.fn, options, function(world)
     local total = { count = count, events = 0, virtual_seconds = 0 }
-    local hash = 0
+    local hash, slice = 0, core.hrtime() + SLICE
     for seed = from, from + count - 1 do
       local result, failure = run(world, seed, options)
       if not result then return nil, failure end
       total.events = total.events + result.events
       total.virtual_seconds = total.virtual_seconds + result.virtual_seconds
       hash = hash * 31 ~ tonumber(result.trace_hash, 16)
-      if seed % 64 == 0 then async.sleep(0) end
+      if core.hrtime() >= slice then
+        async.sleep(0):await()
+        slice = core.hrtime() + SLICE
+      end
     end
     total.trace_hash = format("%016x", hash)
     return total

@@ -32,16 +32,17 @@ local function wait_until(fn, seconds)
   local value = fn()
   if value then return value end
   local d = Deferred.new()
-  local call = timer.call_later(seconds, function() d:callback(nil) end)
+  local call = timer.call_later(seconds, d.callback, d)
   local function look()
     if d:called() then return end
     local ok, result = xpcall(fn, Failure.caught)
     if not ok then return d:errback(result) end
-    if result then return d:callback(result) end
-    turn_end(look)
+    if not result then return turn_end(look) end
+    value = result
+    return d:callback()
   end
   turn_end(look)
-  value = d:await()
+  d:await()
   if call:active() then call:cancel() end
   return value
 end
@@ -153,7 +154,7 @@ end
 ---Waits until nothing is under way any more; timers may be pending.
 ---@param seconds? number at most (60)
 function Simulation:settle(seconds)
-  async.sleep(0)
+  async.sleep(0):await()
   if wait_until(world.quiet, seconds or 60) then return end
   error(Failure.new("timeout", "the network did not come to rest"):at(2), 0)
 end

@@ -2,7 +2,7 @@
 -- A day in a chat room: members come, talk, and go in every way there is, over a
 -- network that cuts, delays and resets. Whoever stays must have got each line of
 -- the others who stayed once, all in one order, and nobody who went may still
--- be in the room. `chat(path)` gives the function for rw.testing.simulate.
+-- be in the room. `chat.day(path)` is the function for rw.testing.simulate.
 
 local rw = require "ropewalk"
 
@@ -86,9 +86,15 @@ local function alive(members)
   return list
 end
 
-local function chat(path)
+local chat = {
+  FAULTS = { reset = 0.01, refuse = 0.02, stall = 0.02, delay = { 0, 0.05 } },
+}
+
+---@param path string of the room's script
+---@param reloads? boolean the room's code is exchanged in the middle of it
+function chat.day(path, reloads)
   return function(sim)
-    sim:run_app(path)
+    local app = sim:run_app(path)
     local members, count = {}, random(2, 5)
     for i = 1, count do members[i] = come(sim, "m" .. i) end
     members = alive(members)
@@ -103,6 +109,7 @@ local function chat(path)
           say(member)
         end
       end
+      if reloads and random() < 0.3 then assert(app:reload()) end
       if random() < 0.5 then rw.sleep(random() * 0.05):await() end
     end
 

@@ -253,12 +253,16 @@ static int l_step(lua_State *L) {
     struct simulated *s = m->world;
     uint64_t until = loop_hrtime() + (uint64_t)(luaL_checknumber(L, 2) * 1e9);
     if (!m->dirty) return luaL_error(L, "it is not started");
+    look(m, true); /* it may have ended at its start */
     for (unsigned turn = 1; !s->done; turn++) {
         look(m, loop_turn(s->loop, 0));
         if (turn % LOOK_EVERY == 0 && loop_hrtime() >= until) break;
     }
     lua_pushstring(L, !s->done ? "running" : s->failed ? "failed" : "done");
-    lua_pushstring(L, s->done && s->failed ? s->text : NULL);
+    if (!s->done || !s->failed) return 1;
+    bool both = s->error[0] && strcmp(s->text, s->error) != 0;
+    if (both) lua_pushfstring(L, "%s\nbefore that was logged: %s", s->text, s->error);
+    else lua_pushstring(L, s->text);
     return 2;
 }
 

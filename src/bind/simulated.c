@@ -176,6 +176,18 @@ static void range(lua_State *L, int index, const char *name, double scale, doubl
     lua_pop(L, 1);
 }
 
+static void check_names(lua_State *L, int index) {
+    static const char *const known[] = {"split", "partial", "reset", "refuse", "stall",
+                                        "stall_max", "delay", "buffer"};
+    lua_pushnil(L);
+    for (; lua_next(L, index); lua_pop(L, 1)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        size_t i = 0, count = sizeof known / sizeof *known;
+        while (i < count && strcmp(known[i], name) != 0) i++;
+        if (i == count) luaL_error(L, "there is no fault '%s'", name);
+    }
+}
+
 struct simulation_faults check_faults(lua_State *L, int index) {
     struct simulation_faults none = {
         .delay = {1, 1}, .buffer = {1 << 16, 1 << 16}, .stall_max = 10000};
@@ -185,6 +197,7 @@ struct simulation_faults check_faults(lua_State *L, int index) {
     if (lua_isboolean(L, index) && !lua_toboolean(L, index)) return none;
     if (lua_isnoneornil(L, index)) return f;
     luaL_checktype(L, index, LUA_TTABLE);
+    check_names(L, index);
     f.split = fault(L, index, "split", f.split);
     f.partial = fault(L, index, "partial", f.partial);
     f.reset = fault(L, index, "reset", 0);
