@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/codec.h"
+
 enum {
     STILL_TURNS = 100,
     FIRST_PORT = 49152,
@@ -182,11 +184,13 @@ struct str simulation_event(const struct loop *l, unsigned back, char *out, size
     const struct sim_record *r = &s->records[(s->events - 1 - back) % SIM_RECORDS];
     char id[16] = "";
     if (r->id) snprintf(id, sizeof id, " #%u", r->id);
+    size_t kept = r->length < sizeof r->text ? r->length : sizeof r->text;
+    bool readable = utf8_valid(str_of(r->text, kept));
     char text[4 * sizeof r->text + 4];
     size_t n = 0;
-    for (uint32_t i = 0; i < r->length && i < sizeof r->text; i++) {
+    for (size_t i = 0; i < kept; i++) {
         unsigned char c = (unsigned char)r->text[i];
-        bool plain = c >= ' ' && c != 0x7f;
+        bool plain = c >= ' ' && (c < 0x7f || (c > 0x7f && readable));
         n += (size_t)snprintf(text + n, sizeof text - n, plain ? "%c" : "\\x%02x", c);
     }
     text[n] = 0;
