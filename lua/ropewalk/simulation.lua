@@ -193,18 +193,13 @@ local function stop_services(sim)
   end
 end
 
--- What the function forgot, as text; nil: nothing.
-local function left_over()
-  wait_until(function() return not world.open(1) end, PARTING)
-  local what = {}
-  for i = 1, 10 do
-    local name = world.open(i)
-    if name then insert(what, "connection " .. name) end
-  end
-  local timers, tasks = world.pending()
-  if timers > 0 then insert(what, timers .. " timer(s)") end
-  if tasks > 0 then insert(what, tasks .. " waiting task(s)") end
-  return #what > 0 and concat(what, ", ") or nil
+-- What was made since the mark and is still there, as text; nil: nothing.
+local function left_over(mark)
+  wait_until(function() return not world.open(1) and not world.leftovers(mark)[1] end, PARTING)
+  local list = world.leftovers(mark)
+  local open = #list == 0 and world.open(1) -- an application's, whose peer has gone
+  if open then insert(list, "connection " .. open) end
+  return #list > 0 and concat(list, "; ") or nil
 end
 
 local function stop_apps(sim)
@@ -216,14 +211,14 @@ end
 
 ---The whole of it.
 function simulation.run()
-  local sim = Simulation(world.seed())
+  local sim, mark = Simulation(world.seed()), world.mark()
   local ok, failure = xpcall(scenario, Failure.caught, sim)
   if ok and Deferred.is(failure) then ok, failure = xpcall(failure.await, Failure.caught, failure) end
   if ok then
     sim:set_faults(false)
     ok, failure = xpcall(stop_services, Failure.caught, sim)
   end
-  local leaks = ok and not allow_leaks and left_over()
+  local leaks = ok and not allow_leaks and left_over(mark)
   if leaks then ok, failure = false, Failure.new("leak", "the function left behind: " .. leaks) end
   if ok then ok, failure = xpcall(stop_apps, Failure.caught, sim) end
   Deferred.flush()

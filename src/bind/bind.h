@@ -167,7 +167,6 @@ void transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);
 void timer_open(lua_State *L);
-unsigned timers_pending(const struct scope *scope);
 void core_open(lua_State *L);  /* log, config, limits, … */
 void router_open(lua_State *L);
 void json_open(lua_State *L);

@@ -18,6 +18,7 @@
 
 #include "base/arena.h"
 #include "bind/door.h"
+#include "bind/leftover.h"
 #include "bind/ship.h"
 #include "bind/state.h"
 
@@ -64,7 +65,7 @@ static bool boot_world(struct simulator *m) {
     s->loop = loop_new_simulated(mem);
     if (!s->loop) return false;
     s->driver = simulated_worker(s, m->rw);
-    if (!s->driver || !boot_driver(s)) return false;
+    if (!s->driver || leftover_init(s->driver) < 0 || !boot_driver(s)) return false;
     s->spare = simulated_worker(s, m->rw);
     if (s->spare) s->spare->spare = generation_new(s->spare);
     return s->spare && s->spare->spare;

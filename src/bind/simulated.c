@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "bind/conn.h"
+#include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/simulate.h"
 #include "bind/state.h"
@@ -246,14 +247,6 @@ static int l_open(lua_State *L) {
     return 1;
 }
 
-/* pending() → timers and tasks of the function's, but for its own task */
-static int l_pending(lua_State *L) {
-    struct generation *g = generation_of(L);
-    lua_pushinteger(L, (lua_Integer)timers_pending(&g->scope));
-    lua_pushinteger(L, (lua_Integer)g->task_count - 1);
-    return 2;
-}
-
 static int l_seed(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)world(L)->seed);
     return 1;
@@ -269,9 +262,10 @@ static int l_finish(lua_State *L) {
 void simulated_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"trace", l_trace},
-        {"quiet", l_quiet}, {"open", l_open}, {"pending", l_pending}, {"seed", l_seed},
+        {"quiet", l_quiet}, {"open", l_open}, {"seed", l_seed},
         {"finish", l_finish}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
+    leftover_open(L); /* mark, leftovers: of the driver */
     lua_setfield(L, -2, "simulation");
 }

@@ -62,13 +62,6 @@ static void scope_closed(struct scope_item *item) {
     if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, registry_forget, t);
 }
 
-unsigned timers_pending(const struct scope *scope) {
-    unsigned n = 0;
-    for (const struct scope_item *i = scope->items; i; i = i->next)
-        n += i->cancel == scope_closed;
-    return n;
-}
-
 static int core_timer(lua_State *L) {
     uint64_t delay = check_delay(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
