@@ -79,6 +79,13 @@ function App:stop()
   wait_until(function() return self:state() == "ended" end, LONG)
 end
 
+---It dies, as by SIGKILL: no hook is called, its peers get resets. `run_app`
+---starts it anew.
+function App:kill()
+  world.kill(self.id)
+  wait_until(function() return self:state() == "ended" end, LONG)
+end
+
 -- The world ----------------------------------------------------------------
 
 ---@class ropewalk.Simulation

@@ -152,7 +152,8 @@ describe("a simulated run fails", function()
     end
     local function leave_task() rw.spawn(function() rw.sleep(1000):await() end) end
     assert.matches("timer, made at spec/sim/simulate_spec.lua:%d+", failure_of(leave_timer).why)
-    assert.matches("connection with 127.0.0.1:7000, made at spec/sim/simulate_spec.lua:%d+", failure_of(leave_connection).why)
+    assert.matches("connection with 127.0.0.1:7000, made at spec/sim/simulate_spec.lua:%d+",
+      failure_of(leave_connection).why)
     assert.matches("task, made at spec/sim/simulate_spec.lua:%d+", failure_of(leave_task).why)
     simulate(1, leave_timer, { allow_leaks = true })
     simulate(1, leave_connection, { allow_leaks = true })
@@ -163,73 +164,6 @@ describe("a simulated run fails", function()
     e2e.write(directory .. "/bad.lua", "error 'not today'")
     local failure = failure_of(function(sim) sim:run_app(directory .. "/bad.lua") end)
     assert.matches("not today", failure.why)
-  end)
-end)
-
-describe("the simulated network", function()
-  local Peer = rw.Protocol:extend "Peer"
-  function Peer:connection_lost(reason) self.reason = reason end
-
-  it("refuses where nobody listens, and when chance says so", function()
-    simulate(1, function()
-      local ok, failure = pcall(function()
-        rw.connect("tcp:nobody.test:1", rw.Factory:for_protocol(Peer)):await()
-      end)
-      assert(not ok and failure.code == "ECONNREFUSED")
-    end)
-    simulate(1, function(sim)
-      sim:run_app "apps/echo.lua"
-      local ok = pcall(function()
-        rw.connect("tcp:127.0.0.1:7000", rw.Factory:for_protocol(Peer)):await()
-      end)
-      assert(not ok)
-    end, { faults = { refuse = 1 } })
-  end)
-
-  it("resets", function()
-    simulate(1, function(sim)
-      sim:run_app "apps/echo.lua"
-      local peer = rw.connect("tcp:127.0.0.1:7000", rw.Factory:for_protocol(Peer)):await()
-      peer.transport:write "hello"
-      sim:run_until(function() return peer.reason end)
-      assert(peer.reason.name == "ECONNRESET")
-    end, { faults = { reset = 1 } })
-  end)
-
-  it("keeps back what belongs to a host that is cut off", function()
-    simulate(1, function(sim)
-      local Echo = rw.Protocol:extend "Echo"
-      function Echo:data_received(bytes) self.transport:write(bytes) end
-      sim:run_app(rw.server("tcp:far.test:7", rw.Factory:for_protocol(Echo)))
-      local Client = rw.Protocol:extend "Client"
-      function Client:data_received(bytes) self.got = (self.got or "") .. bytes end
-      local client = rw.connect("tcp:far.test:7", rw.Factory:for_protocol(Client)):await()
-      sim:partition "far.test"
-      client.transport:write "hello"
-      local ok, failure = pcall(function()
-        rw.connect("tcp:far.test:7:timeout=3", rw.Factory:for_protocol(Client)):await()
-      end)
-      assert(not ok and failure.code == "ETIMEDOUT", failure)
-      rw.sleep(10):await()
-      assert(not client.got)
-      sim:heal "far.test"
-      sim:run_until(function() return client.got == "hello" end, 5)
-      client.transport:lose_connection()
-    end)
-  end)
-
-  it("binds a port once, and any port anew", function()
-    simulate(1, function(sim)
-      local factory = rw.Factory:for_protocol(Peer)
-      local a = rw.listen("tcp:127.0.0.1:0", factory):await()
-      local b = rw.listen("tcp:127.0.0.1:0", factory):await()
-      assert(a.port ~= b.port)
-      local port, failure = rw.listen("tcp:127.0.0.1:" .. a.port, factory):peek()
-      assert(port and failure.code == "EADDRINUSE")
-      failure.handled = true
-      a:stop_listening():await()
-      b:stop_listening():await()
-    end, { allow_errors = true })
   end)
 end)
 
@@ -248,6 +182,21 @@ describe("simulate refuses", function()
     local ok, failure = pcall(simulate, 1, function() return thread end)
     assert.is_false(ok)
     assert.matches("upvalue 'thread' is a coroutine", tostring(failure))
+  end)
+
+  it("nothing but ROPEWALK_SEED, when that is given", function()
+    local directory = e2e.directory()
+    e2e.write(directory .. "/seed_spec.lua", [[
+      local rw = require "ropewalk"
+      it("shows", function()
+        local function fail(sim) error("it is " .. sim.seed) end
+        print(select(2, pcall(rw.testing.simulate, 1, fail)))
+        print(select(2, pcall(rw.testing.simulate_many, { fn = fail })))
+      end)
+    ]])
+    local output = e2e.shell(("ROPEWALK_SEED=99 %s test %s/seed_spec.lua"):format(
+      e2e.binary, directory))
+    assert.matches("it is 99.*it is 99", output)
   end)
 
   it("a simulation in a simulation", function()

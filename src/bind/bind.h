@@ -130,6 +130,7 @@ struct generation {
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
+    bool killed;             /* simulated death: none of its code runs any more */
     uint64_t retired_at;
     struct timer deadline;   /* staging: load_timeout; retired: drain_timeout */
     struct deferral reaper;

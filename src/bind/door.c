@@ -310,6 +310,7 @@ static int report_failed(lua_State *L) {
 static bool task_resume(struct task *t, lua_State *from, int nargs) {
     struct rw *rw = t->gen->rw;
     struct door *door = &rw->door;
+    if (t->gen->killed) return task_end(t, RW_ECANCELED), false;
     struct task *outer_task = door->task;
     lua_State *outer_running = door->running;
     struct door *outer_door = open_door;

@@ -64,7 +64,7 @@ void generation_free(struct generation **handle) {
     loop_defer_cancel(&g->reaper);
     scope_close(&g->scope);
     servers_release(g);
-    if (g->L && g->booted) door_protect(g, last_words, NULL);
+    if (g->L && g->booted && !g->killed) door_protect(g, last_words, NULL);
     if (g->L) lua_close(g->L);
     tasks_free(g);
     sources_free(g);

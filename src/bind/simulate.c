@@ -140,7 +140,7 @@ static void ended(struct task *t, int status) {
 
 static struct task *call_world(struct simulated *s, const char *function,
                                const struct shipment *arguments) {
-    enum { BUDGET = 60000 }; /* ms of processor time: a run is one task */
+    enum { BUDGET = 20000 }; /* ms of processor time: a run is one task */
     struct world_call call = {function, arguments};
     return door_enter(s->driver->current, &(struct door_call){
         .body = call_body, .arg = &call, .done = ended, .budget = BUDGET});

@@ -95,6 +95,19 @@ static void set_config(lua_State *L, int index, struct rw *rw) {
     }
 }
 
+/* What was booted ahead did not know them. */
+static int tell_config(lua_State *L) {
+    const struct rw *rw = generation_of(L)->rw;
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "ropewalk.core");
+    lua_getfield(L, -1, "config");
+    for (size_t i = 0; i < rw->config_count; i++) {
+        lua_pushstring(L, rw->config[i].value);
+        lua_setfield(L, -2, rw->config[i].key);
+    }
+    return 0;
+}
+
 static struct simulated *world(lua_State *L) { return generation_of(L)->rw->simulated; }
 
 static struct rw *check_app(lua_State *L) {
@@ -114,6 +127,7 @@ static int l_app(lua_State *L) {
     s->spare = NULL;
     if (!rw || !(rw->app = copy(rw, path))) return luaL_error(L, "not enough memory");
     set_config(L, 2, rw);
+    if (rw->spare) door_protect(rw->spare, tell_config, NULL);
     s->apps[s->app_count++] = rw;
     simulation_trace(s->loop, "run", s->app_count, str_c(path));
     reload_begin(rw);
@@ -129,6 +143,26 @@ static int l_reload(lua_State *L) {
 /* The second time: at once. */
 static int l_stop(lua_State *L) {
     worker_stop(check_app(L));
+    return 0;
+}
+
+/* As if its process had died: its sockets are the system's to reset. */
+static int l_kill(lua_State *L) {
+    struct rw *rw = check_app(L);
+    simulation_trace(rw->loop, "kill", (unsigned)lua_tointeger(L, 1), STR_NONE);
+    rw->stopping = true;
+    rw->current = rw->staging = NULL;
+    ports_stop(rw);
+    for (struct generation *g = rw->generations; g; g = g->next) {
+        g->killed = g->retire_done = true;
+        g->state = GENERATION_RETIRED;
+        g->stage = NULL;
+        timer_stop(rw->loop, &g->deadline);
+        servers_release(g);
+        for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
+        scope_close(&g->scope);
+        generation_check(g);
+    }
     return 0;
 }
 
@@ -261,7 +295,7 @@ static int l_finish(lua_State *L) {
 
 void simulated_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"trace", l_trace},
+        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"kill", l_kill}, {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"trace", l_trace},
         {"quiet", l_quiet}, {"open", l_open}, {"seed", l_seed},
         {"finish", l_finish}, {NULL, NULL},
     };
