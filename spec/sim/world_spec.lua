@@ -24,7 +24,7 @@ describe("a simulated application", function()
     simulate(1, function(sim)
       local settings = { listen = "unix:/nowhere/socket", word = "hello" }
       local app = sim:run_app(path, settings)
-      assert(app:state() == "running" and count == nil)
+      assert(app:state() == "running" and not _G.count)
       local client = rw.connect("unix:/nowhere/socket", rw.Factory:for_protocol(Client)):await()
       client:send_line ""
       sim:run_until(function() return client.got[1] end)

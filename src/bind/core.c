@@ -187,11 +187,13 @@ static int core_stats(lua_State *L) {
 
 static int core_time(lua_State *L) {
     const struct rw *rw = generation_of(L)->rw;
-    struct timespec t = {.tv_sec = SIMULATION_EPOCH};
-    lua_Number more = 0;
-    if (rw->simulated) more = (lua_Number)loop_now(rw->loop) / 1000;
-    else clock_gettime(CLOCK_REALTIME, &t);
-    lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9 + more);
+    if (rw->simulated) {
+        lua_pushnumber(L, (lua_Number)SIMULATION_EPOCH + (lua_Number)loop_now(rw->loop) / 1000);
+        return 1;
+    }
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
     return 1;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The library in the binary. A module is compiled once per process and kept as
  * bytecode, with its debug information: each further state (a reload, a
- * simulation) takes it from there, in a fifth of the time. */
+ * simulation) takes it from there, in a fraction of the time. */
 #include "bind/embedded.h"
 
 #include <stdatomic.h>

@@ -157,8 +157,10 @@ static int l_call(lua_State *L) {
     int rc = ship_pack(L, 3, lua_gettop(L) - 2, &shipment);
     if (rc == 0) call_world(s, function, &shipment);
     shipment_release(&shipment);
-    lua_pushboolean(L, rc == 0 && !s->done);
-    if (rc == 0 && !s->done) return 1;
+    if (rc == 0 && !s->done) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
     lua_pushnil(L);
     lua_pushstring(L, rc == 0 ? s->text : rc == RW_ENOMEM ? "not enough memory" : ship_refused());
     return 2;
@@ -261,7 +263,7 @@ static int l_step(lua_State *L) {
     }
     lua_pushstring(L, !s->done ? "running" : s->failed ? "failed" : "done");
     if (!s->done || !s->failed) return 1;
-    bool both = s->error[0] && strcmp(s->text, s->error) != 0;
+    bool both = s->error[0] && s->text && strcmp(s->text, s->error) != 0;
     if (both) lua_pushfstring(L, "%s\nbefore that was logged: %s", s->text, s->error);
     else lua_pushstring(L, s->text);
     return 2;

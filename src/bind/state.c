@@ -94,6 +94,7 @@ bool state_has_seed(void) { return was_asked; }
 int state_open(struct generation *g) {
     is_simulated = g->rw->simulated;
     g->L = lua_newstate(allocate, &g->mem);
+    is_simulated = false;
     if (!g->L) return RW_ENOMEM;
     *(struct generation **)lua_getextraspace(g->L) = g;
     lua_atpanic(g->L, on_panic);

@@ -5,9 +5,6 @@
 
 static const char task_class[] = "ropewalk.task";
 
-/* Handles of living tasks, by the task's address, so that core.task() gives
- * the same one each time: registry[KEY_TASK_BOXES]. */
-
 static struct task_box *check_box(lua_State *L) {
     return luaL_checkudata(L, 1, task_class);
 }
@@ -19,6 +16,8 @@ static struct task_box *push_new_box(lua_State *L) {
     return box;
 }
 
+/* Handles of living tasks, by the task's address, so that core.task() gives
+ * the same one each time: registry[KEY_TASK_BOXES]. */
 static int forget_box(lua_State *L) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
     lua_pushnil(L);
