@@ -17,7 +17,8 @@ struct test {
     void (*run)(void);
 };
 extern const struct test loop_tests[], stream_tests[], file_tests[],
-    filter_tests[], listen_tests[], send_tests[], memory_tests[], chaos_tests[];
+    filter_tests[], listen_tests[], send_tests[], memory_tests[], chaos_tests[],
+    sim_tests[];
 
 void check_failed(const char *file, int line, const char *what);
 unsigned check_failures(void); /* in this test */
@@ -40,6 +41,8 @@ struct world {
     struct limits limits;
 };
 void world_begin(struct world *w);
+/* Its loop is a simulated one, with faults. */
+void world_begin_simulated(struct world *w, uint64_t seed);
 void world_end(struct world *w); /* everything must be closed */
 
 /* Turns until *flag, for at most `ms`. */
