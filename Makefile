@@ -157,11 +157,15 @@ else
 	@$(MAKE) VARIANT=fuzz T=$(T) $(addprefix fuzz-run-,$(or $(F),$(FUZZERS)))
 endif
 
-simulate: ## N=10000 simulated runs of the chat with random faults, from seed FROM=1
+simulate: ## N=10000 simulated runs of the chat with random faults, from seed FROM=1, in J=1 processes
 	@sh deps/setup.sh build test
 	@$(MAKE) all
-	@SIMULATE=$(or $(N),10000) SIMULATE_FROM=$(or $(FROM),1) \
-	    $(BUILD)/ropewalk test spec/sim/chat_spec.lua
+	@each=$$(($(or $(N),10000) / $(or $(J),1))) first=$(or $(FROM),1) running=; \
+	for _ in $$(seq $(or $(J),1)); do \
+	    SIMULATE=$$each SIMULATE_FROM=$$first $(BUILD)/ropewalk test spec/sim/chat_spec.lua & \
+	    running="$$running $$!" first=$$((first + each)); \
+	done; \
+	for each in $$running; do wait $$each || exit 1; done
 
 bench: ## measure (spec/bench/run)
 	@sh deps/setup.sh build

@@ -61,6 +61,28 @@ describe("a simulated run", function()
     assert.not_equal(simulate(5, draw).trace_hash, simulate(6, draw).trace_hash)
   end)
 
+  it("repeats them in another process", function()
+    local directory = e2e.directory()
+    e2e.write(directory .. "/draw_spec.lua", [[
+      local rw = require "ropewalk"
+      local shared = { zeta = 1, alpha = { 2 }, 3, [print] = 4, [2.5] = 5 }
+      it("draws", function()
+        print("trace " .. rw.testing.simulate(3, function(sim)
+          local t, names = {}, {}
+          for i = 1, 100 do t[{}], t["key" .. math.random(1000)] = i, i end
+          for _, value in pairs(t) do names[#names + 1] = value end
+          for key in pairs(shared) do if key ~= print then names[#names + 1] = key end end
+          for name in pairs(package.loaded) do names[#names + 1] = name end
+          sim:note(table.concat(names, " ") .. tostring(t) .. tostring(sim.random))
+        end).trace_hash)
+      end)
+    ]])
+    local command = ("%s test %s/draw_spec.lua"):format(e2e.binary, directory)
+    local first = e2e.shell(command):match "trace (%x+)"
+    assert.truthy(first)
+    for _ = 1, 3 do assert.equal(first, e2e.shell(command):match "trace (%x+)") end
+  end)
+
   it("costs no time for waiting", function()
     local began = core.hrtime()
     local result = simulate(1, function()
