@@ -45,8 +45,24 @@ static struct simulator *check_simulator(lua_State *L) {
 
 /* ── the world's beginning and end ────────────────────────────────────────*/
 
+/* What most scripts ask for is there already, and not loaded in each run. */
+static int load_common(lua_State *L) {
+    static const char *const modules[] = {"ropewalk.line", "ropewalk.factory", "ropewalk.server"};
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
+        lua_getglobal(L, "require");
+        lua_pushstring(L, modules[i]);
+        lua_call(L, 1, 0);
+    }
+    return 0;
+}
+
+static struct generation *boot(struct rw *rw) {
+    struct generation *g = generation_new(rw);
+    return g && door_protect(g, load_common, NULL) == 0 ? g : NULL;
+}
+
 static bool boot_driver(struct simulated *s) {
-    struct generation *g = generation_new(s->driver);
+    struct generation *g = boot(s->driver);
     if (!g) return false;
     g->state = GENERATION_CURRENT;
     s->driver->current = g;
@@ -67,7 +83,7 @@ static bool boot_world(struct simulator *m) {
     s->driver = simulated_worker(s, m->rw);
     if (!s->driver || leftover_init(s->driver) < 0 || !boot_driver(s)) return false;
     s->spare = simulated_worker(s, m->rw);
-    if (s->spare) s->spare->spare = generation_new(s->spare);
+    if (s->spare) s->spare->spare = boot(s->spare);
     return s->spare && s->spare->spare;
 }
 
