@@ -65,6 +65,7 @@ local function open(fn, options)
   end
   local ok, why = world:call("prepare", loader.script, package.path, package.cpath)
   if ok then ok, why = world:call("load", fn, options.allow_leaks) end
+  if ok then ok, why = world:call "ready" end
   if not ok then
     world:close()
     error(Failure.new("error", "the function cannot be simulated: " .. why), 0)

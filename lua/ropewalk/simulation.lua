@@ -11,11 +11,12 @@ local loader = require "ropewalk.loader"
 local sandbox = require "ropewalk.sandbox"
 local timer = require "ropewalk.timer"
 
-local error, tostring, type, xpcall = error, tostring, type, xpcall
-local format, concat, insert = string.format, table.concat, table.insert
+local error, ipairs, tostring, type, xpcall = error, ipairs, tostring, type, xpcall
+local format = string.format
+local concat, insert, pack, unpack = table.concat, table.insert, table.pack, table.unpack
 local random = math.random
 local turn_end = core.turn_end
-local package = package
+local io, package = io, package
 local G = _G
 
 local _ENV <const> = nil
@@ -170,11 +171,48 @@ end
 
 local scenario -- the function
 local allow_leaks = false
+local started = false
+
+-- Each run begins with a copy of the world as it was before the first one, and
+-- ends with all files closed: none may be open in the copy.
+local opened = {}
+
+local function watch(name, which)
+  local real = io[name]
+  io[name] = function(...)
+    local result = pack(real(...))
+    if not started then insert(opened, result[which]) end
+    return unpack(result, 1, result.n)
+  end
+end
+
+local function watch_files()
+  watch("open", 1)
+  watch("popen", 1)
+  watch("tmpfile", 1)
+  watch("lines", 4)
+  local dir = core.dir
+  core.dir = function(path)
+    if started then return dir(path) end
+    error(format("%s: open it within the function, not before", path), 2)
+  end
+end
+
+---The world is about to be copied.
+function simulation.ready()
+  for _, file in ipairs(opened) do
+    if io.type(file) == "file" then
+      error("a file is open: open it within the function, not before", 0)
+    end
+  end
+  opened, started = {}, true
+end
 
 ---The driver's surroundings are those of a script.
 ---@param script? string
 function simulation.prepare(script, path, cpath)
   sandbox.install(G)
+  watch_files()
   package.path, package.cpath = path, cpath
   if script then loader.set_script(script) end
 end

@@ -13,6 +13,8 @@ local function failure_of(fn, options, seed)
   return failure
 end
 
+local PID <const> = io.open("/proc/self/stat"):read "n"
+
 local function echo_once(sim)
   local Echo = rw.Protocol:extend "Echo"
   function Echo:data_received(bytes) self.transport:write(bytes) end
@@ -65,13 +67,13 @@ describe("a simulated run", function()
     local directory = e2e.directory()
     e2e.write(directory .. "/draw_spec.lua", [[
       local rw = require "ropewalk"
-      local shared = { zeta = 1, alpha = { 2 }, 3, [print] = 4, [2.5] = 5 }
+      local shared = { zeta = 1, alpha = { 2 }, 3, [2.5] = 5, beta = 6 }
       it("draws", function()
         print("trace " .. rw.testing.simulate(3, function(sim)
           local t, names = {}, {}
           for i = 1, 100 do t[{}], t["key" .. math.random(1000)] = i, i end
           for _, value in pairs(t) do names[#names + 1] = value end
-          for key in pairs(shared) do if key ~= print then names[#names + 1] = key end end
+          for key in pairs(shared) do names[#names + 1] = key end
           for name in pairs(package.loaded) do names[#names + 1] = name end
           sim:note(table.concat(names, " ") .. tostring(t) .. tostring(sim.random))
         end).trace_hash)
@@ -219,6 +221,22 @@ describe("simulate refuses", function()
     local output = e2e.shell(("ROPEWALK_SEED=99 %s test %s/seed_spec.lua"):format(
       e2e.binary, directory))
     assert.matches("it is 99.*it is 99", output)
+  end)
+
+  it("files that are opened before the run, not those within", function()
+    local directory = e2e.directory()
+    e2e.write(directory .. "/held.lua", ("local f = io.open(%q) return function() f:read() end")
+      :format("README.md"))
+    e2e.write(directory .. "/read.lua", ("local f <close> = io.open(%q) return function() end")
+      :format("README.md"))
+    e2e.write(directory .. "/within.lua", ("return function() local f = io.open(%q) end")
+      :format("README.md"))
+    assert.error_matches(function() simulate(1, directory .. "/held.lua") end, "a file is open")
+    simulate(1, directory .. "/read.lua")
+    local function count() return select(2, e2e.shell("ls /proc/" .. PID .. "/fd"):gsub("\n", "")) end
+    local before = count()
+    simulate_many { count = 50, fn = directory .. "/within.lua" }
+    assert.is_true(count() <= before + 1)
   end)
 
   it("a simulation in a simulation", function()

@@ -5,12 +5,13 @@
  * the copy put back, a seed, and turns of the loop, as many as fit into a
  * slice, until the function has returned or there is a reason why it cannot.
  *
- *     open ─→ load(fn) ─→ freeze ─→ start(seed) ─→ step … ─→ facts, trace
- *                                      ↑______________________│
+ *     open ─→ call("load", fn) ─→ freeze ─→ start(seed) ─→ step … ─→ facts, trace
+ *                                             ↑______________________│
  *
  * Nothing in the world knows of the real side. Before its bytes go, its states
  * are closed, for the sake of finalizers that hold what is of this world:
- * descriptors.
+ * descriptors. Those that were open in the copy would then be closed twice, so
+ * there must be none (simulation.lua sees to it).
  */
 #include "bind/simulate.h"
 
@@ -27,14 +28,14 @@ static const size_t WORLD_SIZE = (size_t)1 << 30; /* of addresses; pages as used
 enum { LOOK_EVERY = 32 }; /* turns between two looks at the real clock */
 
 struct simulator { /* userdata */
-    struct rw *rw; /* of this world */
+    struct rw *rw; /* the real one */
     struct arena *arena;
     struct simulated *world;
     char *copy; /* owned; NULL: not frozen */
     size_t copy_size;
     uint64_t end;   /* on the world's loop_now */
     uint64_t turns; /* still allowed */
-    bool dirty;     /* run since it was put back */
+    bool dirty;     /* its code has run since the copy was made, or put back */
 };
 
 static struct simulator *check_simulator(lua_State *L) {
@@ -45,8 +46,13 @@ static struct simulator *check_simulator(lua_State *L) {
 
 /* ── the world's beginning and end ────────────────────────────────────────*/
 
-/* What most scripts ask for is there already, and not loaded in each run. */
+/* What most scripts ask for is there already, and not loaded in each run. And
+ * C modules stay in the process when a state is closed: the copy has them, too. */
 static int load_common(lua_State *L) {
+    if (lua_getfield(L, LUA_REGISTRYINDEX, "_CLIBS") == LUA_TTABLE) {
+        lua_pushnil(L);
+        lua_setmetatable(L, -2);
+    }
     static const char *const modules[] = {"ropewalk.line", "ropewalk.factory", "ropewalk.server"};
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         lua_getglobal(L, "require");
@@ -102,7 +108,7 @@ static void end_world(struct simulator *m) {
 
 static void close_simulator(struct simulator *m) {
     if (!m->arena) return;
-    if (m->copy) end_world(m);
+    end_world(m);
     mem_free(&m->rw->mem, m->copy, m->copy_size);
     m->copy = NULL;
     arena_close(&m->arena);
@@ -171,6 +177,7 @@ static int l_call(lua_State *L) {
     struct shipment shipment;
     shipment_init(&shipment, SHIP_MAX);
     int rc = ship_pack(L, 3, lua_gettop(L) - 2, &shipment);
+    m->dirty = true;
     if (rc == 0) call_world(s, function, &shipment);
     shipment_release(&shipment);
     if (rc == 0 && !s->done) {
@@ -192,6 +199,7 @@ static int l_freeze(lua_State *L) {
     m->copy = mem_alloc(&m->rw->mem, m->copy_size);
     if (!m->copy) return luaL_error(L, "not enough memory");
     arena_copy(m->arena, m->copy);
+    m->dirty = false;
     lua_pushinteger(L, (lua_Integer)m->copy_size);
     return 1;
 }
