@@ -95,7 +95,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 # Goals that only check the tree, or that first have to see whether the tools
 # are there and then call make again, do without the libraries.
 
-LIGHT := docs help setup clean distclean run test asan tsan fuzz bench torture \
+LIGHT := docs help setup clean distclean run test asan tsan fuzz bench simulate torture \
     valgrind layers lines lint lint-lua lint-sh selftest
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
@@ -156,6 +156,16 @@ else
 	@mkdir -p $(BUILD)/fuzz
 	@$(MAKE) VARIANT=fuzz T=$(T) $(addprefix fuzz-run-,$(or $(F),$(FUZZERS)))
 endif
+
+simulate: ## N=10000 simulated runs of the chat with random faults, from seed FROM=1, in J=1 processes
+	@sh deps/setup.sh build test
+	@$(MAKE) all
+	@each=$$(($(or $(N),10000) / $(or $(J),1))) first=$(or $(FROM),1) running=; \
+	for _ in $$(seq $(or $(J),1)); do \
+	    SIMULATE=$$each SIMULATE_FROM=$$first $(BUILD)/ropewalk test spec/sim/chat_spec.lua & \
+	    running="$$running $$!" first=$$((first + each)); \
+	done; \
+	for each in $$running; do wait $$each || exit 1; done
 
 bench: ## measure (spec/bench/run)
 	@sh deps/setup.sh build

@@ -20,7 +20,9 @@ DEPS := yyjson ares lua uv
 
 lua_INCLUDE := src
 lua_FILES    = $(filter-out %/lua.c %/luac.c,$(wildcard $(lua_TREE)/src/*.c))
-lua_CFLAGS  := -DLUA_USE_LINUX
+lua_CFLAGS  := -DLUA_USE_LINUX -include deps/config/lua.h
+# the system's has a seed of its own: it serves, but cannot be simulated with
+lua_FROM     = $(if $(filter auto,$(DEPS_FROM)),bundled,$(DEPS_FROM))
 lua_NEEDS   := -lm -ldl
 
 uv_INCLUDE  := include
@@ -61,12 +63,12 @@ include deps/versions.mk
 define dep_resolve
 $(1)_ASKED :=
 include $(DEPS_DIR)/$(1).mk
-$(1)_QUESTION := $(strip $(DEPS_FROM) $($(1)_MIN) $($(1)_PACKAGE) $($(1)_SHA256))
+$(1)_QUESTION := $(strip $(or $($(1)_FROM),$(DEPS_FROM)) $($(1)_MIN) $($(1)_PACKAGE) $($(1)_SHA256))
 ifneq ($$($(1)_QUESTION),$$($(1)_ASKED))
 $(DEPS_DIR)/$(1).mk: FORCE
 endif
 $(DEPS_DIR)/$(1).mk:
-	@DEPS_STATE=$(DEPS_DIR)/apt DEPS_FROM=$(DEPS_FROM) DEPS_CC='$(CC)' \
+	@DEPS_STATE=$(DEPS_DIR)/apt DEPS_FROM=$(or $($(1)_FROM),$(DEPS_FROM)) DEPS_CC='$(CC)' \
 	    sh deps/resolve.sh $$@ $(1) $$($(1)_MIN) '$$($(1)_PC)' \
 	    '$$($(1)_PACKAGE)' '$$($(1)_QUESTION)' $$($(1)_SHA256)
 endef

@@ -11,6 +11,7 @@ local log = require "ropewalk.log"
 local error, pairs, select, tostring = error, pairs, select, tostring
 local collectgarbage = collectgarbage
 local concat = table.concat
+local floor = math.floor
 local package, debug, os = package, debug, os
 
 local rawget, setmetatable, type = rawget, setmetatable, type
@@ -68,6 +69,17 @@ end
 local HOOK <const> = "the hook belongs to the watchdog"
 local ROOTS <const> = "it holds the core's own objects"
 
+-- In a simulation all clocks are the simulation's.
+local function tell_virtual_time()
+  local real_time, real_date = os.time, os.date
+  local function time(when) return when and real_time(when) or floor(core.time()) end
+  -- luacheck: push ignore 122
+  os.time = time
+  os.date = function(text, when) return real_date(text, when or time()) end
+  os.clock = core.hrtime
+  -- luacheck: pop
+end
+
 ---Changes the global table for scripts.
 ---@param globals table usually _G
 function sandbox.install(globals)
@@ -84,6 +96,7 @@ function sandbox.install(globals)
   debug.debug = refuse("debug.debug", "it would block the server")
   package.loadlib = refuse("package.loadlib", "native code goes into the core")
   -- luacheck: pop
+  if core.simulation then tell_virtual_time() end
   globals.warn = function(...) logger:warn(concat({ ... })) end
   for name, value in pairs(core.globals or {}) do globals[name] = value end
 end

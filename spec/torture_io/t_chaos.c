@@ -102,15 +102,17 @@ static void on_close(struct stream *s, int reason) {
 static const struct stream_hooks all = {on_data, hook, hook, on_close};
 static const struct stream_hooks no_eof = {on_data, NULL, hook, on_close};
 
-static void play(unsigned rounds) {
+static void play(unsigned rounds, bool simulated) {
     struct world w;
     struct end e[2];
     struct actor a[2];
-    world_begin(&w);
+    if (simulated) world_begin_simulated(&w, 1);
+    else world_begin(&w);
     w.limits.max_buffered = 700000;
     w.limits.write_timeout = w.limits.close_timeout = 40;
     for (unsigned i = 0; i < rounds; i++) {
-        connect_ends(&w, (enum kind)(i % KINDS), &e[0], &e[1]);
+        enum kind kind = simulated ? KIND_TCP : (enum kind)(i % KINDS);
+        connect_ends(&w, kind, &e[0], &e[1]);
         for (int k = 0; k < 2; k++) {
             a[k] = (struct actor){.w = &w, .s = e[k].s, .budget = 60};
             a[k].s->owner = &a[k];
@@ -133,12 +135,15 @@ static void play(unsigned rounds) {
 }
 
 /* TORTURE_ROUNDS=30000 for a longer one */
-static void chaos(void) {
-    const char *rounds = getenv("TORTURE_ROUNDS");
-    play(rounds ? (unsigned)strtoul(rounds, NULL, 10) : 600);
+static unsigned rounds(void) {
+    const char *n = getenv("TORTURE_ROUNDS");
+    return n ? (unsigned)strtoul(n, NULL, 10) : 600;
 }
+static void chaos(void) { play(rounds(), false); }
+static void simulated_chaos(void) { play(10 * rounds(), true); }
 
 const struct test chaos_tests[] = {
     {"chaos", chaos},
+    {"chaos in a simulation", simulated_chaos},
     {0},
 };

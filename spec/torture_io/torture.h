@@ -18,7 +18,7 @@ struct test {
 };
 extern const struct test loop_tests[], stream_tests[], file_tests[],
     filter_tests[], listen_tests[], send_tests[], memory_tests[], chaos_tests[],
-    names_tests[], process_tests[];
+    names_tests[], process_tests[], sim_tests[];
 
 void check_failed(const char *file, int line, const char *what);
 unsigned check_failures(void); /* in this test */
@@ -41,6 +41,8 @@ struct world {
     struct limits limits;
 };
 void world_begin(struct world *w);
+/* Its loop is a simulated one, with faults. */
+void world_begin_simulated(struct world *w, uint64_t seed);
 void world_end(struct world *w); /* everything must be closed */
 
 /* Turns until *flag, for at most `ms`. */

@@ -2,6 +2,8 @@
 /* Worlds, ends and test data. */
 #include "torture.h"
 
+#include "io/simulate.h"
+
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +12,18 @@ void world_begin(struct world *w) {
     mem_init(&w->mem, 0);
     w->loop = loop_new(&w->mem);
     if (!w->loop) abort();
+}
+
+void world_begin_simulated(struct world *w, uint64_t seed) {
+    static const struct simulation_faults faults = {
+        .split = 0.3, .partial = 0.3, .reset = 0.005, .stall = 0.01, .stall_max = 100,
+        .delay = {0, 20}, .buffer = {1000, 60000}};
+    *w = (struct world){.limits = limits_default};
+    mem_init(&w->mem, 0);
+    w->loop = loop_new_simulated(&w->mem);
+    if (!w->loop) abort();
+    simulation_seed(w->loop, seed);
+    simulation_set_faults(w->loop, &faults);
 }
 
 void world_end(struct world *w) {

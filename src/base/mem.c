@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+
 void mem_init(struct mem *m, size_t limit) { *m = (struct mem){.limit = limit}; }
 
 static int mem_refuses(struct mem *m, size_t more) {
@@ -30,7 +32,7 @@ void *mem_zalloc(struct mem *m, size_t size) {
 
 void *mem_realloc(struct mem *m, void *p, size_t old, size_t size) {
     if (size > old && mem_refuses(m, size - old)) return NULL;
-    void *q = realloc(p, size);
+    void *q = m->arena ? arena_realloc(m->arena, p, old, size) : realloc(p, size);
     if (!q) {
         m->failures++;
         return NULL;
@@ -42,5 +44,6 @@ void *mem_realloc(struct mem *m, void *p, size_t old, size_t size) {
 void mem_free(struct mem *m, void *p, size_t size) {
     if (!p) return;
     m->live -= size;
-    free(p);
+    if (m->arena) arena_free(m->arena, p, size);
+    else free(p);
 }

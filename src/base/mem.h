@@ -10,11 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct arena;
+
 struct mem {
     size_t limit;      /* bytes; 0: none */
     size_t live, peak; /* bytes */
     uint64_t failures; /* allocations refused */
     uint64_t fail_in;  /* 0: off; 1: the next allocation fails, 2: the one after */
+    struct arena *arena; /* where the bytes come from; NULL: malloc */
 };
 
 void mem_init(struct mem *m, size_t limit);

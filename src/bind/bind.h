@@ -31,6 +31,7 @@ struct child;
 struct conn;
 struct port;
 struct server;
+struct simulated;
 
 /* ── worker ───────────────────────────────────────────────────────────────*/
 
@@ -50,6 +51,8 @@ struct rw {
 
     struct generation *current, *staging; /* of generations */
     struct generation *generations;       /* list, newest first */
+    struct generation *spare;             /* of these: booted ahead; NULL: none */
+    struct simulated *simulated;          /* the world it is in; NULL: this one */
     unsigned generation_count;            /* ids given out */
     struct port *ports;                   /* list */
 
@@ -82,6 +85,19 @@ struct rw {
 struct config_item {
     char *key, *value;
 };
+
+/* Accounts, door, buffers; `arena` (NULL: malloc) is where memory is from. */
+void worker_init(struct rw *rw, struct arena *arena, const uint64_t seed[2]);
+void worker_woken(void *rw); /* rw_reload or rw_stop was called */
+/* For seeds and scripts: nobody can foretell them, unless in a simulation. */
+bool random_bytes(struct rw *rw, void *out, size_t n);
+
+/* What the registry holds besides objects, which are there by their address:
+ * the same addresses in each process. */
+enum registry_key { KEY_TASK_BOXES = 1, KEY_TURN_END, KEY_TURN_FUNCTIONS, KEY_TIMERS };
+static inline const void *registry_key(enum registry_key key) {
+    return (const void *)(uintptr_t)key;
+}
 
 /* ── generations (generation.c, reload.c) ─────────────────────────────────*/
 
@@ -122,6 +138,7 @@ struct generation {
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
+    bool killed;             /* simulated death: none of its code runs any more */
     uint64_t retired_at;
     struct timer deadline;   /* staging: load_timeout; retired: drain_timeout */
     struct deferral reaper;
@@ -166,6 +183,8 @@ void deferred_open(lua_State *L);
 void core_open(lua_State *L);  /* log, config, limits, … */
 void router_open(lua_State *L);
 void json_open(lua_State *L);
+void embedded_open(lua_State *L); /* the library; expects nothing */
+void simulator_open(lua_State *L);
 void text_open(lua_State *L);
 void dir_open_lib(lua_State *L);
 void names_open_lib(lua_State *L);

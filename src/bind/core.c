@@ -6,6 +6,8 @@
 #include <math.h>
 #include <time.h>
 
+#include "io/simulate.h"
+
 /* ── log ──────────────────────────────────────────────────────────────────*/
 
 enum { MAX_LOG_FIELDS = 32 };
@@ -184,6 +186,11 @@ static int core_stats(lua_State *L) {
 }
 
 static int core_time(lua_State *L) {
+    const struct rw *rw = generation_of(L)->rw;
+    if (rw->simulated) {
+        lua_pushnumber(L, (lua_Number)SIMULATION_EPOCH + (lua_Number)loop_now(rw->loop) / 1000);
+        return 1;
+    }
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
@@ -195,12 +202,11 @@ struct turn_end_list { /* in the registry: functions, and the hook */
     struct generation *gen;
     bool set;
 };
-static const char turn_end_key, turn_functions_key;
 
 static int run_turn_end(lua_State *L) {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TURN_FUNCTIONS));
     lua_newtable(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TURN_FUNCTIONS));
     lua_Integer n = luaL_len(L, -1);
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, -1, i);
@@ -221,10 +227,10 @@ static void turn_ended(struct turn_end *hook) {
 
 static int core_turn_end(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TURN_FUNCTIONS));
     lua_pushvalue(L, 1);
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &turn_end_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TURN_END));
     struct turn_end_list *list = lua_touserdata(L, -1);
     if (!list->set) loop_at_turn_end(list->gen->rw->loop, &list->hook);
     list->set = true;
@@ -245,9 +251,9 @@ static void add_turn_end(lua_State *L) {
     lua_pushcfunction(L, turn_end_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &turn_end_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TURN_END));
     lua_newtable(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &turn_functions_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TURN_FUNCTIONS));
 }
 
 static void add_config(lua_State *L) {

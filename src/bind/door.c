@@ -124,6 +124,7 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
         task_doom(t, L);
         on_killed(L, ar);
     }
+    if (rw->simulated) return; /* when it is interrupted would be real time's chance */
     if (lua_isyieldable(L) && !t->pins) {
         t->burst = 0;
         t->yield = YIELD_PREEMPT;
@@ -309,6 +310,7 @@ static int report_failed(lua_State *L) {
 static bool task_resume(struct task *t, lua_State *from, int nargs) {
     struct rw *rw = t->gen->rw;
     struct door *door = &rw->door;
+    if (t->gen->killed) return task_end(t, RW_ECANCELED), false;
     struct task *outer_task = door->task;
     lua_State *outer_running = door->running;
     struct door *outer_door = open_door;
@@ -401,7 +403,7 @@ static void door_pump(struct deferral *d) {
     uint64_t until = loop_hrtime() + rw->limits.script_slice * 1000000;
     struct task **last = door->ready_end;
     bool more = door->ready;
-    while (more && loop_hrtime() < until) {
+    while (more && (rw->simulated || loop_hrtime() < until)) {
         struct task *t = door->ready;
         more = &t->next != last;
         door->ready = t->next;

@@ -6,6 +6,7 @@
 #include "bind/conn.h"
 #include "bind/port.h"
 
+#include "bind/simulate.h"
 #include "bind/state.h"
 
 static void reap(struct deferral *d) {
@@ -13,7 +14,13 @@ static void reap(struct deferral *d) {
     generation_free(&g);
 }
 
-struct generation *generation_new(struct rw *rw) {
+static struct generation *take_spare(struct rw *rw) {
+    struct generation *g = rw->spare;
+    rw->spare = NULL;
+    return g;
+}
+
+static struct generation *generation_boot(struct rw *rw) {
     struct generation *g = mem_zalloc(&rw->mem, sizeof *g);
     if (!g) return NULL;
     g->rw = rw;
@@ -21,6 +28,7 @@ struct generation *generation_new(struct rw *rw) {
     g->limits = rw->limits;
     g->reaper.run = reap;
     mem_init(&g->mem, rw->limits.script_memory);
+    g->mem.arena = rw->mem.arena;
     g->next = rw->generations;
     g->prev = &rw->generations;
     if (g->next) g->next->prev = &g->next;
@@ -32,6 +40,12 @@ struct generation *generation_new(struct rw *rw) {
         g->mem_low = g->mem.live;
         state_tune_gc(g);
     }
+    return g;
+}
+
+struct generation *generation_new(struct rw *rw) {
+    struct generation *g = rw->spare ? take_spare(rw) : generation_boot(rw);
+    if (g && rw->simulated) simulated_begin(g);
     return g;
 }
 
@@ -52,7 +66,7 @@ void generation_free(struct generation **handle) {
     scope_close(&g->scope);
     children_abandon(g);
     servers_release(g);
-    if (g->L && g->booted) door_protect(g, last_words, NULL);
+    if (g->L && g->booted && !g->killed) door_protect(g, last_words, NULL);
     scope_close(&g->scope); /* timers of its last words */
     if (g->L) lua_close(g->L);
     names_close(&g->names);

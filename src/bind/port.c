@@ -80,6 +80,7 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
         p = port_find(rw, numbered);
         if (!p) key = numbered;
     }
+    if (e->kind == ENDPOINT_STDIO && rw->simulated) return RW_ESIMULATED;
     if (!p) {
         p = mem_zalloc(&rw->mem, sizeof *p);
         if (!p) return RW_ENOMEM;

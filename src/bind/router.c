@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bind/router.h"
 
-#include <sys/random.h>
 
 #include "base/codec.h"
 #include "bind/bind.h"
@@ -151,7 +150,7 @@ static int l_gc(lua_State *L) {
 /* core.router() → router */
 static int l_router(lua_State *L) {
     uint64_t seed[2];
-    if (getrandom(seed, sizeof seed, 0) != sizeof seed)
+    if (!random_bytes(generation_of(L)->rw, seed, sizeof seed))
         return luaL_error(L, "no random bytes from the system");
     struct bind_router *r = lua_newuserdatauv(L, sizeof *r, 2);
     *r = (struct bind_router){0};

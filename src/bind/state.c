@@ -6,8 +6,9 @@
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
-#include "bind/embedded.h"
+#include "bind/ship.h"
 #include "bind/state.h"
 #include "bind/task.h"
 
@@ -43,32 +44,6 @@ static int on_panic(lua_State *L) {
     return 0; /* Lua aborts: a bug of ours */
 }
 
-static int loaded(lua_State *L, int status, lua_KContext ctx) {
-    (void)L, (void)status, (void)ctx;
-    return 1;
-}
-
-static int load_embedded(lua_State *L) {
-    const struct embedded_module *m = lua_touserdata(L, lua_upvalueindex(1));
-    lua_pushfstring(L, "@%s", m->name);
-    if (luaL_loadbufferx(L, m->start, (size_t)(m->end - m->start),
-                         lua_tostring(L, -1), "t") != LUA_OK)
-        return lua_error(L);
-    lua_pushstring(L, m->name);
-    lua_callk(L, 1, 1, 0, loaded);
-    return 1;
-}
-
-static void add_embedded(lua_State *L) {
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-    for (unsigned i = 0; i < embedded_module_count; i++) {
-        lua_pushlightuserdata(L, (void *)&embedded_modules[i]);
-        lua_pushcclosure(L, load_embedded, 1);
-        lua_setfield(L, -2, embedded_modules[i].name);
-    }
-    lua_pop(L, 1);
-}
-
 static void use_tree(lua_State *L, const char *root) {
     lua_getglobal(L, "package");
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;", root, root);
@@ -82,14 +57,14 @@ static int open_libraries(lua_State *L) {
     struct rw *rw = generation_of(L)->rw;
     luaL_openlibs(L);
     if (rw->lua_path) use_tree(L, rw->lua_path);
-    else add_embedded(L);
+    else embedded_open(L);
 
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_newtable(L);
     static void (*const open[])(lua_State *) = {
         door_open, core_open, timer_open, deferred_open, port_open, transport_open, http_open,
         request_open, router_open, json_open, text_open, dir_open_lib,
-        sources_open, names_open_lib, process_open,
+        sources_open, names_open_lib, process_open, simulator_open, ship_open,
     };
     for (size_t i = 0; i < sizeof open / sizeof *open; i++) open[i](L);
     lua_setfield(L, -2, "ropewalk.core");
@@ -102,8 +77,24 @@ static int open_libraries(lua_State *L) {
     return 0;
 }
 
+/* What Lua hashes strings with (deps/config/lua.h). In a simulation it is always
+ * the same, and so is the order of pairs. */
+static _Thread_local bool is_simulated, was_asked;
+
+unsigned bind_lua_seed(void);
+unsigned bind_lua_seed(void) {
+    was_asked = true;
+    unsigned seed = 0x5277;
+    if (!is_simulated && getrandom(&seed, sizeof seed, 0) != sizeof seed) abort();
+    return seed;
+}
+
+bool state_has_seed(void) { return was_asked; }
+
 int state_open(struct generation *g) {
+    is_simulated = g->rw->simulated;
     g->L = lua_newstate(allocate, &g->mem);
+    is_simulated = false;
     if (!g->L) return RW_ENOMEM;
     *(struct generation **)lua_getextraspace(g->L) = g;
     lua_atpanic(g->L, on_panic);

@@ -5,10 +5,6 @@
 
 static const char task_class[] = "ropewalk.task";
 
-/* Handles of living tasks, by the task's address, so that core.task() gives
- * the same one each time: registry[&boxes_key]. */
-static const char boxes_key;
-
 static struct task_box *check_box(lua_State *L) {
     return luaL_checkudata(L, 1, task_class);
 }
@@ -20,15 +16,17 @@ static struct task_box *push_new_box(lua_State *L) {
     return box;
 }
 
+/* Handles of living tasks, by the task's address, so that core.task() gives
+ * the same one each time: registry[KEY_TASK_BOXES]. */
 static int forget_box(lua_State *L) {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
     lua_pushnil(L);
     lua_rawsetp(L, -2, lua_touserdata(L, 1));
     return 0;
 }
 
 static void remember_box(lua_State *L, struct task *t) { /* box on top */
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
     lua_pushvalue(L, -2);
     lua_rawsetp(L, -2, t);
     lua_pop(L, 1);
@@ -68,7 +66,7 @@ static int core_task(lua_State *L) {
     struct task *t = task_running(generation_of(L)->rw);
     if (!t) return 0;
     if (t->box) {
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+        lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
         if (lua_rawgetp(L, -1, t) == LUA_TUSERDATA) return 1;
         lua_pop(L, 2);
     }
@@ -149,7 +147,7 @@ static int task_tostring(lua_State *L) {
 
 static int call_on_cancel(lua_State *L) {
     struct task *t = lua_touserdata(L, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
     lua_rawgetp(L, -1, t);
     lua_getiuservalue(L, -1, 1);
     lua_call(L, 0, 0);
@@ -182,7 +180,7 @@ void door_open(lua_State *L) {
     lua_pop(L, 1);
 
     lua_newtable(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
 
     static const luaL_Reg functions[] = {
         {"spawn", core_spawn}, {"spawn_detached", core_spawn_detached},

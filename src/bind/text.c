@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The codecs of base/codec.h for Lua. A decoder's nil says "malformed"; what
  * comes from a peer never raises. */
-#include <sys/random.h>
 #include <time.h>
 
 #include "base/codec.h"
@@ -147,7 +146,7 @@ static int l_http_date(lua_State *L) {
 
 static int l_http_date_parse(lua_State *L) {
     int64_t seconds;
-    if (http_date_parse(check_str(L, 1), time(NULL), &seconds) < 0)
+    if (http_date_parse(check_str(L, 1), loop_unix_time(generation_of(L)->rw->loop), &seconds) < 0)
         lua_pushnil(L);
     else
         lua_pushinteger(L, seconds);
@@ -216,11 +215,8 @@ static int l_random(lua_State *L) {
     luaL_argcheck(L, n >= 0 && n <= RANDOM_MAX, 1, "out of range");
     luaL_Buffer b;
     char *out = luaL_buffinitsize(L, &b, (size_t)n);
-    for (size_t done = 0; done < (size_t)n;) {
-        ssize_t got = getrandom(out + done, (size_t)n - done, 0);
-        if (got < 0) return luaL_error(L, "no random bytes from the system");
-        done += (size_t)got;
-    }
+    if (!random_bytes(generation_of(L)->rw, out, (size_t)n))
+        return luaL_error(L, "no random bytes from the system");
     luaL_pushresultsize(&b, (size_t)n);
     return 1;
 }

@@ -12,9 +12,9 @@
 #include <math.h>
 
 #include "bind/bind.h"
+#include "io/simulate.h"
 
 static const char timer_class[] = "ropewalk.timer";
-static const char anchors_key; /* registry: the array */
 
 enum timer_state { WAITS, MADE, CANCELLED };
 
@@ -49,7 +49,7 @@ static uint64_t check_delay(lua_State *L, int index) {
 /* The timer on top. */
 static void anchor(lua_State *L, struct lua_timer *t) {
     struct generation *g = t->gen;
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TIMERS));
     t->slot = g->free_timer ? g->free_timer : ++g->timer_slots;
     if (g->free_timer) {
         lua_rawgeti(L, -1, t->slot);
@@ -62,7 +62,7 @@ static void anchor(lua_State *L, struct lua_timer *t) {
 }
 
 static void release(lua_State *L, struct lua_timer *t) {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TIMERS));
     lua_pushinteger(L, t->gen->free_timer);
     lua_rawseti(L, -2, t->slot);
     lua_pop(L, 1);
@@ -88,7 +88,7 @@ static void forget_call(lua_State *L, struct lua_timer *t) {
 static int fire_body(lua_State *L) {
     struct lua_timer *t = lua_touserdata(L, 1);
     int n = t->values;
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TIMERS));
     lua_rawgeti(L, -1, t->slot);
     lua_replace(L, 1);
     lua_pop(L, 1);
@@ -103,6 +103,8 @@ static void fired(struct timer *timer) {
     struct lua_timer *t = CONTAINER(timer, struct lua_timer, timer);
     scope_remove(&t->item);
     t->state = MADE;
+    struct rw *rw = t->gen->rw;
+    if (rw->simulated) simulation_trace(rw->loop, "timer", 0, STR_NONE);
     door_enter(t->gen, &(struct door_call){
         .body = fire_body, .arg = t, .scope = t->scope});
 }
@@ -258,7 +260,9 @@ static int core_now(lua_State *L) {
 }
 
 static int core_hrtime(lua_State *L) {
-    lua_pushnumber(L, (lua_Number)loop_hrtime() / 1e9);
+    const struct rw *rw = generation_of(L)->rw;
+    uint64_t ns = rw->simulated ? loop_now(rw->loop) * 1000000 : loop_hrtime();
+    lua_pushnumber(L, (lua_Number)ns / 1e9);
     return 1;
 }
 
@@ -272,7 +276,7 @@ void timer_open(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
     lua_newtable(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TIMERS));
     static const luaL_Reg functions[] = {
         {"timer", core_timer}, {"delayed_call", core_delayed_call}, {"now", core_now}, {"hrtime", core_hrtime}, {NULL, NULL},
     };

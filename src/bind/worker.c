@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "bind/bind.h"
 #include "bind/child.h"
@@ -16,6 +15,14 @@
 #include "ropewalk.h"
 
 enum { WATCH_DEBOUNCE_MS = 75, OUT_MAX = 1 << 26, PEERS_MAX = 1 << 22 };
+
+void worker_init(struct rw *rw, struct arena *arena, const uint64_t seed[2]) {
+    mem_init(&rw->mem, 0);
+    rw->mem.arena = arena;
+    door_init(rw);
+    buf_init(&rw->out, &rw->mem, OUT_MAX);
+    map_init(&rw->peers, &rw->mem, seed, PEERS_MAX);
+}
 
 const char *rw_error_text(int code) { return err_text(code); }
 const char *rw_version(void) { return RW_VERSION; }
@@ -115,7 +122,7 @@ static bool set_args(struct rw *rw, const struct rw_options *o) {
 
 /* ── signals, wake-ups, file changes ──────────────────────────────────────*/
 
-static void woken(void *owner) { /* rw_reload or rw_stop was called */
+void worker_woken(void *owner) {
     struct rw *rw = owner;
     if (rw->asked_stop) {
         rw->asked_stop = false;
@@ -188,18 +195,15 @@ struct rw *rw_new(const struct rw_options *o, const char **error) {
     snprintf(option_error, sizeof option_error, "out of memory");
     if (error) *error = option_error;
     if (!rw) return NULL;
-    mem_init(&rw->mem, 0);
-    door_init(rw);
-    buf_init(&rw->out, &rw->mem, OUT_MAX);
     uint64_t seed[2];
-    if (getrandom(seed, sizeof seed, 0) != sizeof seed) abort();
-    map_init(&rw->peers, &rw->mem, seed, PEERS_MAX);
+    if (!random_bytes(rw, seed, sizeof seed)) abort();
+    worker_init(rw, NULL, seed);
     bool ok = set_log(rw, o) && set_limits(rw, o) && set_config(rw, o)
         && set_args(rw, o);
     if (ok && o->app) ok = (rw->app = copy_text(rw, o->app));
     if (ok && o->lua_path) ok = (rw->lua_path = copy_text(rw, o->lua_path));
     if (ok) ok = (rw->loop = loop_new(&rw->mem));
-    if (ok) ok = (rw->waker = waker_new(rw->loop, woken, rw));
+    if (ok) ok = (rw->waker = waker_new(rw->loop, worker_woken, rw));
     if (ok) ok = start_watching(rw, o);
     if (ok) ok = start_watchdog(rw);
     if (!ok) {

@@ -12,6 +12,7 @@
  */
 #include "io/attempt.h"
 #include "io/names.h"
+#include "io/sim.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -46,6 +47,7 @@ struct connector {
     struct attempt *attempts; /* list */
     struct timer timeout, pace;
     struct deferral finish;
+    struct sim_dial simulated; /* in a simulated loop, instead of the attempts */
     struct stream *stream;   /* the result */
     int status;
     bool finished, told;
@@ -75,6 +77,7 @@ static void finish(struct connector *c, int status, struct stream *s) {
     c->loop->closing++;
     timer_stop(c->loop, &c->timeout);
     timer_stop(c->loop, &c->pace);
+    if (c->loop->sim) sim_dial_stop(&c->simulated);
     while (c->attempts) attempt_cancel(c->attempts);
     host_forget(&c->host);
     names_close(&c->names);
@@ -264,6 +267,10 @@ static int begin_stdio(struct connector *c) {
     return rc;
 }
 
+static void dialled(struct sim_dial *d, int status, struct stream *s) {
+    finish(CONTAINER(d, struct connector, simulated), status, s);
+}
+
 /* ── public ───────────────────────────────────────────────────────────────*/
 
 int connector_open(struct loop *l, const struct endpoint *e,
@@ -278,11 +285,16 @@ int connector_open(struct loop *l, const struct endpoint *e,
     c->done = done;
     c->owner = owner;
     c->endpoint = *e;
-    switch (e->kind) {
-    case ENDPOINT_TCP: rc = begin_tcp(c); break;
-    case ENDPOINT_UNIX: try_unix(&c->pace); break;
-    case ENDPOINT_STDIO: rc = begin_stdio(c); break;
-    case ENDPOINT_FD: rc = begin_fd(c); break;
+    if (l->sim) {
+        c->simulated.dialled = dialled;
+        sim_dial_start(l, e, limits, &c->simulated);
+    } else {
+        switch (e->kind) {
+        case ENDPOINT_TCP: rc = begin_tcp(c); break;
+        case ENDPOINT_UNIX: try_unix(&c->pace); break;
+        case ENDPOINT_STDIO: rc = begin_stdio(c); break;
+        case ENDPOINT_FD: rc = begin_fd(c); break;
+        }
     }
     if (rc < 0) {
         mem_free(l->mem, c, sizeof *c);

@@ -42,7 +42,7 @@ void wheel_fire(struct wheel *w, uint64_t now);
 /* ── the loop ─────────────────────────────────────────────────────────────*/
 
 enum ledger_kind {
-    LEDGER_TCP, LEDGER_UNIX, LEDGER_STDIO, LEDGER_PAIR, LEDGER_LINGERING,
+    LEDGER_TCP, LEDGER_UNIX, LEDGER_STDIO, LEDGER_PAIR, LEDGER_SIMULATED, LEDGER_LINGERING,
     LEDGER_LISTENER, LEDGER_CONNECTOR, LEDGER_WAKER, LEDGER_SIGNAL,
     LEDGER_WATCH, LEDGER_NAMES, LEDGER_PROCESS, LEDGER_CHILDPIPE, LEDGER_KINDS
 };
@@ -53,6 +53,7 @@ enum {
 
 struct loop {
     uv_loop_t uv; /* uv.data: this */
+    struct sim *sim; /* owned; NULL: this is the real one, else uv is not in use */
     struct mem *mem;
     uv_timer_t tick;   /* wakes the poll for the wheel; does nothing else */
     uint64_t tick_due; /* while tick is active */
@@ -77,6 +78,14 @@ static inline void loop_opened(struct loop *l, enum ledger_kind kind) {
 static inline void loop_gone(struct loop *l, enum ledger_kind kind) {
     l->open[kind]--;
 }
+
+/* ── the simulated one (sim.h) ────────────────────────────────────────────*/
+
+int sim_init(struct loop *l);
+void sim_free(struct loop *l);
+void sim_poll(struct loop *l);
+bool sim_alive(const struct loop *l);
+uint64_t sim_now(const struct loop *l);
 
 /* ── addresses ────────────────────────────────────────────────────────────*/
 

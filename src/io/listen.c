@@ -9,7 +9,7 @@
  * reports it for ever would spin) and tells the peer now rather than never.
  * Where even that fails, accepting pauses.
  */
-#include "io/internal.h"
+#include "io/sim.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -36,6 +36,8 @@ struct listener {
     char *path;       /* likewise; owned, NULL: none */
     int fd;
     bool is_unix, started, closing;
+    struct sim_port simulated; /* in a simulated loop, instead of poll and fd */
+    struct deferral gone;      /* likewise */
 };
 
 /* ── accepting ────────────────────────────────────────────────────────────*/
@@ -124,6 +126,12 @@ static void on_readable(uv_poll_t *p, int status, int events) {
         if (!accept_one(s)) return;
 }
 
+static void simulated_arrival(struct sim_port *p, struct stream *stream) {
+    struct listener *s = CONTAINER(p, struct listener, simulated);
+    s->accepted++;
+    s->hooks->on_accept(s, stream);
+}
+
 /* ── opening ──────────────────────────────────────────────────────────────*/
 
 /* An inherited descriptor: what is it? */
@@ -186,7 +194,15 @@ int listener_open(struct loop *l, const struct endpoint *e,
     if (!s) return RW_ENOMEM;
     s->loop = l;
     s->limits = limits;
-    int rc = s->fd = open_socket(e);
+    int rc;
+    if (l->sim) {
+        s->simulated.arrived = simulated_arrival;
+        if ((rc = sim_port_open(l, e, limits, &s->simulated)) < 0) goto fail;
+        loop_opened(l, LEDGER_LISTENER);
+        *out = s;
+        return 0;
+    }
+    rc = s->fd = open_socket(e);
     if (rc < 0) goto fail;
     int family = rc = family_of(s->fd);
     if (rc < 0) goto fail_open;
@@ -216,20 +232,24 @@ void listener_start(struct listener *s, const struct listener_hooks *hooks,
     s->owner = owner;
     if (s->started || s->closing) return;
     s->started = true;
-    go_on(s);
+    if (s->loop->sim) sim_port_start(&s->simulated, true);
+    else go_on(s);
 }
 
 void listener_stop(struct listener *s) {
     if (!s->started || s->closing) return;
     s->started = false;
+    if (s->loop->sim) {
+        sim_port_start(&s->simulated, false);
+        return;
+    }
     timer_stop(s->loop, &s->pause);
     uv_poll_stop(&s->poll);
 }
 
 /* ── closing ──────────────────────────────────────────────────────────────*/
 
-static void on_gone(uv_handle_t *h) {
-    struct listener *s = CONTAINER(h, struct listener, poll);
+static void gone(struct listener *s) {
     struct loop *l = s->loop;
     if (s->hooks && s->hooks->on_close) s->hooks->on_close(s);
     l->closing--;
@@ -237,11 +257,23 @@ static void on_gone(uv_handle_t *h) {
     mem_free(l->mem, s, sizeof *s);
 }
 
+static void on_gone(uv_handle_t *h) { gone(CONTAINER(h, struct listener, poll)); }
+
+static void simulated_gone(struct deferral *d) {
+    gone(CONTAINER(d, struct listener, gone));
+}
+
 void listener_close(struct listener *s) {
     if (s->closing) return;
     listener_stop(s);
     s->closing = true;
     s->loop->closing++;
+    if (s->loop->sim) {
+        sim_port_close(&s->simulated);
+        s->gone.run = simulated_gone;
+        loop_defer(s->loop, &s->gone);
+        return;
+    }
     uv_close((uv_handle_t *)&s->poll, on_gone);
     forget_file(s); /* first, or it could be somebody else's by then */
     close(s->fd);
@@ -253,7 +285,10 @@ void *listener_owner(const struct listener *s) { return s->owner; }
 
 int listener_address(const struct listener *s, struct address *out) {
     *out = (struct address){0};
-    return s->closing ? RW_ECLOSED : address_of_socket(s->fd, false, out);
+    if (s->closing) return RW_ECLOSED;
+    if (!s->loop->sim) return address_of_socket(s->fd, false, out);
+    *out = s->simulated.address;
+    return 0;
 }
 
 uint64_t listener_accepted(const struct listener *s) { return s->accepted; }

@@ -13,6 +13,7 @@
  * leave without knowing the loop.
  */
 #include "io/internal.h"
+#include "io/simulate.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@
 static const char *const ledger_names[LEDGER_KINDS] = {
     [LEDGER_TCP] = "tcp",           [LEDGER_UNIX] = "unix",
     [LEDGER_STDIO] = "stdio",       [LEDGER_PAIR] = "pair",
-    [LEDGER_LINGERING] = "lingering",
+    [LEDGER_SIMULATED] = "simulated", [LEDGER_LINGERING] = "lingering",
     [LEDGER_LISTENER] = "listener", [LEDGER_CONNECTOR] = "connector",
     [LEDGER_WAKER] = "waker",       [LEDGER_SIGNAL] = "signal",
     [LEDGER_WATCH] = "watch", [LEDGER_NAMES] = "names", [LEDGER_PROCESS] = "process",
@@ -34,6 +35,27 @@ static const char *const ledger_names[LEDGER_KINDS] = {
 static void tick(uv_timer_t *t) { (void)t; }
 
 /* ── birth ────────────────────────────────────────────────────────────────*/
+
+static void init_lists(struct loop *l) {
+    wheel_init(&l->wheel, loop_now(l));
+    l->deferred.next = &l->deferred;
+    l->deferred.prev = &l->deferred.next;
+    l->turn_ends.next = &l->turn_ends;
+    l->turn_ends.prev = &l->turn_ends.next;
+}
+
+struct loop *loop_new_simulated(struct mem *mem) {
+    struct loop *l = mem_zalloc(mem, sizeof *l);
+    if (!l) return NULL;
+    l->mem = mem;
+    l->reserve = -1;
+    if (sim_init(l) < 0) {
+        mem_free(mem, l, sizeof *l);
+        return NULL;
+    }
+    init_lists(l);
+    return l;
+}
 
 struct loop *loop_new(struct mem *mem) {
     struct loop *l = mem_zalloc(mem, sizeof *l);
@@ -50,11 +72,7 @@ struct loop *loop_new(struct mem *mem) {
     l->mem = mem;
     l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
     uv_timer_init(&l->uv, &l->tick);
-    wheel_init(&l->wheel, loop_now(l));
-    l->deferred.next = &l->deferred;
-    l->deferred.prev = &l->deferred.next;
-    l->turn_ends.next = &l->turn_ends;
-    l->turn_ends.prev = &l->turn_ends.next;
+    init_lists(l);
     return l;
 }
 
@@ -134,6 +152,7 @@ static void turn_ends_run(struct loop *l) {
 
 static bool loop_alive(struct loop *l) {
     if (l->wheel.count || deferrals_wait(l)) return true;
+    if (l->sim) return sim_alive(l);
     if (uv_is_active((uv_handle_t *)&l->tick)) uv_timer_stop(&l->tick);
     return uv_loop_alive(&l->uv);
 }
@@ -165,7 +184,8 @@ bool loop_turn(struct loop *l, int timeout_ms) {
     assert(!l->turning); /* a hook may not turn the loop that called it */
     l->turning = true;
     l->turn++;
-    loop_poll(l, timeout_ms);
+    if (l->sim) sim_poll(l);
+    else loop_poll(l, timeout_ms);
     wheel_fire(&l->wheel, loop_now(l));
     deferrals_run(l);
     turn_ends_run(l);
@@ -199,11 +219,12 @@ int loop_timeout(const struct loop *l) {
 
 struct mem *loop_mem(struct loop *l) { return l->mem; }
 
-uint64_t loop_now(const struct loop *l) { return uv_now(&l->uv); }
+uint64_t loop_now(const struct loop *l) { return l->sim ? sim_now(l) : uv_now(&l->uv); }
 
 uint64_t loop_hrtime(void) { return uv_hrtime(); }
 
 int64_t loop_unix_time(struct loop *l) {
+    if (l->sim) return SIMULATION_EPOCH + (int64_t)(loop_now(l) / 1000);
     if (l->unix_turn != l->turn || !l->turning || !l->unix_time) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME_COARSE, &now);
@@ -245,11 +266,15 @@ void loop_free(struct loop **loop) {
     while (deferrals_wait(l)) loop_defer_cancel(l->deferred.next);
     while (l->turn_ends.next != &l->turn_ends)
         loop_turn_end_remove(l->turn_ends.next);
-    uv_walk(&l->uv, close_forgotten, NULL);
-    uv_run(&l->uv, UV_RUN_DEFAULT);
-    int rc = uv_loop_close(&l->uv);
-    assert(rc == 0);
-    (void)rc;
-    if (l->reserve >= 0) close(l->reserve);
+    if (l->sim) {
+        sim_free(l);
+    } else {
+        uv_walk(&l->uv, close_forgotten, NULL);
+        uv_run(&l->uv, UV_RUN_DEFAULT);
+        int rc = uv_loop_close(&l->uv);
+        assert(rc == 0);
+        (void)rc;
+        if (l->reserve >= 0) close(l->reserve);
+    }
     mem_free(l->mem, l, sizeof *l);
 }

@@ -26,6 +26,7 @@ static void on_gone(uv_handle_t *h) {
 struct signal_watch *signal_watch_new(struct loop *l, int signum,
                                       void (*hook)(void *owner, int signum),
                                       void *owner) {
+    if (l->sim) return NULL;
     struct signal_watch *w = mem_zalloc(l->mem, sizeof *w);
     if (!w) return NULL;
     w->loop = l;

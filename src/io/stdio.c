@@ -197,6 +197,7 @@ no_handle:
 
 int stream_stdio(struct loop *l, const struct limits *limits,
                  struct stream **out) {
+    if (l->sim) return RW_ESIMULATED;
     struct stdio *t = mem_zalloc(l->mem, sizeof *t);
     if (!t) return RW_ENOMEM;
     flow_init(&t->f, l, limits, &stdio_ops, LEDGER_STDIO);

@@ -165,7 +165,7 @@ void timer_start(struct loop *l, struct timer *t, uint64_t delay_ms,
     struct wheel *w = &l->wheel;
     if (t->prev) list_remove(t);
     else w->count++;
-    if (!l->turning) uv_update_time(&l->uv);
+    if (!l->turning && !l->sim) uv_update_time(&l->uv);
     if (delay_ms > WHEEL_FOREVER) delay_ms = WHEEL_FOREVER;
     t->due = loop_now(l) + delay_ms;
     t->fire = fire;

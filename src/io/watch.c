@@ -66,6 +66,7 @@ static void on_event(uv_fs_event_t *e, const char *name, int events,
 
 struct file_watch *file_watch_new(struct loop *l, uint64_t debounce_ms,
                                   void (*hook)(void *owner), void *owner) {
+    if (l->sim) return NULL;
     struct file_watch *w = mem_zalloc(l->mem, sizeof *w);
     if (!w) return NULL;
     w->loop = l;

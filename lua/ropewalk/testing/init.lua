@@ -279,4 +279,13 @@ end
 ---Is it a Deferred?
 testing.is_deferred = Deferred.is
 
+-- Simulation (docs/simulation.md) ------------------------------------------
+
+---Runs a function in a simulated world; see simulate.lua.
+---@return ropewalk.simulate.Result
+function testing.simulate(...) return require "ropewalk.simulate".simulate(...) end
+
+---The same with many seeds.
+function testing.simulate_many(...) return require "ropewalk.simulate".simulate_many(...) end
+
 return testing
