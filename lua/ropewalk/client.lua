@@ -41,7 +41,8 @@ local logger = log.logger "client"
 ---come back in one moment.
 ---
 ---    rw.client(where, factory, { retry_policy = rw.ClientService.backoff_policy { max_delay = 5 } })
----@param options? { initial_delay?: number, max_delay?: number, factor?: number, jitter?: number, random?: fun(): number }
+---@param options? { initial_delay?: number, max_delay?: number, factor?: number, jitter?: number,
+---  random?: fun(): number }
 ---@return fun(failures: integer): number
 function ClientService.backoff_policy(options)
   options = options or {}

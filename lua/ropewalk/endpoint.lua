@@ -9,6 +9,7 @@
 
 local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
+local read_bind = require "ropewalk.bind_option"
 
 local error, getmetatable, ipairs, pairs, pcall, setmetatable, tonumber, tostring, type =
   error, getmetatable, ipairs, pairs, pcall, setmetatable, tonumber, tostring, type
@@ -149,20 +150,6 @@ end
 
 -- The kinds ----------------------------------------------------------------
 
--- bind=ADDRESS or bind=ADDRESS\:PORT: where a connection comes from.
-local function bind_option(result, text)
-  if not text then return nil end
-  local host, port = match(text, "^(%[[^%]]*%]):?(%d*)$")
-  if not host then host, port = match(text, "^([%d.]+):?(%d*)$") end
-  host = host_of(host or "")
-  port = port ~= "" and number(port or "", 0, 65535) or port == "" and 0
-  if not host or not port or not core.address_parse(host) then
-    return "bind must be a numeric address, with a port after it or not"
-  end
-  result.bind, result.bind_port, result.shown_bind = host, port, text
-  return nil
-end
-
 function prefixes.tcp(words, options)
   local port = take(options, "port") or remove(words)
   local host = take(options, "host") or take(options, "interface") or remove(words)
@@ -176,7 +163,7 @@ function prefixes.tcp(words, options)
     result.host = host_of(host)
     if not result.host then return nil, format('"%s" is no host name or address', host) end
   end
-  local why = bind_option(result, take(options, "bind"))
+  local why = read_bind(result, take(options, "bind"))
   if why then return nil, why end
   local shown = result.host and find(result.host, ":", 1, true) and "[" .. result.host .. "]"
   port = format("%d", result.port)

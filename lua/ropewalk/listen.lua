@@ -153,9 +153,9 @@ function net.connect(where, factory)
   asking:add_callbacks(function(addresses)
     asking = nil
     if not d:called() then begin(setmetatable({ addresses = addresses }, { __index = at })) end
-  end, function(failure)
+  end, function(unresolved)
     asking = nil
-    if not d:called() then d:errback(failure) end
+    if not d:called() then d:errback(unresolved) end
   end)
   return d
 end

@@ -2,7 +2,6 @@
 -- rw.names against a name server that answers well, badly or not at all.
 local name_server = require "spec.support.name_server"
 local rw = require "ropewalk"
-local e2e = require "spec.support.e2e"
 
 local names, now = rw.names, require("ropewalk.core").hrtime
 local server

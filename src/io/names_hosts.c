@@ -126,7 +126,6 @@ static const struct host_item *hosts_find(struct names *n, struct str name) {
 
 static ares_dns_record_t *record_new(struct str name, int type) {
     ares_dns_record_t *rec = NULL;
-    (void)name;
     if (ares_dns_record_create(&rec, 0, ARES_FLAG_QR, ARES_OPCODE_QUERY,
                                ARES_RCODE_NOERROR) != ARES_SUCCESS)
         return NULL;
