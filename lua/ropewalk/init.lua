@@ -61,6 +61,12 @@ local LAZY <const> = {
   cooperate = { "cooperate" },
   endpoint = { "endpoint" },
   log = { "log" },
+  ProcessProtocol = { "process", "ProcessProtocol" },
+  ProcessMonitor = { "procmon" },
+  spawn_process = { "process", "spawn_process" },
+  run_process = { "command", "run_process" },
+  get_process_output = { "command", "get_process_output" },
+  get_process_value = { "command", "get_process_value" },
   reactor = { "reactor" },
   testing = { "testing" },
 }

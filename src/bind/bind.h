@@ -27,6 +27,7 @@
 #include "bind/door.h"
 #include "io/io.h"
 
+struct child;
 struct conn;
 struct port;
 struct server;
@@ -104,6 +105,7 @@ struct generation {
     struct scope scope;     /* background: tasks and timers of no connection */
     struct server *servers; /* list */
     struct conn *conns;     /* list */
+    struct child *children; /* list: not ended yet */
     struct task *tasks;      /* all of them */
     struct task *idle_tasks; /* pool */
     struct source *sources;  /* files it was made from (sources.c) */
@@ -111,6 +113,7 @@ struct generation {
     struct proto_class *proto_classes;
     unsigned task_count;     /* not idle */
     unsigned long tasks_ended;
+    unsigned child_count;
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
@@ -147,6 +150,7 @@ void sources_open(lua_State *L);
 /* ── libraries: each expects core's table on top and adds to it ───────────*/
 
 void port_open(lua_State *L); /* core.listen, core.connect */
+void process_open(lua_State *L);
 void transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);

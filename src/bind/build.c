@@ -2,6 +2,7 @@
 /* How a connection gets its protocol: accepted, made by core.connect, or taken
  * over from HTTP after an upgrade. In each case the factory's build_protocol
  * and the protocol's make_connection run as one hook of the connection. */
+#include "bind/child.h"
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/proto.h"
@@ -176,6 +177,33 @@ int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limi
     stream_read(s, true);
     p->after_made = k;
     return build_protocol(L, p);
+}
+
+void proto_conn_wrap(lua_State *L, int index, struct child_pipe *pipe) {
+    struct generation *g = generation_of(L);
+    index = lua_absindex(L, index);
+    const struct proto_class *class = proto_class_of(L, index);
+    struct stream *s = pipe->stream;
+    struct limits *own = mem_alloc(&g->rw->mem, sizeof *own);
+    struct proto_conn *p = own ? proto_new(g->rw, g, s) : NULL;
+    if (!p) {
+        mem_free(&g->rw->mem, own, sizeof *own);
+        luaL_error(L, "not enough memory");
+        return;
+    }
+    pipe->stream = NULL; /* it counts as the child's all the time */
+    pipe->conn = &p->base;
+    p->base.pipe = pipe;
+    *own = pipe->child->limits;
+    p->own_limits = own;
+    p->base.limits = s->limits = own;
+    p->base.busy = true;
+    p->idle_limit = UINT64_MAX; /* its life is the child's */
+    g->rw->stats.connections_opened++;
+    start_engine(L, p, class);
+    transport_push(L, p);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, 1);
 }
 
 struct adoption {

@@ -6,6 +6,8 @@
 
 #include "bind/bind.h"
 
+struct child_pipe;
+
 struct conn_ops { /* one per way of speaking */
     const char *name;
     void (*input)(struct conn *c, struct str bytes); /* may keep a rest in c->in */
@@ -41,6 +43,7 @@ struct conn {
     bool unwritten;        /* ended tasks shall flush */
     int reason;
     uint64_t peer; /* peers.c: who it counts for; 0: nobody */
+    struct child_pipe *pipe; /* of a child process; NULL: a connection */
 };
 
 void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,

@@ -2,6 +2,7 @@
 /* The life of a generation: made for staging, freed whole when nobody uses it
  * any more. What a reload does with it in between is reload.c. */
 #include "bind/bind.h"
+#include "bind/child.h"
 #include "bind/conn.h"
 #include "bind/port.h"
 
@@ -49,6 +50,7 @@ void generation_free(struct generation **handle) {
     timer_stop(rw->loop, &g->deadline);
     loop_defer_cancel(&g->reaper);
     scope_close(&g->scope);
+    children_abandon(g);
     servers_release(g);
     if (g->L && g->booted) door_protect(g, last_words, NULL);
     if (g->L) lua_close(g->L);
@@ -66,6 +68,6 @@ void generation_free(struct generation **handle) {
 
 void generation_check(struct generation *g) {
     if (g->state != GENERATION_RETIRED || !g->retire_done) return;
-    if (g->conns || g->task_count || g->connecting || deferral_waits(&g->reaper)) return;
+    if (g->conns || g->children || g->task_count || g->connecting || deferral_waits(&g->reaper)) return;
     loop_defer(g->rw->loop, &g->reaper);
 }

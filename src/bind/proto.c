@@ -6,6 +6,7 @@
  *      accept ─→ (lazy: first bytes) ─→ build_protocol, make_connection
  *             ─→ event methods … ─→ connection_lost ─→ freed
  */
+#include "bind/child.h"
 #include "bind/port.h"
 #include "bind/proto.h"
 
@@ -341,6 +342,7 @@ static int lost_body(lua_State *L) {
 
 static void proto_free(struct proto_conn *p) {
     struct rw *rw = p->base.rw;
+    struct child_pipe *pipe = p->base.pipe;
     if (p->box) transport_detach(p);
     if (p->engine) {
         p->class->engine->fini(p->engine);
@@ -349,6 +351,7 @@ static void proto_free(struct proto_conn *p) {
     buf_release(&p->pushback);
     buf_release(&p->stash);
     mem_free(&rw->mem, p->own_limits, sizeof *p->own_limits);
+    if (pipe) child_pipe_gone(pipe); /* before the generation may go */
     conn_free(&p->base);
 }
 
@@ -370,6 +373,12 @@ static void tell_lost(struct proto_conn *p) {
         .body = lost_body, .arg = p, .owner = p, .done = lost_done});
 }
 
+void proto_conn_begin(struct proto_conn *p) {
+    p->base.busy = false;
+    if (p->base.lost_due) tell_lost(p);
+    else proto_continue(p);
+}
+
 static void proto_lost(struct conn *c, int reason) {
     (void)reason;
     struct proto_conn *p = proto_of(c);
@@ -381,6 +390,7 @@ static void proto_lost(struct conn *c, int reason) {
 
 static void proto_retire(struct conn *c) {
     struct proto_conn *p = proto_of(c);
+    if (c->pipe) return; /* its last words are wanted */
     if (c->busy || p->pumping) {
         p->retire_due = true;
         return;

@@ -51,6 +51,10 @@ const struct proto_class *proto_class_of(lua_State *L, int index);
  * protocol, tells it, and goes on at `k` with the protocol (or nil) pushed. */
 int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limits,
                        lua_KFunction k);
+/* Makes the connection of a child's pipe, whose protocol, at `index`, is there
+ * already, and pushes its transport. Its hooks come after proto_conn_begin. */
+void proto_conn_wrap(lua_State *L, int index, struct child_pipe *pipe);
+void proto_conn_begin(struct proto_conn *p);
 /* The stream of `from`, another kind of connection, gets a protocol of the
  * factory at `index`; `ahead` is what was read already. */
 void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *from,

@@ -12,6 +12,7 @@
  * goes on serving, and free to wait (a database, a self-test).
  */
 #include "bind/bind.h"
+#include "bind/child.h"
 #include "bind/conn.h"
 #include "bind/port.h"
 #include "bind/state.h"
@@ -49,9 +50,11 @@ static void drain_timed_out(struct timer *timer) {
         left++;
         conn_abort(c, RW_EDRAINED);
     }
+    children_kill(g);
     g->rw->stats.limits_hit++;
     log_warn(&g->rw->log, "drain timed out", LF_UINT("generation", g->id),
              LF_UINT("connections_closed", left), LF_UINT("tasks", g->task_count),
+             LF_UINT("children", g->child_count),
              LF_Z("limit", "drain_timeout"));
     g->retire_done = true;
     scope_close(&g->scope);

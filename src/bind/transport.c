@@ -14,7 +14,8 @@ static const char address_class[] = "ropewalk.address";
 /* ── addresses ────────────────────────────────────────────────────────────*/
 
 void push_address(lua_State *L, const struct address *a) {
-    static const char *const kinds[] = {"none", "tcp", "unix", "stdio", "pair"};
+    static const char *const kinds[] = {"none", "tcp", "unix", "stdio", "pair",
+                                       "process"};
     char text[160];
     lua_createtable(L, 0, 4);
     lua_pushstring(L, kinds[a->kind]);

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "bind/bind.h"
+#include "bind/child.h"
 #include "bind/conn.h"
 #include "bind/coverage.h"
 #include "bind/leftover.h"
@@ -216,7 +217,8 @@ void rw_free(struct rw **handle) {
             struct generation *g = rw->generations;
             scope_close(&g->scope);
             for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
-            for (int turn = 0; turn < 100 && (g->conns || g->connecting); turn++)
+            children_kill(g);
+            for (int turn = 0; turn < 100 && (g->conns || g->children || g->connecting); turn++)
                 loop_turn(rw->loop, 1);
             generation_free(&g);
         }

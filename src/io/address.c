@@ -96,6 +96,7 @@ struct str address_format(const struct address *a, char *out, size_t size) {
     case ADDRESS_UNIX: n = snprintf(out, size, "unix:%s", a->host); break;
     case ADDRESS_STDIO: n = snprintf(out, size, "stdio"); break;
     case ADDRESS_PAIR: n = snprintf(out, size, "pair"); break;
+    case ADDRESS_PROCESS: n = snprintf(out, size, "process"); break;
     case ADDRESS_NONE: n = snprintf(out, size, "none"); break;
     }
     if (n < 0 || size == 0) return STR_NONE;

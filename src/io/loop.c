@@ -27,7 +27,8 @@ static const char *const ledger_names[LEDGER_KINDS] = {
     [LEDGER_LINGERING] = "lingering",
     [LEDGER_LISTENER] = "listener", [LEDGER_CONNECTOR] = "connector",
     [LEDGER_WAKER] = "waker",       [LEDGER_SIGNAL] = "signal",
-    [LEDGER_WATCH] = "watch",
+    [LEDGER_WATCH] = "watch",       [LEDGER_PROCESS] = "process",
+    [LEDGER_CHILDPIPE] = "child pipe",
 };
 
 static void tick(uv_timer_t *t) { (void)t; }

@@ -21,12 +21,13 @@ struct stream_hooks {
 
 /* Who is at the other end, or at ours. */
 struct address {
-    enum { ADDRESS_NONE, ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_STDIO, ADDRESS_PAIR } kind;
+    enum { ADDRESS_NONE, ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_STDIO, ADDRESS_PAIR,
+           ADDRESS_PROCESS } kind;
     char host[108]; /* numeric address, or the path of a unix socket */
     uint16_t port;
 };
-/* "127.0.0.1:80", "[::1]:80", "unix:/path", "stdio", "pair"; parse takes the
- * first three back: 0, or RW_ESYNTAX. */
+/* "127.0.0.1:80", "[::1]:80", "unix:/path", "stdio", "pair", "process"; parse takes
+ * the first three back: 0, or RW_ESYNTAX. */
 struct str address_format(const struct address *a, char *out, size_t size);
 int address_parse(struct str text, struct address *out);
 
@@ -34,7 +35,7 @@ int address_parse(struct str text, struct address *out);
  * The queue is the stream's; the transport has its first chunk at most. */
 struct chunk;
 struct transport_ops {
-    const char *name; /* "tcp", "unix", "stdio", "pair" */
+    const char *name; /* "tcp", "unix", "stdio", "pair", "process" */
     bool lingers;     /* the peer's unread bytes make its close a reset */
     int (*write)(struct stream *s, struct str bytes); /* tries: taken, or < 0 */
     int (*queue)(struct stream *s, struct chunk *c);  /* then stream_taken() */
