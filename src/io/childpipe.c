@@ -9,6 +9,7 @@
  */
 #include "io/childpipe.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -33,7 +34,7 @@ static void on_poll(uv_poll_t *h, int status, int events);
 /* Asks for what is wanted now. */
 static int arm(struct childpipe *p) {
     int events = 0;
-    if (p->f.dying || p->fd < 0) return 0;
+    if (p->f.dying) return 0;
     if (p->f.polling) events |= UV_READABLE;
     if (p->waiting) events |= UV_WRITABLE;
     if (p->kind == PROCESS_FD_WRITE) events |= UV_DISCONNECT;
@@ -87,7 +88,7 @@ static int childpipe_read(struct stream *s, bool on) {
 
 static int childpipe_write(struct stream *s, struct str bytes) {
     struct childpipe *p = childpipe_of(s);
-    if (p->kind == PROCESS_FD_READ || p->fd < 0) return -EPIPE;
+    if (p->kind == PROCESS_FD_READ || p->kind == PROCESS_FD_NULL) return -EPIPE;
     ssize_t n;
     do n = write(p->fd, bytes.p, bytes.n);
     while (n < 0 && errno == EINTR);
@@ -146,10 +147,13 @@ static int childpipe_shutdown(struct stream *s) {
     case PROCESS_FD_PTY: return write(p->fd, &end_of_file, 1) < 0 ? -errno : 0;
     default: break;
     }
+    p->kind = PROCESS_FD_NULL;
     uv_poll_stop(&p->poll);
-    close(p->fd);
-    p->fd = -1;
-    return 0;
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null < 0) return -errno;
+    int rc = dup3(null, p->fd, O_CLOEXEC) < 0 ? -errno : 0; /* the number is libuv's */
+    close(null);
+    return rc;
 }
 
 static void on_gone(uv_handle_t *h) {
@@ -166,8 +170,7 @@ static void on_gone(uv_handle_t *h) {
 static void childpipe_close(struct stream *s) {
     struct childpipe *p = childpipe_of(s);
     uv_close((uv_handle_t *)&p->poll, on_gone);
-    if (p->fd >= 0) close(p->fd);
-    p->fd = -1;
+    close(p->fd); /* not before, see process_free */
 }
 
 static int childpipe_address(struct stream *s, struct address *out) {

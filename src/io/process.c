@@ -25,8 +25,8 @@ struct process {
     uv_poll_t watch; /* of pidfd: readable when it has ended */
     struct loop *loop;
     pid_t pid;
-    int pidfd; /* -1: it has ended */
-    bool own_group;
+    int pidfd;
+    bool own_group, ended;
     void (*on_exit)(void *owner, const struct process_status *status);
     void *owner;
 };
@@ -146,7 +146,6 @@ static void close_theirs(struct launch *x, bool failed) {
 static void on_gone(uv_handle_t *h) {
     struct process *p = CONTAINER(h, struct process, watch);
     struct loop *l = p->loop;
-    if (p->pidfd >= 0) close(p->pidfd);
     l->closing--;
     loop_gone(l, LEDGER_PROCESS);
     mem_free(l->mem, p, sizeof *p);
@@ -159,6 +158,7 @@ void process_free(struct process **handle) {
     p->on_exit = NULL;
     p->loop->closing++;
     uv_close((uv_handle_t *)&p->watch, on_gone);
+    close(p->pidfd); /* not before: libuv would let go of who has its number now */
 }
 
 static void on_end(uv_poll_t *h, int status, int events) {
@@ -174,8 +174,7 @@ static void on_end(uv_poll_t *h, int status, int events) {
     if (info.si_code == CLD_EXITED) end.code = info.si_status;
     else end.signal = info.si_status;
     uv_poll_stop(&p->watch);
-    close(p->pidfd);
-    p->pidfd = -1;
+    p->ended = true;
     if (p->on_exit) p->on_exit(p->owner, &end);
 }
 
@@ -234,6 +233,6 @@ pid_t process_pid(const struct process *p) { return p->pid; }
  * keeps its number as long as it has members. */
 int process_signal(struct process *p, int signum, bool group) {
     if (group && p->own_group) return kill(-p->pid, signum) < 0 ? -errno : 0;
-    if (p->pidfd < 0) return RW_ESTATE;
+    if (p->ended) return RW_ESTATE;
     return syscall(SYS_pidfd_send_signal, p->pidfd, signum, NULL, 0) < 0 ? -errno : 0;
 }
