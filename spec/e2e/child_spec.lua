@@ -121,7 +121,6 @@ describe("a child process", function()
     end)
 
     it("there are too many", function()
-      local logged <close> = rw.log.capture()
       local before = rw.limits.max_processes
       rw.limits.max_processes = 1
       local job = child.start "cat"
@@ -339,7 +338,6 @@ describe("a child process", function()
     end)
 
     it("that it ignores, and then SIGKILL", function()
-      local logged <close> = rw.log.capture()
       local job = child.start("sh", { "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done" },
         { limits = { process_grace = 300 } })
       job:expect "ready"
