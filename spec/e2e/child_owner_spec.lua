@@ -129,6 +129,11 @@ function Echo:data_received(bytes)
   self.transport:write(rw.get_process_output("cat", {}, { input = bytes }):await())
   rw.run_process("sh", { "-c", "sleep 100 &" }) -- nobody waits for it
 end]]
+    e2e.talk(app, [[
+      with Client() as c:
+          c.send(b"the first one")
+          expect(c.socket.recv(100), b"the first one")
+    ]])
     local before = app:descriptors()
     e2e.talk(app, [[
       def one(i):
