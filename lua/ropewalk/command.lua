@@ -5,6 +5,7 @@
 local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
+local ProcessProtocol = require "ropewalk.processprotocol"
 local process = require "ropewalk.process"
 
 local error, next, type = error, next, type
@@ -19,7 +20,7 @@ local SLICE <const> = 65536
 
 -- The protocol of one command. What it ends with is `failure`, if something
 -- went wrong on our side, else how the process ended.
-local Run = process.ProcessProtocol:extend "CommandProtocol"
+local Run = ProcessProtocol:extend "CommandProtocol"
 
 function Run:init(options, d)
   self.d, self.input, self.max, self.size = d, options.input, options.max_output, 0
@@ -127,7 +128,8 @@ end
 ---    if result.status == 0 then print(result.stdout) end
 ---@param executable string
 ---@param args? string[]
----@param options? table those of spawn_process, and input (a string), timeout (seconds), max_output (bytes, of both together), check (true: it fails unless the status is 0)
+---@param options? table those of spawn_process, and input (a string), timeout (seconds),
+---max_output (bytes, of both together), check (true: it fails unless the status is 0)
 ---@return ropewalk.Deferred # { stdout, stderr, status or signal, reason }
 function command.run_process(executable, args, options)
   return run("run_process", executable, args, options)

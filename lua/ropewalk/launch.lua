@@ -21,7 +21,8 @@ local launch = {}
 ---@field uid? integer needs gid as well
 ---@field gid? integer
 ---@field groups? integer[] supplementary groups; none when left out
----@field child_fds? table<integer, string|integer> "r" we read, "w" we write, "rw", "null", "inherit", or a descriptor of ours
+---@field child_fds? table<integer, string|integer> "r" we read, "w" we write, "rw", "null",
+---"inherit", or a descriptor of ours
 ---@field pty? boolean|{ rows: integer, columns: integer } 0, 1 and 2 are a terminal
 ---@field protocols? table<integer, ropewalk.Protocol> who gets the bytes of a pipe instead
 ---@field new_group? boolean false: it stays in our process group

@@ -8,6 +8,7 @@
 
 local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
+local ProcessProtocol = require "ropewalk.processprotocol"
 local Service = require "ropewalk.service".Service
 local log = require "ropewalk.log"
 local process = require "ropewalk.process"
@@ -24,7 +25,7 @@ local logger = log.logger "procmon"
 -- Output by line -------------------------------------------------------------
 
 -- A line that is longer than the limit max_line is logged in pieces.
-local Lines = process.ProcessProtocol:extend "MonitoredProcess"
+local Lines = ProcessProtocol:extend "MonitoredProcess"
 
 function Lines:init(monitor, entry)
   self.monitor, self.entry, self.rest = monitor, entry, {}

@@ -65,12 +65,15 @@ function child.eventually(condition, message, seconds)
   error(type(message) == "function" and message() or message or "it did not happen", 2)
 end
 
+local started = {} -- since the last balance
+
 --- Starts a child with a Recorder; raises when it cannot be started.
 function child.start(executable, args, options, protocol)
   local recorder = protocol or Recorder()
   local process, failure = rw.spawn_process(recorder, executable, args, options)
   if not process then error(failure, 2) end
   recorder.process = process
+  started[#started + 1] = process
   return recorder
 end
 
@@ -126,12 +129,14 @@ end
 --- What is open and running before and after a spec is the same.
 function child.balance()
   local descriptors = child.descriptors()
+  started = {}
   return function()
     local now
     child.eventually(function()
       now = child.descriptors()
       return now == descriptors and #child.children() == 0
     end, function()
+      for _, process in ipairs(started) do process:kill_group() end -- the next one is innocent
       return ("%d descriptors were %d; children: %s"):format(now, descriptors,
         table.concat(child.children(), "; "))
     end, 5)

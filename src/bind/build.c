@@ -2,6 +2,7 @@
 /* How a connection gets its protocol: accepted, made by core.connect, or taken
  * over from HTTP after an upgrade. In each case the factory's build_protocol
  * and the protocol's make_connection run as one hook of the connection. */
+#include "bind/child.h"
 #include "bind/leftover.h"
 #include "bind/child.h"
 #include "bind/port.h"

@@ -15,6 +15,7 @@
 
 #include <signal.h>
 
+#include "bind/leftover.h"
 #include "bind/proto.h"
 
 static const char child_class[] = "ropewalk.process";
@@ -190,6 +191,7 @@ int child_start(lua_State *L, struct child *c, struct process_options *o, const 
     g->rw->stats.processes_open++;
     c->item.cancel = orphaned;
     scope_add(t && !t->scope->closed ? t->scope : &g->scope, &c->item);
+    leftover_note(L, &c->item, "child process");
     take_pipes(c, o);
     return 0;
 }

@@ -23,6 +23,8 @@ struct childpipe {
     int fd;
     enum process_fd_kind kind;
     struct chunk *waiting; /* borrowed from the queue until stream_taken */
+    struct stream **held;  /* who knows of the child's end points here; or NULL */
+    bool hung;             /* a terminal that nobody has open, for now */
 };
 
 static struct childpipe *childpipe_of(struct stream *s) {
@@ -35,7 +37,7 @@ static void on_poll(uv_poll_t *h, int status, int events);
 static int arm(struct childpipe *p) {
     int events = 0;
     if (p->f.dying) return 0;
-    if (p->f.polling) events |= UV_READABLE;
+    if (p->f.polling && !p->hung) events |= UV_READABLE;
     if (p->waiting) events |= UV_WRITABLE;
     if (p->kind == PROCESS_FD_WRITE) events |= UV_DISCONNECT;
     if (events == 0) return uv_poll_stop(&p->poll);
@@ -69,6 +71,9 @@ static void receive(struct childpipe *p) {
         l->buffer_busy = true;
         stream_input(s, str_of(l->buffer, (size_t)n));
         l->buffer_busy = false;
+    } else if (n < 0 && p->held && errno == EIO) {
+        p->hung = true; /* who lets go of it now, hangs the child up */
+        arm(p);
     } else if (n == 0 || is_end(p, errno)) {
         stop_reading(p);
         stream_input_end(s);
@@ -159,6 +164,7 @@ static int childpipe_shutdown(struct stream *s) {
 static void on_gone(uv_handle_t *h) {
     struct childpipe *p = CONTAINER(h, struct childpipe, poll);
     struct loop *l = p->f.s.loop;
+    if (p->held) *p->held = NULL;
     if (p->waiting) {
         p->waiting = NULL;
         stream_taken(&p->f.s, RW_ECANCELED);
@@ -215,6 +221,20 @@ int childpipe_adopt(struct loop *l, int fd, enum process_fd_kind kind,
     flow_init(&p->f, l, limits, &childpipe_ops, LEDGER_CHILDPIPE);
     *out = &p->f.s;
     return 0;
+}
+
+void childpipe_hold(struct stream *s, struct stream **held) {
+    childpipe_of(s)->held = held;
+    *held = s;
+}
+
+void childpipe_let_go(struct stream **held) {
+    if (!*held) return;
+    struct childpipe *p = childpipe_of(*held);
+    *held = NULL;
+    p->held = NULL;
+    p->hung = false;
+    if (!p->f.dying) arm(p);
 }
 
 void childpipe_start(struct stream *s) {

@@ -92,6 +92,7 @@ static int names_new(struct loop *l, const struct names_config *c, struct names 
 }
 
 int names_open(struct loop *l, const struct names_config *c, struct names **out) {
+    if (l->sim) return RW_ESIMULATED;
     struct names_config system;
     names_config_init(&system);
     if (!c) c = &system;

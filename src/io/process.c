@@ -27,6 +27,7 @@ struct process {
     pid_t pid;
     int pidfd;
     bool own_group, ended;
+    struct stream *terminal; /* held until it ends; NULL: none */
     void (*on_exit)(void *owner, const struct process_status *status);
     void *owner;
 };
@@ -156,6 +157,7 @@ void process_free(struct process **handle) {
     if (!p) return;
     *handle = NULL;
     p->on_exit = NULL;
+    childpipe_let_go(&p->terminal);
     p->loop->closing++;
     uv_close((uv_handle_t *)&p->watch, on_gone);
     close(p->pidfd); /* not before: libuv would let go of who has its number now */
@@ -175,6 +177,7 @@ static void on_end(uv_poll_t *h, int status, int events) {
     else end.signal = info.si_status;
     uv_poll_stop(&p->watch);
     p->ended = true;
+    childpipe_let_go(&p->terminal);
     if (p->on_exit) p->on_exit(p->owner, &end);
 }
 
@@ -208,6 +211,7 @@ int process_spawn(struct loop *l, struct process_options *o, struct process **ou
     for (size_t i = 0; i < PROCESS_MAX_FDS; i++) x.theirs[i] = -1;
     for (size_t i = 0; i < o->fd_count; i++) o->fds[i].stream = NULL;
     *step = "start a process";
+    if (l->sim) return RW_ESIMULATED;
     struct process *p = mem_zalloc(l->mem, sizeof *p);
     if (!p) return RW_ENOMEM;
     *step = "open the descriptors";
@@ -222,6 +226,8 @@ int process_spawn(struct loop *l, struct process_options *o, struct process **ou
     p->own_group = o->own_group || x.plan.terminal >= 0;
     p->on_exit = o->on_exit;
     p->owner = o->owner;
+    for (size_t i = 0; i < o->fd_count; i++)
+        if (o->fds[i].kind == PROCESS_FD_PTY) childpipe_hold(o->fds[i].stream, &p->terminal);
     loop_opened(l, LEDGER_PROCESS);
     *out = p;
     return 0;
