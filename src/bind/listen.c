@@ -269,7 +269,9 @@ static int outgoing(lua_State *L, int index, struct endpoint *e, struct ip *ips,
     e->bind_port = (uint16_t)int_field(L, index, "bind_port", 0);
     e->addresses = ips;
     e->address_count = read_addresses(L, index, ips, max);
-    return e->kind == ENDPOINT_TCP ? generation_names(generation_of(L), &e->names) : 0;
+    struct generation *g = generation_of(L);
+    if (e->kind != ENDPOINT_TCP || g->rw->simulated) return 0; /* there names are hosts */
+    return generation_names(g, &e->names);
 }
 
 /* A factory at 2, done at 3, limits at 4: the userdata, on top. */
