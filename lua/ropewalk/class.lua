@@ -28,6 +28,9 @@ end
 
 local function class_name(class) return "class " .. class.__name end
 
+-- Under a name, so that a class can be shipped to another state.
+Object._construct, Object._describe = construct, class_name
+
 setmetatable(Object, { __call = construct, __tostring = class_name })
 
 ---Makes an instance; `Class(…)` is the same.

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "bind/embedded.h"
+#include "bind/ship.h"
 #include "bind/state.h"
 #include "bind/task.h"
 
@@ -89,7 +90,7 @@ static int open_libraries(lua_State *L) {
     static void (*const open[])(lua_State *) = {
         door_open, core_open, timer_open, port_open, transport_open, http_open,
         request_open, router_open, json_open, text_open, dir_open_lib,
-        sources_open,
+        sources_open, ship_open,
     };
     for (size_t i = 0; i < sizeof open / sizeof *open; i++) open[i](L);
     lua_setfield(L, -2, "ropewalk.core");
