@@ -92,8 +92,8 @@ static void unpack_table(struct unpacker *u) {
 
 static void join_upvalue(struct unpacker *u, int i) {
     lua_Integer first = take_number(u);
-    lua_rawgeti(u->L, u->objects, first / SHIP_PLACE_SHIFT);
-    lua_upvaluejoin(u->L, -2, i, -1, (int)(first % SHIP_PLACE_SHIFT));
+    lua_rawgeti(u->L, u->objects, first / SHIP_PLACES);
+    lua_upvaluejoin(u->L, -2, i, -1, (int)(first % SHIP_PLACES));
     lua_pop(u->L, 1);
 }
 

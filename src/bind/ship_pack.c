@@ -240,7 +240,7 @@ static int pack_upvalue(struct packer *p, int index, lua_Integer number, int i) 
         return add_number(p, TAG_JOIN, first);
     }
     lua_pop(L, 1);
-    lua_pushinteger(L, number * SHIP_PLACE_SHIFT + i);
+    lua_pushinteger(L, number * SHIP_PLACES + i);
     lua_rawsetp(L, p->seen, id);
     int rc = add_tag(p, TAG_OWN);
     if (rc < 0) return rc;

@@ -16,13 +16,13 @@ enum tag {
     TAG_FIELD,    /* a module's name, the field's */
     TAG_TABLE,    /* key, value, …, nil, metatable or nil */
     TAG_FUNCTION, /* code, count of upvalues, for each: */
-    TAG_JOIN,     /* … number of a function, place there, */
-    TAG_OWN,      /* … or a value */
+    TAG_JOIN,     /* … an upvalue that came before, or */
+    TAG_OWN,      /* … a value */
 };
 
 enum {
-    SHIP_STACK = 12,        /* slots of Lua's stack that one level needs */
-    SHIP_PLACE_SHIFT = 256, /* an upvalue's number: its function's, times this, and its place */
+    SHIP_STACK = 12,   /* slots of Lua's stack that one level needs */
+    SHIP_PLACES = 256, /* an upvalue is named by function number * SHIP_PLACES + place */
 };
 
 #endif
