@@ -63,6 +63,10 @@ local LAZY <const> = {
   log = { "log" },
   reactor = { "reactor" },
   testing = { "testing" },
+  thread = { "thread" },
+  defer_to_thread = { "thread", "defer_to_thread" },
+  call_in_thread = { "thread", "call_in_thread" },
+  ThreadPool = { "thread", "ThreadPool" },
 }
 
 ---Has a function run as a self-test while new code is staged, before it goes

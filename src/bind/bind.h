@@ -16,6 +16,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdatomic.h>
 
 #include "base/buf.h"
 #include "base/container.h"
@@ -71,6 +72,7 @@ struct rw {
     struct leftovers *leftovers; /* tests only (leftover.c) … */
     struct coverage *coverage;   /* … and when asked for (coverage.c) */
     int status;             /* what rw_run returns */
+    atomic_bool *given_up;  /* in a thread (thread.c; no loop): its call was cancelled */
     void (*log_hook)(void *owner, int level, const char *line, size_t n);
     void *log_owner;
 };
@@ -111,6 +113,7 @@ struct generation {
     struct proto_class *proto_classes;
     unsigned task_count;     /* not idle */
     unsigned long tasks_ended;
+    unsigned threads;        /* that its pools may have in all */
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
@@ -143,6 +146,9 @@ void sources_free_all(struct rw *rw);
 void rw_ask_stop(struct rw *rw);
 void proto_classes_free(struct generation *g);
 void sources_open(lua_State *L);
+/* A thread's worker: as the other one, but without a loop (0 or RW_ENOMEM). */
+int worker_copy(struct rw *inner, const struct rw *outer);
+void worker_copy_free(struct rw *inner);
 
 /* ── libraries: each expects core's table on top and adds to it ───────────*/
 
@@ -156,6 +162,8 @@ void router_open(lua_State *L);
 void json_open(lua_State *L);
 void text_open(lua_State *L);
 void dir_open_lib(lua_State *L);
+void thread_open(lua_State *L);        /* core.thread_pool … */
+void thread_open_inside(lua_State *L); /* … and what there is within a thread */
 
 /* Copies plain data (nil, booleans, numbers, strings, tables of these, to a
  * depth of 64) from the value at `index` of `from` to the top of `to`: 0, or

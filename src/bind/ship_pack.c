@@ -231,6 +231,14 @@ static int pack_code(struct packer *p, int index) {
     return rc;
 }
 
+/* Is the upvalue on top an environment that stands before the global table, as
+ * test frameworks make them? (A plain table as _ENV is data.) */
+static bool is_environment(lua_State *L, const char *name) {
+    if (strcmp(name, "_ENV") != 0 || !lua_istable(L, -1) || !lua_getmetatable(L, -1)) return false;
+    lua_pop(L, 1);
+    return true;
+}
+
 static int pack_upvalue(struct packer *p, int index, lua_Integer number, int i) {
     lua_State *L = p->L;
     void *id = lua_upvalueid(L, index, i);
@@ -245,7 +253,8 @@ static int pack_upvalue(struct packer *p, int index, lua_Integer number, int i) 
     int rc = add_tag(p, TAG_OWN);
     if (rc < 0) return rc;
     const char *name = lua_getupvalue(L, index, i);
-    rc = refuse_within(pack(p, lua_gettop(L)), "upvalue '%.40s'", name);
+    if (is_environment(L, name)) rc = add_tag(p, TAG_GLOBALS);
+    else rc = refuse_within(pack(p, lua_gettop(L)), "upvalue '%.40s'", name);
     lua_pop(L, 1);
     return rc;
 }

@@ -89,17 +89,53 @@ static bool set_limits(struct rw *rw, const struct rw_options *o) {
     return true;
 }
 
+static bool make_config(struct rw *rw, size_t count) {
+    if (!count) return true;
+    rw->config = mem_zalloc(&rw->mem, count * sizeof *rw->config);
+    if (rw->config) rw->config_count = count;
+    return rw->config;
+}
+
+static bool set_item(struct rw *rw, size_t i, const char *key, const char *value) {
+    rw->config[i].key = copy_text(rw, key);
+    rw->config[i].value = copy_text(rw, value);
+    return rw->config[i].key && rw->config[i].value;
+}
+
 static bool set_config(struct rw *rw, const struct rw_options *o) {
-    if (!o->setting_count) return true;
-    rw->config = mem_zalloc(&rw->mem, o->setting_count * sizeof *rw->config);
-    if (!rw->config) return false;
-    rw->config_count = o->setting_count;
-    for (size_t i = 0; i < o->setting_count; i++) {
-        rw->config[i].key = copy_text(rw, o->settings[i].key);
-        rw->config[i].value = copy_text(rw, o->settings[i].value);
-        if (!rw->config[i].key || !rw->config[i].value) return false;
+    bool ok = make_config(rw, o->setting_count);
+    for (size_t i = 0; ok && i < o->setting_count; i++)
+        ok = set_item(rw, i, o->settings[i].key, o->settings[i].value);
+    return ok;
+}
+
+static void free_texts(struct rw *rw) {
+    for (size_t i = 0; i < rw->config_count; i++) {
+        free_text(rw, rw->config[i].key);
+        free_text(rw, rw->config[i].value);
     }
-    return true;
+    mem_free(&rw->mem, rw->config, rw->config_count * sizeof *rw->config);
+    free_text(rw, rw->app);
+    free_text(rw, rw->lua_path);
+}
+
+int worker_copy(struct rw *inner, const struct rw *outer) {
+    mem_init(&inner->mem, 0);
+    door_init(inner);
+    buf_init(&inner->out, &inner->mem, 0);
+    inner->log = outer->log;
+    inner->limits = outer->limits;
+    bool ok = make_config(inner, outer->config_count);
+    for (size_t i = 0; ok && i < outer->config_count; i++)
+        ok = set_item(inner, i, outer->config[i].key, outer->config[i].value);
+    if (ok && outer->app) ok = (inner->app = copy_text(inner, outer->app));
+    if (ok && outer->lua_path) ok = (inner->lua_path = copy_text(inner, outer->lua_path));
+    return ok ? 0 : RW_ENOMEM;
+}
+
+void worker_copy_free(struct rw *inner) {
+    free_texts(inner);
+    sources_free_all(inner);
 }
 
 /* ── signals, wake-ups, file changes ──────────────────────────────────────*/
@@ -229,13 +265,7 @@ void rw_free(struct rw **handle) {
     leftover_free(rw);
     buf_release(&rw->out);
     map_release(&rw->peers);
-    for (size_t i = 0; i < rw->config_count; i++) {
-        free_text(rw, rw->config[i].key);
-        free_text(rw, rw->config[i].value);
-    }
-    mem_free(&rw->mem, rw->config, rw->config_count * sizeof *rw->config);
-    free_text(rw, rw->app);
-    free_text(rw, rw->lua_path);
+    free_texts(rw);
     free(rw);
 }
 

@@ -44,7 +44,7 @@ void wheel_fire(struct wheel *w, uint64_t now);
 enum ledger_kind {
     LEDGER_TCP, LEDGER_UNIX, LEDGER_STDIO, LEDGER_PAIR, LEDGER_LINGERING,
     LEDGER_LISTENER, LEDGER_CONNECTOR, LEDGER_WAKER, LEDGER_SIGNAL,
-    LEDGER_WATCH, LEDGER_KINDS
+    LEDGER_WATCH, LEDGER_THREADS, LEDGER_KINDS
 };
 
 enum {
@@ -63,6 +63,7 @@ struct loop {
     uint64_t unix_turn; /* turn in which unix_time was read */
     int64_t unix_time;
     unsigned open[LEDGER_KINDS];
+    struct thread_pool *pools; /* list */
     size_t closing; /* objects whose end was asked for and has not come */
     int reserve;    /* descriptor given up to shed a connection; -1: none */
     bool turning, stopping;
@@ -76,6 +77,9 @@ static inline void loop_opened(struct loop *l, enum ledger_kind kind) {
 static inline void loop_gone(struct loop *l, enum ledger_kind kind) {
     l->open[kind]--;
 }
+
+/* Leaves the threads of all pools to themselves. */
+void thread_pools_abandon(struct loop *l);
 
 /* ── addresses ────────────────────────────────────────────────────────────*/
 

@@ -17,5 +17,6 @@
 #include "io/listen.h"
 #include "io/loop.h"
 #include "io/stream.h"
+#include "io/threads.h"
 
 #endif

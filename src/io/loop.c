@@ -27,7 +27,7 @@ static const char *const ledger_names[LEDGER_KINDS] = {
     [LEDGER_LINGERING] = "lingering",
     [LEDGER_LISTENER] = "listener", [LEDGER_CONNECTOR] = "connector",
     [LEDGER_WAKER] = "waker",       [LEDGER_SIGNAL] = "signal",
-    [LEDGER_WATCH] = "watch",
+    [LEDGER_WATCH] = "watch",       [LEDGER_THREADS] = "threads",
 };
 
 static void tick(uv_timer_t *t) { (void)t; }
@@ -238,7 +238,11 @@ void loop_free(struct loop **loop) {
     struct loop *l = *loop;
     if (!l) return;
     *loop = NULL;
-    while (l->closing && loop_alive(l)) loop_turn(l, -1);
+    uint64_t until = loop_hrtime() + THREAD_PATIENCE * UINT64_C(1000000);
+    while (l->closing && loop_alive(l)) {
+        if (l->pools && loop_hrtime() > until) thread_pools_abandon(l);
+        loop_turn(l, l->pools ? 100 : -1);
+    }
 
     wheel_drop_all(&l->wheel);
     while (deferrals_wait(l)) loop_defer_cancel(l->deferred.next);
