@@ -17,6 +17,8 @@ local _ENV <const> = nil
 ---@field Deferred ropewalk.Deferred
 ---@field Failure ropewalk.Failure
 ---@field config table<string, string> filled by --set key=value
+---@field host table<string, function> functions of the program that Ropewalk is embedded in
+---@field exports table<string, function> functions for that program to call
 ---@field limits table the limits of this script's connections, by name
 ---@field reactor ropewalk.Reactor
 ---@field script_dir string the directory of the script
@@ -25,6 +27,8 @@ local rw = {
   config = core.config,
   limits = core.limits,
   generation = core.generation,
+  host = core.host,
+  exports = core.exports,
 
   Deferred = Deferred,
   Failure = require "ropewalk.failure",

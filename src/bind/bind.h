@@ -67,7 +67,11 @@ struct rw {
     struct signal_watch *signals[4];
     struct waker *waker;
     struct timer drain_timer;
-    volatile bool asked_reload, asked_stop; /* set by rw_reload, rw_stop */
+    atomic_bool asked_reload, asked_stop; /* set by rw_reload, rw_stop */
+    struct host_function *host_functions; /* list; from rw_register */
+    struct host_call *host_calls; /* list; from rw_call, not over yet */
+    char *script; /* owned; the text from rw_script, NULL: rw->app is a file */
+    size_t script_size;
     bool watched, checking, testing, stopping, reload_again;
     struct leftovers *leftovers; /* tests only (leftover.c) … */
     struct coverage *coverage;   /* … and when asked for (coverage.c) */
@@ -146,6 +150,8 @@ void sources_free_all(struct rw *rw);
 void rw_ask_stop(struct rw *rw);
 void proto_classes_free(struct generation *g);
 void sources_open(lua_State *L);
+void host_functions_free(struct rw *rw);
+void host_calls_end(struct generation *g); /* its tasks are gone */
 /* A thread's worker: as the other one, but without a loop (0 or RW_ENOMEM). */
 int worker_copy(struct rw *inner, const struct rw *outer);
 void worker_copy_free(struct rw *inner);
@@ -162,6 +168,7 @@ void router_open(lua_State *L);
 void json_open(lua_State *L);
 void text_open(lua_State *L);
 void dir_open_lib(lua_State *L);
+void host_open(lua_State *L);          /* core.host, core.exports */
 void thread_open(lua_State *L);        /* core.thread_pool … */
 void thread_open_inside(lua_State *L); /* … and what there is within a thread */
 

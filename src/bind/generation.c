@@ -53,6 +53,7 @@ void generation_free(struct generation **handle) {
     if (g->L && g->booted) door_protect(g, last_words, NULL);
     if (g->L) lua_close(g->L);
     tasks_free(g);
+    host_calls_end(g);
     sources_free(g);
     proto_classes_free(g);
     log_debug(&rw->log, "generation freed", LF_UINT("generation", g->id),

@@ -19,6 +19,16 @@ enum { WATCH_DEBOUNCE_MS = 75, OUT_MAX = 1 << 26, PEERS_MAX = 1 << 22 };
 const char *rw_error_text(int code) { return err_text(code); }
 const char *rw_version(void) { return RW_VERSION; }
 
+struct rw_value rw_boolean(bool b) { return (struct rw_value){.type = RW_BOOLEAN, .boolean = b}; }
+struct rw_value rw_integer(long long n) {
+    return (struct rw_value){.type = RW_INTEGER, .integer = n};
+}
+struct rw_value rw_number(double n) { return (struct rw_value){.type = RW_NUMBER, .number = n}; }
+struct rw_value rw_string(const char *text) {
+    if (!text) return (struct rw_value){.type = RW_NIL};
+    return (struct rw_value){.type = RW_STRING, .string = text, .length = strlen(text)};
+}
+
 bool rw_limit(size_t index, const char **name, const char **unit,
               unsigned long long *value, const char **comment) {
     if (index >= limit_def_count) return false;
@@ -142,12 +152,8 @@ void worker_copy_free(struct rw *inner) {
 
 static void woken(void *owner) { /* rw_reload or rw_stop was called */
     struct rw *rw = owner;
-    if (rw->asked_stop) {
-        rw->asked_stop = false;
-        worker_stop(rw);
-    }
-    if (rw->asked_reload) {
-        rw->asked_reload = false;
+    if (atomic_exchange(&rw->asked_stop, false)) worker_stop(rw);
+    if (atomic_exchange(&rw->asked_reload, false)) {
         log_info(&rw->log, "reload asked for");
         reload_begin(rw);
     }
@@ -241,6 +247,11 @@ static void close_handles(struct rw *rw) {
     if (rw->waker) waker_free(&rw->waker);
 }
 
+static void free_script(struct rw *rw) {
+    if (rw->script) mem_free(&rw->mem, rw->script, rw->script_size + 1);
+    rw->script = NULL;
+}
+
 void rw_free(struct rw **handle) {
     struct rw *rw = *handle;
     *handle = NULL;
@@ -265,14 +276,42 @@ void rw_free(struct rw **handle) {
     leftover_free(rw);
     buf_release(&rw->out);
     map_release(&rw->peers);
+    host_functions_free(rw);
+    free_script(rw);
     free_texts(rw);
     free(rw);
 }
 
-int rw_load(struct rw *rw) {
+int rw_start(struct rw *rw) {
+    waker_keep(rw->waker); /* the host decides when it has waited enough */
     reload_begin(rw);
+    return rw->status;
+}
+
+int rw_load(struct rw *rw) {
+    rw_start(rw);
     while (rw->staging && !rw->stopping) loop_turn(rw->loop, -1);
     return rw->status;
+}
+
+int rw_status(const struct rw *rw) { return rw->status; }
+bool rw_serving(const struct rw *rw) { return rw->current && !rw->stopping; }
+
+int rw_script(struct rw *rw, const char *name, const char *text, size_t n) {
+    char *app = copy_text(rw, name), *copy = mem_alloc(&rw->mem, n + 1);
+    if (!app || !copy) {
+        free_text(rw, app);
+        mem_free(&rw->mem, copy, n + 1);
+        return RW_ENOMEM;
+    }
+    memcpy(copy, text, n);
+    copy[n] = 0;
+    free_script(rw);
+    free_text(rw, rw->app);
+    rw->app = app;
+    rw->script = copy;
+    rw->script_size = n;
+    return 0;
 }
 
 int rw_run(struct rw *rw) {

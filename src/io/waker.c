@@ -40,6 +40,8 @@ struct waker *waker_new(struct loop *l, void (*run)(void *owner), void *owner) {
 
 void waker_wake(struct waker *w) { uv_async_send(&w->async); }
 
+void waker_keep(struct waker *w) { uv_ref((uv_handle_t *)&w->async); }
+
 void waker_free(struct waker **waker) {
     struct waker *w = *waker;
     if (!w) return;
