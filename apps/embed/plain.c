@@ -5,7 +5,8 @@
  *      plain SCRIPT…          one instance for each script
  *
  * Lines from standard input: `call N NAME TEXT` calls rw.exports.NAME(TEXT) of
- * the Nth script, `reload N`, `stop N`, `free N`; at the end of input all stop. */
+ * the Nth script, `script N TEXT` has it run this text from now on, `reload N`,
+ * `stop N`, `free N`; at the end of input all stop. */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +72,10 @@ static void obey(struct instance *all, int count, char *line) {
     struct instance *i = &all[number - 1];
     if (!i->rw) return;
     if (!strcmp(verb, "reload")) rw_reload(i->rw);
-    else if (!strcmp(verb, "stop")) rw_stop(i->rw);
+    else if (!strcmp(verb, "script")) {
+        rw_script(i->rw, "input.lua", line + at, strlen(line + at));
+        rw_reload(i->rw);
+    } else if (!strcmp(verb, "stop")) rw_stop(i->rw);
     else if (!strcmp(verb, "free")) rw_free(&i->rw);
     else if (!strcmp(verb, "call") && sscanf(line + at, "%63s", name) == 1) {
         char *text = line + at + strlen(name);

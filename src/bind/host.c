@@ -132,7 +132,9 @@ static void tell_text(struct host_call *c, int status, const char *text) {
 static int call_ended(lua_State *L, int status, lua_KContext ctx) {
     struct host_call *c = (struct host_call *)ctx;
     struct rw_value result;
-    if (status != LUA_OK && status != LUA_YIELD)
+    bool failed = status != LUA_OK && status != LUA_YIELD;
+    if (failed && task_running(generation_of(L)->rw)->killed) return lua_error(L);
+    if (failed)
         tell_text(c, RW_ESCRIPT, luaL_tolstring(L, -1, NULL));
     else if (to_value(L, -1, &result))
         tell(c, 0, &result);
