@@ -88,6 +88,11 @@ static void (*const open_with_loop[])(lua_State *) = {
     timer_open, port_open, transport_open, http_open, request_open, thread_open,
 };
 
+static void add_with_loop(lua_State *L) {
+    for (size_t i = 0; i < sizeof open_with_loop / sizeof *open_with_loop; i++)
+        open_with_loop[i](L);
+}
+
 static int not_in_thread(lua_State *L) {
     return luaL_error(L, "not in a thread: this needs the reactor (core.%s)",
                       lua_tostring(L, lua_upvalueindex(1)));
@@ -104,8 +109,7 @@ static void open_in_thread(lua_State *L) {
     static const char *const more[] = {"spawn", "spawn_detached", "park", "turn_end", "stop"};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) refuse_in_thread(L, more[i]);
     lua_newtable(L);
-    for (size_t i = 0; i < sizeof open_with_loop / sizeof *open_with_loop; i++)
-        open_with_loop[i](L);
+    add_with_loop(L);
     lua_pushnil(L);
     while (lua_next(L, -2)) { /* core, what was opened, name, value */
         lua_pushvalue(L, -2);
@@ -132,8 +136,7 @@ static int open_libraries(lua_State *L) {
     for (size_t i = 0; i < sizeof open_anywhere / sizeof *open_anywhere; i++)
         open_anywhere[i](L);
     if (rw->given_up) open_in_thread(L);
-    else for (size_t i = 0; i < sizeof open_with_loop / sizeof *open_with_loop; i++)
-        open_with_loop[i](L);
+    else add_with_loop(L);
     lua_setfield(L, -2, "ropewalk.core");
     lua_pop(L, 1);
 

@@ -11,6 +11,8 @@
  * call, never the handle, the generation or the worker. */
 #include "bind/thread.h"
 
+#include "bind/leftover.h"
+
 static const char pool_class[] = "ropewalk.thread_pool", call_class[] = "ropewalk.thread_call";
 
 /* ── calls ────────────────────────────────────────────────────────────────*/
@@ -131,7 +133,7 @@ static struct pool_box *check_pool(lua_State *L) {
     return luaL_checkudata(L, 1, pool_class);
 }
 
-static void call_attach(struct thread_call *c, struct pool_box *box) {
+static void call_attach(lua_State *L, struct thread_call *c, struct pool_box *box) {
     struct task *task = task_running(box->gen->rw);
     c->scope = task ? task->scope : &box->gen->scope;
     c->item.cancel = scope_closed;
@@ -141,6 +143,7 @@ static void call_attach(struct thread_call *c, struct pool_box *box) {
     if (c->next) c->next->prev = &c->next;
     box->calls = c;
     thread_pool_ref(box->pool);
+    leftover_note(L, &c->item, "call in a thread");
 }
 
 /* Of the arguments of pool:call; anchored, so that nothing can fail later. */
@@ -194,7 +197,7 @@ static int pool_call(lua_State *L) {
         return push_failure(L, rc);
     }
     h->call = c;
-    call_attach(c, box);
+    call_attach(L, c, box);
     return 1;
 }
 
