@@ -72,6 +72,7 @@ LDFLAGS := $(BOTH_$(VARIANT)) $(filter -fsanitize=%,$(OURS_$(VARIANT))) \
 LAYERS   := base proto io bind cli
 $(foreach l,$(LAYERS),$(eval SRC_$(l) := $(sort $(wildcard src/$(l)/*.c))))
 LUA      := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
+HOSTS    := $(patsubst apps/embed/%.c,%,$(wildcard apps/embed/*.c))
 HEADERS  := $(wildcard src/*.h src/*/*.h src/*/*.def)
 TORTURES := $(foreach t,torture torture_io,$(if $(wildcard spec/$(t)/*.c),$(t)))
 BENCHES  := $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c))
@@ -95,7 +96,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 # Goals that only check the tree, or that first have to see whether the tools
 # are there and then call make again, do without the libraries.
 
-LIGHT := docs help setup clean distclean run test asan tsan fuzz bench simulate torture \
+LIGHT := docs embed help setup clean distclean run test asan tsan fuzz bench simulate torture \
     valgrind layers lines lint lint-lua lint-sh selftest
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
@@ -171,6 +172,19 @@ bench: ## measure (spec/bench/run)
 	@sh deps/setup.sh build
 	@$(MAKE) all $(BENCHES:%=$(OUT)/bench/%)
 	@exec spec/bench/run $(ARGS)
+
+embed: ## the example hosts of apps/embed, into build/embed
+	@sh deps/setup.sh build
+	@$(MAKE) all
+	@mkdir -p $(BUILD)/embed && cp src/ropewalk.h $(BUILD)/embed
+	@set -e; for host in $(HOSTS); do \
+	    case $$host in \
+	    glib) need=$$(pkg-config --cflags --libs glib-2.0) || continue ;; \
+	    *) need= ;; \
+	    esac; \
+	    $(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARNINGS) -I$(BUILD)/embed -o $(BUILD)/embed/$$host \
+	        apps/embed/$$host.c $(LIBRARY) $$need -lm -ldl -lpthread; \
+	done
 
 docs: docs/limits.md ## remake the generated pages
 docs/limits.md: src/base/limits.def docs/generate-limits.sh

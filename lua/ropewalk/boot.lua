@@ -10,6 +10,7 @@
 -- line, and the traceback. `ropewalk check` is a stage in which core.listen
 -- binds nothing.
 
+local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
 local Deferred = require "ropewalk.deferred"
 local loader = require "ropewalk.loader"
@@ -128,7 +129,9 @@ function boot.stage(path)
   sandbox.install(G)
   root = MultiService()
   loader.set_script(path)
-  local chunk, why = loader.load_file(path)
+  local chunk, why
+  if core.script then chunk, why = loader.load(core.script, "@" .. path)
+  else chunk, why = loader.load_file(path) end
   if not chunk then error(why, 0) end
   local services
   services, why = services_of(attempt(nil, chunk, path), path)

@@ -18,6 +18,8 @@ local _ENV <const> = nil
 ---@field Failure ropewalk.Failure
 ---@field config table<string, string> filled by --set key=value
 ---@field args string[] what stands behind -- on the command line
+---@field host table<string, function> functions of the program that Ropewalk is embedded in
+---@field exports table<string, function> functions for that program to call
 ---@field limits table the limits of this script's connections, by name
 ---@field reactor ropewalk.Reactor
 ---@field script_dir string the directory of the script
@@ -27,6 +29,8 @@ local rw = {
   args = core.args,
   limits = core.limits,
   generation = core.generation,
+  host = core.host,
+  exports = core.exports,
 
   Deferred = Deferred,
   Failure = require "ropewalk.failure",
@@ -75,6 +79,10 @@ local LAZY <const> = {
   get_process_value = { "command", "get_process_value" },
   reactor = { "reactor" },
   testing = { "testing" },
+  thread = { "thread" },
+  defer_to_thread = { "thread", "defer_to_thread" },
+  call_in_thread = { "thread", "call_in_thread" },
+  ThreadPool = { "thread", "ThreadPool" },
 }
 
 ---Has a function run as a self-test while new code is staged, before it goes

@@ -16,6 +16,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdatomic.h>
 
 #include "base/buf.h"
 #include "base/container.h"
@@ -73,11 +74,16 @@ struct rw {
     struct signal_watch *signals[4];
     struct waker *waker;
     struct timer drain_timer;
-    volatile bool asked_reload, asked_stop; /* set by rw_reload, rw_stop */
+    atomic_bool asked_reload, asked_stop; /* set by rw_reload, rw_stop */
+    struct host_function *host_functions; /* list; from rw_register */
+    struct host_call *host_calls; /* list; from rw_call, not over yet */
+    char *script; /* owned; the text from rw_script, NULL: rw->app is a file */
+    size_t script_size;
     bool watched, checking, testing, stopping, reload_again;
     struct leftovers *leftovers; /* tests only (leftover.c) … */
     struct coverage *coverage;   /* … and when asked for (coverage.c) */
     int status;             /* what rw_run returns */
+    atomic_bool *given_up;  /* in a thread (thread.c; no loop): its call was cancelled */
     void (*log_hook)(void *owner, int level, const char *line, size_t n);
     void *log_owner;
 };
@@ -135,6 +141,7 @@ struct generation {
     unsigned timer_slots, free_timer; /* of Lua's timers (timer.c) */
     unsigned long tasks_ended;
     unsigned child_count;
+    unsigned threads;        /* that its pools may have in all */
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
@@ -170,6 +177,11 @@ void sources_free_all(struct rw *rw);
 void rw_ask_stop(struct rw *rw);
 void proto_classes_free(struct generation *g);
 void sources_open(lua_State *L);
+void host_functions_free(struct rw *rw);
+void host_calls_end(struct generation *g); /* its tasks are gone */
+/* A thread's worker: as the other one, but without a loop (0 or RW_ENOMEM). */
+int worker_copy(struct rw *inner, const struct rw *outer);
+void worker_copy_free(struct rw *inner);
 
 /* ── libraries: each expects core's table on top and adds to it ───────────*/
 
@@ -188,6 +200,9 @@ void simulator_open(lua_State *L);
 void text_open(lua_State *L);
 void dir_open_lib(lua_State *L);
 void names_open_lib(lua_State *L);
+void host_open(lua_State *L);          /* core.host, core.exports */
+void thread_open(lua_State *L);        /* core.thread_pool … */
+void thread_open_inside(lua_State *L); /* … and what there is within a thread */
 
 /* Copies plain data (nil, booleans, numbers, strings, tables of these, to a
  * depth of 64) from the value at `index` of `from` to the top of `to`: 0, or

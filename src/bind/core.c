@@ -283,6 +283,10 @@ void core_open(lua_State *L) {
     lua_setfield(L, -2, "generation");
     lua_pushstring(L, RW_VERSION);
     lua_setfield(L, -2, "version");
+    if (generation_of(L)->rw->script) {
+        lua_pushlstring(L, generation_of(L)->rw->script, generation_of(L)->rw->script_size);
+        lua_setfield(L, -2, "script");
+    }
     add_limits(L);
     add_config(L);
     add_turn_end(L);

@@ -69,8 +69,10 @@ static void on_killed(lua_State *L, lua_Debug *ar) {
     if (t->burst >= BURST_SLICES)
         luaL_error(L, "script ran on where it cannot be interrupted (inside a sort, gsub "
                    "or metamethod callback); limit script_slice");
-    luaL_error(L, "script budget exceeded: %d ms of processor time (limit script_budget)",
-               (int)t->budget);
+    struct rw *rw = generation_of(L)->rw;
+    if (rw->given_up && atomic_load(rw->given_up)) luaL_error(L, "cancelled");
+    luaL_error(L, "script budget exceeded: %d ms of processor time (limit %s)",
+               (int)t->budget, rw->given_up ? "thread_time" : "script_budget");
 }
 
 /* Its scope is gone: raises once, so that what is to be closed can close. */
@@ -120,11 +122,13 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
     door_clear_hook(L);
     if (!t) return;
     t->slices++;
-    if (t->slices * rw->limits.script_slice > t->budget) {
+    if (t->slices * rw->limits.script_slice > t->budget ||
+        (rw->given_up && atomic_load(rw->given_up))) {
         task_doom(t, L);
         on_killed(L, ar);
     }
     if (rw->simulated) return; /* when it is interrupted would be real time's chance */
+    if (rw->given_up) return; /* in a thread nobody waits for a turn */
     if (lua_isyieldable(L) && !t->pins) {
         t->burst = 0;
         t->yield = YIELD_PREEMPT;

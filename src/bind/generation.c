@@ -71,6 +71,7 @@ void generation_free(struct generation **handle) {
     if (g->L) lua_close(g->L);
     names_close(&g->names);
     tasks_free(g);
+    host_calls_end(g);
     sources_free(g);
     proto_classes_free(g);
     log_debug(&rw->log, "generation freed", LF_UINT("generation", g->id),

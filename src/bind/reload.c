@@ -191,7 +191,7 @@ void reload_begin(struct rw *rw) {
     }
     rw->staging = g;
     timer_start(rw->loop, &g->deadline, g->limits.load_timeout, stage_timed_out);
-    sources_add(g, rw->app); /* also if it cannot be read: it may come back */
+    if (!rw->script) sources_add(g, rw->app); /* also if it cannot be read: it may come back */
     struct task *t = enter_boot(g, "stage", g->limits.load_timeout, staged);
     if (rw->staging == g) g->stage = t;
 }

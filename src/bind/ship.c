@@ -9,6 +9,12 @@ void shipment_init(struct shipment *s, size_t max) {
 
 void shipment_release(struct shipment *s) { buf_release(&s->bytes); }
 
+void shipment_move(struct shipment *to, struct shipment *from) {
+    *to = *from;
+    to->bytes.mem = &to->mem;
+    shipment_init(from, from->bytes.max);
+}
+
 /* ── unpacking ────────────────────────────────────────────────────────────*/
 
 struct unpacker {
@@ -162,8 +168,7 @@ static int shipment_gc(lua_State *L) {
     return 0;
 }
 
-/* Pushes one that ends with its userdata, whatever is raised meanwhile. */
-static struct shipment *push_shipment(lua_State *L) {
+struct shipment *shipment_push(lua_State *L, struct shipment *from) {
     struct shipment *s = lua_newuserdatauv(L, sizeof *s, 0);
     shipment_init(s, SHIP_MAX);
     if (luaL_newmetatable(L, class_name)) {
@@ -171,13 +176,14 @@ static struct shipment *push_shipment(lua_State *L) {
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, -2);
+    if (from) shipment_move(s, from);
     return s;
 }
 
 int ship_value(lua_State *from, int index, lua_State *to) {
     index = lua_absindex(from, index);
     luaL_checkstack(from, SHIP_STACK, NULL);
-    struct shipment *s = push_shipment(from);
+    struct shipment *s = shipment_push(from, NULL);
     int rc = ship_pack(from, index, 1, s);
     if (rc == 0) ship_unpack(to, s);
     shipment_release(s);
@@ -187,7 +193,7 @@ int ship_value(lua_State *from, int index, lua_State *to) {
 
 static int core_ship(lua_State *L) {
     int n = lua_gettop(L);
-    struct shipment *s = push_shipment(L);
+    struct shipment *s = shipment_push(L, NULL);
     int rc = ship_pack(L, 1, n, s);
     if (rc < 0) return luaL_error(L, "%s", rc == RW_ENOMEM ? "not enough memory" : ship_refused());
     return 1;

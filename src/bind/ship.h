@@ -7,7 +7,8 @@
  *      tables, with their metatables       copied; cycles and sharing stay
  *      Lua functions                       code with debug information, and upvalues;
  *                                          those that functions share stay shared
- *      the global table                    the other state's global table
+ *      the global table, an _ENV with a    the other state's global table
+ *      metatable
  *      what package.loaded holds           required there by its name
  *      a named field of such a module      looked up there: string.format, util.parse
  *      (functions, objects, files)
@@ -30,6 +31,11 @@ struct shipment { /* on its own: may go to another thread; not moved in memory *
 
 void shipment_init(struct shipment *s, size_t max);
 void shipment_release(struct shipment *s);
+/* `to` has it from now on, `from` is empty. */
+void shipment_move(struct shipment *to, struct shipment *from);
+/* Pushes a userdata that ends with what is in it; moved from `s`, if that is
+ * not NULL. What core.unship takes. */
+struct shipment *shipment_push(lua_State *L, struct shipment *s);
 
 /* Adds the n values from `index` on. 0; RW_EINVAL or RW_ELIMIT: the values
  * cannot go, and ship_refused says why; RW_ENOMEM. May raise (memory); runs no

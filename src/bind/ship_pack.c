@@ -278,12 +278,12 @@ static int pack_code(struct packer *p, int index) {
     return rc;
 }
 
-/* An _ENV that looks further elsewhere (a test's, say) stands for the globals. */
+/* Is the upvalue on top an environment that stands before the global table, as
+ * test frameworks make them? (A plain table as _ENV is data.) */
 static bool is_environment(lua_State *L, const char *name) {
-    if (!lua_istable(L, -1) || strcmp(name, "_ENV") != 0) return false;
-    bool further = luaL_getmetafield(L, -1, "__index") != LUA_TNIL;
-    if (further) lua_pop(L, 1);
-    return further;
+    if (strcmp(name, "_ENV") != 0 || !lua_istable(L, -1) || !lua_getmetatable(L, -1)) return false;
+    lua_pop(L, 1);
+    return true;
 }
 
 static int pack_upvalue(struct packer *p, int index, lua_Integer number, int i) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "bind/embedded.h"
 #include "bind/ship.h"
 #include "bind/state.h"
 #include "bind/task.h"
@@ -53,6 +54,53 @@ static void use_tree(lua_State *L, const char *root) {
     lua_pop(L, 1);
 }
 
+/* What of core needs neither a loop nor other tasks; in this order. */
+static void (*const open_anywhere[])(lua_State *) = {
+    door_open, core_open, router_open, json_open, text_open, dir_open_lib,
+    sources_open, ship_open, host_open, deferred_open,
+};
+static void (*const open_with_loop[])(lua_State *) = {
+    timer_open, port_open, transport_open, http_open, request_open, thread_open,
+    names_open_lib, process_open, simulator_open,
+};
+
+static void add_with_loop(lua_State *L) {
+    for (size_t i = 0; i < sizeof open_with_loop / sizeof *open_with_loop; i++)
+        open_with_loop[i](L);
+}
+
+static int not_in_thread(lua_State *L) {
+    return luaL_error(L, "not in a thread: this needs the reactor (core.%s)",
+                      lua_tostring(L, lua_upvalueindex(1)));
+}
+
+static void refuse_in_thread(lua_State *L, const char *name) { /* core is on top */
+    lua_pushstring(L, name);
+    lua_pushcclosure(L, not_in_thread, 1);
+    lua_setfield(L, -2, name);
+}
+
+/* A thread has no loop: what needs one is there, and says so when called. */
+static void open_in_thread(lua_State *L) {
+    static const char *const more[] = {"spawn", "spawn_detached", "park", "turn_end", "stop"};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) refuse_in_thread(L, more[i]);
+    lua_newtable(L);
+    add_with_loop(L);
+    lua_pushnil(L);
+    while (lua_next(L, -2)) { /* core, what was opened, name, value */
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        if (lua_isfunction(L, -1)) {
+            lua_pop(L, 1);
+            lua_pushvalue(L, -1);
+            lua_pushcclosure(L, not_in_thread, 1);
+        }
+        lua_rawset(L, -5);
+    }
+    lua_pop(L, 1);
+    thread_open_inside(L);
+}
+
 static int open_libraries(lua_State *L) {
     struct rw *rw = generation_of(L)->rw;
     luaL_openlibs(L);
@@ -61,12 +109,10 @@ static int open_libraries(lua_State *L) {
 
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_newtable(L);
-    static void (*const open[])(lua_State *) = {
-        door_open, core_open, timer_open, deferred_open, port_open, transport_open, http_open,
-        request_open, router_open, json_open, text_open, dir_open_lib,
-        sources_open, names_open_lib, process_open, simulator_open, ship_open,
-    };
-    for (size_t i = 0; i < sizeof open / sizeof *open; i++) open[i](L);
+    for (size_t i = 0; i < sizeof open_anywhere / sizeof *open_anywhere; i++)
+        open_anywhere[i](L);
+    if (rw->given_up) open_in_thread(L);
+    else add_with_loop(L);
     lua_setfield(L, -2, "ropewalk.core");
     lua_pop(L, 1);
 

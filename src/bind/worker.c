@@ -27,6 +27,16 @@ void worker_init(struct rw *rw, struct arena *arena, const uint64_t seed[2]) {
 const char *rw_error_text(int code) { return err_text(code); }
 const char *rw_version(void) { return RW_VERSION; }
 
+struct rw_value rw_boolean(bool b) { return (struct rw_value){.type = RW_BOOLEAN, .boolean = b}; }
+struct rw_value rw_integer(long long n) {
+    return (struct rw_value){.type = RW_INTEGER, .integer = n};
+}
+struct rw_value rw_number(double n) { return (struct rw_value){.type = RW_NUMBER, .number = n}; }
+struct rw_value rw_string(const char *text) {
+    if (!text) return (struct rw_value){.type = RW_NIL};
+    return (struct rw_value){.type = RW_STRING, .string = text, .length = strlen(text)};
+}
+
 bool rw_limit(size_t index, const char **name, const char **unit,
               unsigned long long *value, const char **comment) {
     if (index >= limit_def_count) return false;
@@ -97,17 +107,55 @@ static bool set_limits(struct rw *rw, const struct rw_options *o) {
     return true;
 }
 
+static bool make_config(struct rw *rw, size_t count) {
+    if (!count) return true;
+    rw->config = mem_zalloc(&rw->mem, count * sizeof *rw->config);
+    if (rw->config) rw->config_count = count;
+    return rw->config;
+}
+
+static bool set_item(struct rw *rw, size_t i, const char *key, const char *value) {
+    rw->config[i].key = copy_text(rw, key);
+    rw->config[i].value = copy_text(rw, value);
+    return rw->config[i].key && rw->config[i].value;
+}
+
 static bool set_config(struct rw *rw, const struct rw_options *o) {
-    if (!o->setting_count) return true;
-    rw->config = mem_zalloc(&rw->mem, o->setting_count * sizeof *rw->config);
-    if (!rw->config) return false;
-    rw->config_count = o->setting_count;
-    for (size_t i = 0; i < o->setting_count; i++) {
-        rw->config[i].key = copy_text(rw, o->settings[i].key);
-        rw->config[i].value = copy_text(rw, o->settings[i].value);
-        if (!rw->config[i].key || !rw->config[i].value) return false;
+    bool ok = make_config(rw, o->setting_count);
+    for (size_t i = 0; ok && i < o->setting_count; i++)
+        ok = set_item(rw, i, o->settings[i].key, o->settings[i].value);
+    return ok;
+}
+
+static void free_texts(struct rw *rw) {
+    for (size_t i = 0; i < rw->config_count; i++) {
+        free_text(rw, rw->config[i].key);
+        free_text(rw, rw->config[i].value);
     }
-    return true;
+    mem_free(&rw->mem, rw->config, rw->config_count * sizeof *rw->config);
+    for (size_t i = 0; i < rw->arg_count; i++) free_text(rw, rw->args[i]);
+    mem_free(&rw->mem, rw->args, rw->arg_count * sizeof *rw->args);
+    free_text(rw, rw->app);
+    free_text(rw, rw->lua_path);
+}
+
+int worker_copy(struct rw *inner, const struct rw *outer) {
+    mem_init(&inner->mem, 0);
+    door_init(inner);
+    buf_init(&inner->out, &inner->mem, 0);
+    inner->log = outer->log;
+    inner->limits = outer->limits;
+    bool ok = make_config(inner, outer->config_count);
+    for (size_t i = 0; ok && i < outer->config_count; i++)
+        ok = set_item(inner, i, outer->config[i].key, outer->config[i].value);
+    if (ok && outer->app) ok = (inner->app = copy_text(inner, outer->app));
+    if (ok && outer->lua_path) ok = (inner->lua_path = copy_text(inner, outer->lua_path));
+    return ok ? 0 : RW_ENOMEM;
+}
+
+void worker_copy_free(struct rw *inner) {
+    free_texts(inner);
+    sources_free_all(inner);
 }
 
 static bool set_args(struct rw *rw, const struct rw_options *o) {
@@ -124,12 +172,8 @@ static bool set_args(struct rw *rw, const struct rw_options *o) {
 
 void worker_woken(void *owner) {
     struct rw *rw = owner;
-    if (rw->asked_stop) {
-        rw->asked_stop = false;
-        worker_stop(rw);
-    }
-    if (rw->asked_reload) {
-        rw->asked_reload = false;
+    if (atomic_exchange(&rw->asked_stop, false)) worker_stop(rw);
+    if (atomic_exchange(&rw->asked_reload, false)) {
         log_info(&rw->log, "reload asked for");
         reload_begin(rw);
     }
@@ -221,6 +265,11 @@ static void close_handles(struct rw *rw) {
     if (rw->waker) waker_free(&rw->waker);
 }
 
+static void free_script(struct rw *rw) {
+    if (rw->script) mem_free(&rw->mem, rw->script, rw->script_size + 1);
+    rw->script = NULL;
+}
+
 void rw_free(struct rw **handle) {
     struct rw *rw = *handle;
     *handle = NULL;
@@ -246,22 +295,42 @@ void rw_free(struct rw **handle) {
     leftover_free(rw);
     buf_release(&rw->out);
     map_release(&rw->peers);
-    for (size_t i = 0; i < rw->config_count; i++) {
-        free_text(rw, rw->config[i].key);
-        free_text(rw, rw->config[i].value);
-    }
-    mem_free(&rw->mem, rw->config, rw->config_count * sizeof *rw->config);
-    for (size_t i = 0; i < rw->arg_count; i++) free_text(rw, rw->args[i]);
-    mem_free(&rw->mem, rw->args, rw->arg_count * sizeof *rw->args);
-    free_text(rw, rw->app);
-    free_text(rw, rw->lua_path);
+    host_functions_free(rw);
+    free_script(rw);
+    free_texts(rw);
     free(rw);
 }
 
-int rw_load(struct rw *rw) {
+int rw_start(struct rw *rw) {
+    waker_keep(rw->waker); /* the host decides when it has waited enough */
     reload_begin(rw);
+    return rw->status;
+}
+
+int rw_load(struct rw *rw) {
+    rw_start(rw);
     while (rw->staging && !rw->stopping) loop_turn(rw->loop, -1);
     return rw->status;
+}
+
+int rw_status(const struct rw *rw) { return rw->status; }
+bool rw_serving(const struct rw *rw) { return rw->current && !rw->stopping; }
+
+int rw_script(struct rw *rw, const char *name, const char *text, size_t n) {
+    char *app = copy_text(rw, name), *copy = mem_alloc(&rw->mem, n + 1);
+    if (!app || !copy) {
+        free_text(rw, app);
+        mem_free(&rw->mem, copy, n + 1);
+        return RW_ENOMEM;
+    }
+    memcpy(copy, text, n);
+    copy[n] = 0;
+    free_script(rw);
+    free_text(rw, rw->app);
+    rw->app = app;
+    rw->script = copy;
+    rw->script_size = n;
+    return 0;
 }
 
 int rw_run(struct rw *rw) {

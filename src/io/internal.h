@@ -44,7 +44,7 @@ void wheel_fire(struct wheel *w, uint64_t now);
 enum ledger_kind {
     LEDGER_TCP, LEDGER_UNIX, LEDGER_STDIO, LEDGER_PAIR, LEDGER_SIMULATED, LEDGER_LINGERING,
     LEDGER_LISTENER, LEDGER_CONNECTOR, LEDGER_WAKER, LEDGER_SIGNAL,
-    LEDGER_WATCH, LEDGER_NAMES, LEDGER_PROCESS, LEDGER_CHILDPIPE, LEDGER_KINDS
+    LEDGER_WATCH, LEDGER_NAMES, LEDGER_PROCESS, LEDGER_CHILDPIPE, LEDGER_THREADS, LEDGER_KINDS
 };
 
 enum {
@@ -64,6 +64,7 @@ struct loop {
     uint64_t unix_turn; /* turn in which unix_time was read */
     int64_t unix_time;
     unsigned open[LEDGER_KINDS];
+    struct thread_pool *pools; /* list */
     size_t closing; /* objects whose end was asked for and has not come */
     struct names *names; /* list */
     int reserve;    /* descriptor given up to shed a connection; -1: none */
@@ -86,6 +87,8 @@ void sim_free(struct loop *l);
 void sim_poll(struct loop *l);
 bool sim_alive(const struct loop *l);
 uint64_t sim_now(const struct loop *l);
+/* Leaves the threads of all pools to themselves. */
+void thread_pools_abandon(struct loop *l);
 
 /* ── addresses ────────────────────────────────────────────────────────────*/
 

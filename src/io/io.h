@@ -19,5 +19,6 @@
 #include "io/names.h"
 #include "io/process.h"
 #include "io/stream.h"
+#include "io/threads.h"
 
 #endif

@@ -28,8 +28,9 @@ static const char *const ledger_names[LEDGER_KINDS] = {
     [LEDGER_SIMULATED] = "simulated", [LEDGER_LINGERING] = "lingering",
     [LEDGER_LISTENER] = "listener", [LEDGER_CONNECTOR] = "connector",
     [LEDGER_WAKER] = "waker",       [LEDGER_SIGNAL] = "signal",
-    [LEDGER_WATCH] = "watch", [LEDGER_NAMES] = "names", [LEDGER_PROCESS] = "process",
-    [LEDGER_CHILDPIPE] = "child pipe",
+    [LEDGER_WATCH] = "watch",       [LEDGER_NAMES] = "names",
+    [LEDGER_PROCESS] = "process",   [LEDGER_CHILDPIPE] = "child pipe",
+    [LEDGER_THREADS] = "threads",
 };
 
 static void tick(uv_timer_t *t) { (void)t; }
@@ -259,9 +260,13 @@ static void close_forgotten(uv_handle_t *h, void *arg) {
 void loop_free(struct loop **loop) {
     struct loop *l = *loop;
     if (!l) return;
-    *loop = NULL;
-    while (l->closing && loop_alive(l)) loop_turn(l, -1);
+    uint64_t until = loop_hrtime() + THREAD_PATIENCE * UINT64_C(1000000);
+    while (l->closing && loop_alive(l)) {
+        if (l->pools && loop_hrtime() > until) thread_pools_abandon(l);
+        loop_turn(l, l->pools ? 100 : -1);
+    }
 
+    *loop = NULL; /* not before: owners' last hooks may still use it */
     wheel_drop_all(&l->wheel);
     while (deferrals_wait(l)) loop_defer_cancel(l->deferred.next);
     while (l->turn_ends.next != &l->turn_ends)

@@ -66,6 +66,7 @@ void loop_turn_end_remove(struct turn_end *t);
 struct waker;
 struct waker *waker_new(struct loop *l, void (*run)(void *owner), void *owner);
 void waker_wake(struct waker *w);
+void waker_keep(struct waker *w); /* from now on it alone keeps the loop alive */
 void waker_free(struct waker **w);
 
 /* How many of what are open: "tcp 2, listener 1"; "" when nothing is. */

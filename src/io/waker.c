@@ -53,6 +53,8 @@ void waker_wake(struct waker *w) {
     else uv_async_send(&w->async);
 }
 
+void waker_keep(struct waker *w) { uv_ref((uv_handle_t *)&w->async); }
+
 void waker_free(struct waker **waker) {
     struct waker *w = *waker;
     if (!w) return;

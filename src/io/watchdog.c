@@ -41,6 +41,11 @@ int watchdog_start(unsigned period_ms, void (*tick)(void)) {
     sigemptyset(&action.sa_mask);
     if (sigaction(WATCHDOG_SIGNAL, &action, NULL) < 0) return -errno;
 
+    sigset_t ours; /* a thread may have been born with all signals blocked */
+    sigemptyset(&ours);
+    sigaddset(&ours, WATCHDOG_SIGNAL);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+
     struct sigevent event;
     memset(&event, 0, sizeof event);
     event.sigev_notify = SIGEV_THREAD_ID;

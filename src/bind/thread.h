@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the two sides of a call in a thread: thread.c has the loop's,
+ * thread_inside.c the thread's. */
+#ifndef BIND_THREAD_H
+#define BIND_THREAD_H
+
+#include <stdatomic.h>
+
+#include "bind/bind.h"
+#include "bind/ship.h"
+
+struct pool_box { /* userdata; its uservalue is the table of options */
+    struct thread_pool *pool; /* NULL: closed */
+    struct generation *gen;
+    struct thread_call *calls; /* list: those that are wanted */
+    struct limits limits;      /* of the threads' states */
+    unsigned max;
+    const char *script, *path, *cpath; /* in the options; may be NULL */
+};
+
+struct call_handle { /* userdata; uservalues: done, on_message */
+    struct thread_call *call; /* NULL: over, or cancelled */
+};
+
+struct thread_call {
+    struct mem mem; /* this block */
+    struct thread_job job;
+    struct thread_note note;
+    struct shipment in, out; /* function and arguments; result or failure */
+    bool ok;                 /* `out` is a result */
+    atomic_bool given_up;    /* the thread may stop */
+    /* the loop's: */
+    bool unwanted;           /* it is not in the lists below any more */
+    struct thread_call *next, **prev; /* list: box->calls */
+    struct pool_box *box;
+    struct call_handle *handle;
+    struct scope *scope;
+    struct scope_item item;
+};
+void thread_call_free(struct thread_call *c);
+
+struct thread_message { /* what a call says before its end */
+    struct mem mem; /* this block */
+    struct thread_note note;
+    struct thread_call *call;
+    struct shipment value;
+};
+void thread_message_deliver(struct thread_note *n);
+void thread_message_drop(struct thread_note *n);
+
+/* A thread's own worker and generation (thread_inside.c). */
+void *thread_state_new(const struct pool_box *box, struct thread_pool *pool);
+void thread_state_run(void *thread, struct thread_job *job);
+void thread_state_free(void *thread);
+
+#endif
