@@ -13,7 +13,8 @@ local site = web.Site()
 site:get("/work/:n", function(request)
   return tostring(rw.defer_to_thread(work.double, tonumber(request.params.n)):await()) .. "\n"
 end)
-local function forever() while true do end end
+-- calls C: ThreadSanitizer keeps signals, the watchdog's too, until then
+local function forever() while true do string.rep("x", 10) end end
 site:get("/spin", function() rw.defer_to_thread(forever):await() end)
 site:get("/given-up", function(request)
   rw.call_later(0.2, request.close, request)
