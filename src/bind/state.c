@@ -80,6 +80,13 @@ static void refuse_in_thread(lua_State *L, const char *name) { /* core is on top
     lua_setfield(L, -2, name);
 }
 
+/* core.delayed_call makes rw.call_later: one that says so, too. */
+static int no_delayed_call(lua_State *L) {
+    lua_pushliteral(L, "delayed_call");
+    lua_pushcclosure(L, not_in_thread, 1);
+    return 1;
+}
+
 /* A thread has no loop: what needs one is there, and says so when called. */
 static void open_in_thread(lua_State *L) {
     static const char *const more[] = {"spawn", "spawn_detached", "park", "turn_end", "stop"};
@@ -98,6 +105,8 @@ static void open_in_thread(lua_State *L) {
         lua_rawset(L, -5);
     }
     lua_pop(L, 1);
+    lua_pushcfunction(L, no_delayed_call);
+    lua_setfield(L, -2, "delayed_call");
     thread_open_inside(L);
 }
 
