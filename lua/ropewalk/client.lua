@@ -52,18 +52,28 @@ function ClientService:init(where, factory, options)
   for key, value in next, options or {} do self[key] = value end
 end
 
--- The factory's protocols tell this service when their connection is lost.
+-- The protocol tells this service when its connection is lost, or goes on with
+-- another protocol.
+local function watch(self, protocol)
+  local lost, switched = protocol.connection_lost, protocol.protocol_switched
+  protocol.connection_lost = function(this, reason)
+    self:disconnected(this, reason)
+    if lost then return lost(this, reason) end
+  end
+  protocol.protocol_switched = function(this, other)
+    watch(self, other)
+    if self.protocol == this then self.protocol = other end
+    if self.preparing == this then self.preparing = other end
+    if switched then return switched(this, other) end
+  end
+  return protocol
+end
+
 local function watched(self)
   local factory = self.factory
   return setmetatable({ build_protocol = function(_, address)
     local protocol = factory:build_protocol(address)
-    if not protocol then return nil end
-    local lost = protocol.connection_lost
-    protocol.connection_lost = function(this, reason)
-      self:disconnected(this, reason)
-      if lost then return lost(this, reason) end
-    end
-    return protocol
+    return protocol and watch(self, protocol)
   end }, { __index = factory })
 end
 

@@ -56,7 +56,7 @@ struct end {
     struct world *w;
     struct stream *s;
     uint64_t got, hash, sent;
-    unsigned drains, eofs, closes, datas;
+    unsigned drains, eofs, closes, datas, shutdowns;
     int reason;
     bool keep;        /* collect into `bytes` */
     bool anything;    /* the bytes are not the pattern */

@@ -113,6 +113,11 @@ static void conn_on_drain(struct stream *s) {
     c->ops->drain(c);
 }
 
+static void conn_on_shutdown(struct stream *s) {
+    struct conn *c = s->owner;
+    if (c->ops->shutdown) c->ops->shutdown(c);
+}
+
 static void conn_on_close(struct stream *s, int reason) {
     struct conn *c = s->owner;
     c->stream = NULL;
@@ -124,7 +129,7 @@ static void conn_on_close(struct stream *s, int reason) {
 }
 
 static const struct stream_hooks conn_hooks = {
-    conn_on_data, conn_on_eof, conn_on_drain, conn_on_close,
+    conn_on_data, conn_on_eof, conn_on_drain, conn_on_close, conn_on_shutdown,
 };
 
 /* ── life ─────────────────────────────────────────────────────────────────*/

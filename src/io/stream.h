@@ -17,6 +17,7 @@ struct stream_hooks {
     void (*on_drain)(struct stream *s); /* the queue fell below low_water after
                                            a write that was told to pause */
     void (*on_close)(struct stream *s, int reason); /* 0: clean; see rule 2 */
+    void (*on_shutdown)(struct stream *s); /* stream_shutdown is done: all is sent */
 };
 
 /* Who is at the other end, or at ours. */

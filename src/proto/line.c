@@ -322,6 +322,12 @@ int line_set_delimiter(struct line *e, enum line_ending ending, struct str custo
     return 0;
 }
 
+void line_clear(struct line *e) {
+    e->pending = STR_NONE;
+    e->held.tail = e->held.head + e->dropping;
+    e->unsettled = true;
+}
+
 static struct str line_left(const void *self) {
     const struct line *e = self;
     if (buf_len(&e->held) == e->dropping) return e->pending;

@@ -47,4 +47,7 @@ void line_set_raw(struct line *e, uint64_t bytes);
 void line_set_lines(struct line *e);
 int line_set_delimiter(struct line *e, enum line_ending ending, struct str custom);
 
+/* Forgets what was taken but not given out. */
+void line_clear(struct line *e);
+
 #endif

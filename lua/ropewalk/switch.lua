@@ -1,0 +1,64 @@
+-- SPDX-License-Identifier: MIT
+-- switch_protocol: a live connection goes on with another protocol. The C core
+-- exchanges the engine and moves what was read and not delivered; this tells
+-- the two protocols. Part of ropewalk.transport, which loads it.
+
+local core = require "ropewalk.core"
+local Failure = require "ropewalk.failure"
+
+local error, setmetatable, type = error, setmetatable, type
+local format = string.format
+
+local _ENV <const> = nil
+
+local methods = core.transport_methods or {}
+
+---@class ropewalk.Transport
+local _ -- luacheck: ignore 221
+
+-- Events go on when the new protocol was told, also when that ends in an error.
+local Told = { __close = function(told) told.transport:read_on() end }
+
+---The connection belongs to another protocol from now on. Bytes that were read
+---and not delivered go to it, once and in order (`unread` "keep"), are thrown
+---away ("discard"), or are a reason to refuse ("refuse": nil and a Failure
+---"unread", nothing has changed): where a peer must not slip plain text behind
+---the line that asks for encryption.
+---
+---The old protocol gets protocol_switched(other) if it has that hook, and no
+---connection_lost; the new one make_connection, and after the running hook its
+---first bytes.
+---
+---    function Greeter:line_received(line)
+---      if line == "BINARY" then self.transport:switch_protocol(Frames()) end
+---    end
+---@param other ropewalk.Protocol
+---@param unread? "keep"|"discard"|"refuse"
+---@return ropewalk.Protocol? other
+---@return ropewalk.Failure? failure
+function methods:switch_protocol(other, unread)
+  if type(other) ~= "table" or type(other.make_connection) ~= "function" then
+    error("switch_protocol: a protocol is expected, not " .. type(other), 2)
+  end
+  if unread ~= nil and unread ~= "keep" and unread ~= "discard" and unread ~= "refuse" then
+    error('switch_protocol: "keep", "discard" or "refuse" expected', 2)
+  end
+  local old = self.protocol
+  if self:producer() then
+    error("switch_protocol: a producer is registered; unregister it first", 2)
+  end
+  local count, pending = self:set_protocol(other, unread)
+  if count == false then
+    return nil, Failure.new("unread", format("%d unread bytes are in the way", pending))
+  elseif not count then
+    return nil, Failure.new("closed", "the connection is closed")
+  end
+  local _ <close> = setmetatable({ transport = self }, Told)
+  if not other.factory and old.factory then other.factory = old.factory end
+  if old.factory and old.factory.untrack then old.factory:untrack(old) end
+  if old.protocol_switched then old:protocol_switched(other) end
+  other:make_connection(self)
+  return other
+end
+
+return methods
