@@ -21,7 +21,7 @@ local _ENV <const> = nil
 local MAX_TEXT <const> = 4096 -- a path is at most this long
 
 ---@class ropewalk.Endpoint
----@field kind string "tcp", "unix", "stdio", "fd"
+---@field kind string "tcp", "udp", "unix", "stdio", "fd"
 ---@field text string as text again, in its canonical form
 local Endpoint = { __name = "Endpoint" }
 Endpoint.__index = Endpoint
@@ -148,12 +148,13 @@ end
 
 -- The kinds ----------------------------------------------------------------
 
-function prefixes.tcp(words, options)
+-- [HOST:]PORT
+local function inet(kind, words, options)
   local port = take(options, "port") or remove(words)
   local host = take(options, "host") or take(options, "interface") or remove(words)
-  if #words > 0 then return nil, "too many words; tcp:[HOST:]PORT is meant" end
+  if #words > 0 then return nil, "too many words; " .. kind .. ":[HOST:]PORT is meant" end
   if not port then return nil, "the port is missing" end
-  local result = { kind = "tcp", port = number(port, 0, 65535) }
+  local result = { kind = kind, port = number(port, 0, 65535) }
   if not result.port then
     return nil, format('the port must be a number from 0 to 65535, not "%s"', port)
   end
@@ -164,6 +165,18 @@ function prefixes.tcp(words, options)
   local shown = result.host and find(result.host, ":", 1, true) and "[" .. result.host .. "]"
   port = format("%d", result.port)
   result.words = host and { shown or result.host, port } or { port }
+  return result
+end
+
+function prefixes.tcp(words, options) return inet("tcp", words, options) end
+
+function prefixes.udp(words, options)
+  local multiple = take(options, "listen_multiple")
+  local result, why = inet("udp", words, options)
+  if not result then return nil, why end
+  if multiple and multiple ~= "true" then return nil, "listen_multiple=true is meant" end
+  result.listen_multiple = multiple == "true"
+  result.options = multiple and { listen_multiple = multiple } or nil
   return result
 end
 

@@ -49,6 +49,7 @@ local LAZY <const> = {
   Int16Protocol = { "strings", "Int16Protocol" },
   Int32Protocol = { "strings", "Int32Protocol" },
   FrameProtocol = { "frame" },
+  DatagramProtocol = { "datagram", "DatagramProtocol" },
   TimeoutMixin = { "patience" },
   Factory = { "factory" },
   Service = { "service", "Service" },

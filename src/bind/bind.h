@@ -109,6 +109,7 @@ struct generation {
     struct source *sources;  /* files it was made from (sources.c) */
     struct task *stage;      /* runs its script; NULL: done */
     struct proto_class *proto_classes;
+    struct dgram *dgrams;    /* list */
     unsigned task_count;     /* not idle */
     unsigned long tasks_ended;
     unsigned connecting;     /* connectors that have not called back yet */
@@ -148,6 +149,7 @@ void sources_open(lua_State *L);
 
 void port_open(lua_State *L); /* core.listen, core.connect */
 void transport_open(lua_State *L);
+void dgram_transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);
 void timer_open(lua_State *L);
@@ -171,5 +173,9 @@ void limits_assign(lua_State *L, int key, int value, struct limits *l);
 
 /* "nil, code name, message" */
 int push_failure(lua_State *L, int code);
+
+/* Counts a limit that fired, and logs it: at most one line a second. `peer` may
+ * be NULL. */
+void limit_fired(struct rw *rw, struct stream *peer, const char *message, const char *limit);
 
 #endif

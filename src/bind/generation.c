@@ -3,6 +3,7 @@
  * any more. What a reload does with it in between is reload.c. */
 #include "bind/bind.h"
 #include "bind/conn.h"
+#include "bind/datagram.h"
 #include "bind/port.h"
 
 #include "bind/state.h"
@@ -50,6 +51,7 @@ void generation_free(struct generation **handle) {
     loop_defer_cancel(&g->reaper);
     scope_close(&g->scope);
     servers_release(g);
+    dgrams_close(g);
     if (g->L && g->booted) door_protect(g, last_words, NULL);
     if (g->L) lua_close(g->L);
     tasks_free(g);

@@ -14,14 +14,14 @@ static const char address_class[] = "ropewalk.address";
 /* ── addresses ────────────────────────────────────────────────────────────*/
 
 void push_address(lua_State *L, const struct address *a) {
-    static const char *const kinds[] = {"none", "tcp", "unix", "stdio", "pair"};
+    static const char *const kinds[] = {"none", "tcp", "unix", "stdio", "pair", "udp"};
     char text[160];
     lua_createtable(L, 0, 4);
     lua_pushstring(L, kinds[a->kind]);
     lua_setfield(L, -2, "kind");
     lua_pushstring(L, a->host);
     lua_setfield(L, -2, a->kind == ADDRESS_UNIX ? "path" : "host");
-    if (a->kind == ADDRESS_TCP) {
+    if (a->kind == ADDRESS_TCP || a->kind == ADDRESS_UDP) {
         lua_pushinteger(L, a->port);
         lua_setfield(L, -2, "port");
     }

@@ -9,6 +9,7 @@
 #include "bind/bind.h"
 #include "bind/conn.h"
 #include "bind/coverage.h"
+#include "bind/datagram.h"
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/state.h"
@@ -215,6 +216,8 @@ void rw_free(struct rw **handle) {
         while (rw->generations) {
             struct generation *g = rw->generations;
             scope_close(&g->scope);
+            servers_release(g);
+            dgrams_close(g);
             for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
             for (int turn = 0; turn < 100 && (g->conns || g->connecting); turn++)
                 loop_turn(rw->loop, 1);

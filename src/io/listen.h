@@ -7,7 +7,7 @@
 
 /* ── listening and connecting ─────────────────────────────────────────────*/
 
-enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD };
+enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD, ENDPOINT_UDP };
 
 struct endpoint {
     enum endpoint_kind kind;
@@ -17,6 +17,7 @@ struct endpoint {
     int backlog;    /* 0: 1024 */
     int mode;       /* unix: of the socket file; 0: as umask says */
     bool reuse_port, ipv6_only;
+    bool reuse_address; /* udp: others may bind it, too (groups) */
     uint32_t timeout_ms; /* connect; 0: 30 s */
 };
 

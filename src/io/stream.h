@@ -22,7 +22,7 @@ struct stream_hooks {
 
 /* Who is at the other end, or at ours. */
 struct address {
-    enum { ADDRESS_NONE, ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_STDIO, ADDRESS_PAIR } kind;
+    enum { ADDRESS_NONE, ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_STDIO, ADDRESS_PAIR, ADDRESS_UDP } kind;
     char host[108]; /* numeric address, or the path of a unix socket */
     uint16_t port;
 };
