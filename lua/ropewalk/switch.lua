@@ -6,7 +6,7 @@
 local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
 
-local error, setmetatable, type = error, setmetatable, type
+local error, type, xpcall = error, type, xpcall
 local format = string.format
 
 local _ENV <const> = nil
@@ -16,8 +16,13 @@ local methods = core.transport_methods or {}
 ---@class ropewalk.Transport
 local _ -- luacheck: ignore 221
 
--- Events go on when the new protocol was told, also when that ends in an error.
-local Told = { __close = function(told) told.transport:read_on() end }
+local function tell(transport, old, other)
+  local factory = old.factory
+  if factory and not other.factory then other.factory = factory end
+  if factory and factory.untrack then factory:untrack(old) end
+  if old.protocol_switched then old:protocol_switched(other) end
+  return other:make_connection(transport)
+end
 
 ---The connection belongs to another protocol from now on. Bytes that were read
 ---and not delivered go to it, once and in order (`unread` "keep"), are thrown
@@ -53,11 +58,9 @@ function methods:switch_protocol(other, unread)
   elseif not count then
     return nil, Failure.new("closed", "the connection is closed")
   end
-  local _ <close> = setmetatable({ transport = self }, Told)
-  if not other.factory and old.factory then other.factory = old.factory end
-  if old.factory and old.factory.untrack then old.factory:untrack(old) end
-  if old.protocol_switched then old:protocol_switched(other) end
-  other:make_connection(self)
+  local ok, why = xpcall(tell, Failure.caught, self, old, other)
+  self:read_on() -- events go on, also when that ended in an error
+  if not ok then error(why, 0) end
   return other
 end
 

@@ -161,7 +161,6 @@ static void on_writable(struct datagram *d) {
         if (rc == RW_EAGAIN || rc == -ENOBUFS) break;
         dequeue(d); /* sent, or never will be */
     }
-    if (!d->queue) watch(d);
 }
 
 int datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
@@ -180,9 +179,13 @@ int datagram_send(struct datagram *d, struct str bytes, const struct datagram_ad
 
 static void on_event(uv_poll_t *p, int status, int events) {
     struct datagram *d = CONTAINER(p, struct datagram, poll);
+    if (status < 0) { /* libuv has stopped: whoever asks the socket learns why */
+        events = d->events;
+        d->events = 0;
+    }
     if (events & UV_WRITABLE) on_writable(d);
-    /* An error is fetched by reading, too. */
-    if ((status < 0 || events & UV_READABLE) && is_reading(d)) on_readable(d);
+    if (events & UV_READABLE && is_reading(d)) on_readable(d);
+    watch(d);
 }
 
 static void watch(struct datagram *d) {
