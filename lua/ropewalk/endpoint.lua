@@ -148,7 +148,6 @@ end
 
 -- The kinds ----------------------------------------------------------------
 
--- [HOST:]PORT
 local function inet(kind, words, options)
   local port = take(options, "port") or remove(words)
   local host = take(options, "host") or take(options, "interface") or remove(words)
@@ -172,12 +171,12 @@ function prefixes.tcp(words, options) return inet("tcp", words, options) end
 
 function prefixes.udp(words, options)
   local multiple = take(options, "listen_multiple")
-  local result, why = inet("udp", words, options)
-  if not result then return nil, why end
   if multiple and multiple ~= "true" then return nil, "listen_multiple=true is meant" end
-  result.listen_multiple = multiple == "true"
-  result.options = multiple and { listen_multiple = multiple } or nil
-  return result
+  local result, why = inet("udp", words, options)
+  if result and multiple then
+    result.listen_multiple, result.options = true, { listen_multiple = multiple }
+  end
+  return result, why
 end
 
 function prefixes.unix(words, options)

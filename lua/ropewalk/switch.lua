@@ -11,10 +11,8 @@ local format = string.format
 
 local _ENV <const> = nil
 
-local methods = core.transport_methods or {}
-
 ---@class ropewalk.Transport
-local _ -- luacheck: ignore 221
+local methods = core.transport_methods or {}
 
 local function tell(transport, old, other)
   local factory = old.factory

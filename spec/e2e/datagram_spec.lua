@@ -284,3 +284,28 @@ describe("A datagram server", function()
     ]]):format(port, port))
   end)
 end)
+
+describe("A resolver's peer", function()
+  after_each(e2e.finish)
+
+  it("is answered as dig wants it", function()
+    local P = rw.DatagramProtocol:extend "P"
+    -- One question; one answer, an A record of 192.0.2.1.
+    function P:datagram_received(bytes, address)
+      local id, flags = string.unpack(">I2I2", bytes)
+      local at = 13
+      while bytes:byte(at) ~= 0 do at = at + 1 + bytes:byte(at) end
+      local question = bytes:sub(13, at + 4)
+      self.transport:write(string.pack(">I2I2I2I2I2I2", id, 0x8480 | flags & 0x100, 1, 1, 0, 0) .. question
+        .. string.pack(">I2I2I2I4I2BBBB", 0xc00c, 1, 1, 60, 4, 192, 0, 2, 1), address)
+    end
+    local port = listen(P)
+    local file = os.tmpname()
+    os.execute(("( dig +short +tries=1 +time=3 @127.0.0.1 -p %d name.example.org A; echo end ) >%s 2>&1 &")
+      :format(port.port, file))
+    eventually(function() return e2e.read(file):find "end" end)
+    assert.equal("192.0.2.1\nend\n", e2e.read(file))
+    os.remove(file)
+    port:close():await()
+  end)
+end)
