@@ -170,6 +170,7 @@ describe("A datagram socket", function()
     client.transport:write "bad"
     client.transport:write "good"
     assert.equal("good", client.more:get():await())
+    assert.equal(1, #rw.testing.flush_logged_errors "no")
     client.transport:lose_connection()
     port:close():await()
   end)

@@ -3,6 +3,7 @@
  * with the system's form inside, since there is one per datagram; its fields are
  * made when somebody asks. */
 #include "bind/datagram.h"
+#include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/proto.h"
 
@@ -247,6 +248,7 @@ static int core_connect_datagrams(lua_State *L) {
         return push_failure(L, rc);
     }
     d->socket = socket;
+    leftover_note(L, &d->item, "datagram socket");
     struct task *t = task_running(g->rw);
     scope_add(t ? t->scope : &g->scope, &d->item);
     return 1;
