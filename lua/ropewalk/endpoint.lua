@@ -127,6 +127,8 @@ local function common(result, options)
       local seconds = find(value, "^%d+%.?%d*$") and tonumber(value)
       if not seconds or seconds <= 0 then return "timeout must be a number of seconds" end
       result.timeout = seconds
+    elseif key == "listen_multiple" and value == "true" and result.kind == "udp" then
+      result.listen_multiple = true
     elseif known_limit(key) then
       local limit = find(value, "^%d+%.?%d*$") and #value <= 15 and tonumber(value)
       if not limit or limit <= 0 then return format("the limit %s must be a number above 0", key) end
@@ -169,15 +171,7 @@ end
 
 function prefixes.tcp(words, options) return inet("tcp", words, options) end
 
-function prefixes.udp(words, options)
-  local multiple = take(options, "listen_multiple")
-  if multiple and multiple ~= "true" then return nil, "listen_multiple=true is meant" end
-  local result, why = inet("udp", words, options)
-  if result and multiple then
-    result.listen_multiple, result.options = true, { listen_multiple = multiple }
-  end
-  return result, why
-end
+function prefixes.udp(words, options) return inet("udp", words, options) end
 
 function prefixes.unix(words, options)
   local path = take(options, "path") or remove(words, 1)
