@@ -219,7 +219,7 @@ void rw_free(struct rw **handle) {
             servers_release(g);
             dgrams_close(g);
             for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
-            for (int turn = 0; turn < 100 && (g->conns || g->connecting); turn++)
+            for (int turn = 0; turn < 100 && (g->conns || g->connecting || g->dgrams); turn++)
                 loop_turn(rw->loop, 1);
             generation_free(&g);
         }
