@@ -151,19 +151,29 @@ end
 local function nothing() end
 
 -- The factory's protocols, which tell when their connection is gone: after
--- their own connection_lost, however that ends.
+-- their own connection_lost, however that ends; or goes on with another protocol.
+local function watch(self, session, protocol)
+  local lost = protocol.connection_lost or nothing
+  local switched = protocol.protocol_switched or nothing
+  protocol.connection_lost = function(this, reason)
+    local ok, failure = xpcall(lost, Failure.caught, this, reason)
+    disconnected(self, session, reason)
+    if not ok then error(failure, 0) end
+  end
+  protocol.protocol_switched = function(this, other)
+    watch(self, session, other)
+    if session.protocol == this then session.protocol = other end
+    if self.protocol == this then self.protocol = other end
+    return switched(this, other)
+  end
+  return protocol
+end
+
 local function watched(self, session)
   local factory = self.factory
   return setmetatable({ build_protocol = function(_, address)
     local protocol = factory:build_protocol(address)
-    if not protocol then return nil end
-    local lost = protocol.connection_lost or nothing
-    protocol.connection_lost = function(this, reason)
-      local ok, failure = xpcall(lost, Failure.caught, this, reason)
-      disconnected(self, session, reason)
-      if not ok then error(failure, 0) end
-    end
-    return protocol
+    return protocol and watch(self, session, protocol)
   end }, { __index = factory })
 end
 

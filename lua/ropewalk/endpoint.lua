@@ -22,7 +22,7 @@ local _ENV <const> = nil
 local MAX_TEXT <const> = 4096 -- a path is at most this long
 
 ---@class ropewalk.Endpoint
----@field kind string "tcp", "unix", "stdio", "fd"
+---@field kind string "tcp", "udp", "unix", "stdio", "fd"
 ---@field text string as text again, in its canonical form
 local Endpoint = { __name = "Endpoint" }
 Endpoint.__index = Endpoint
@@ -129,6 +129,8 @@ local function common(result, options)
       local seconds = find(value, "^%d+%.?%d*$") and tonumber(value)
       if not seconds or seconds <= 0 then return "timeout must be a number of seconds" end
       result.timeout = seconds
+    elseif key == "listen_multiple" and value == "true" and result.kind == "udp" then
+      result.listen_multiple = true
     elseif known_limit(key) then
       local limit = find(value, "^%d+%.?%d*$") and #value <= 15 and tonumber(value)
       if not limit or limit <= 0 then return format("the limit %s must be a number above 0", key) end
@@ -150,12 +152,12 @@ end
 
 -- The kinds ----------------------------------------------------------------
 
-function prefixes.tcp(words, options)
+local function inet(kind, words, options)
   local port = take(options, "port") or remove(words)
   local host = take(options, "host") or take(options, "interface") or remove(words)
-  if #words > 0 then return nil, "too many words; tcp:[HOST:]PORT is meant" end
+  if #words > 0 then return nil, "too many words; " .. kind .. ":[HOST:]PORT is meant" end
   if not port then return nil, "the port is missing" end
-  local result = { kind = "tcp", port = number(port, 0, 65535) }
+  local result = { kind = kind, port = number(port, 0, 65535) }
   if not result.port then
     return nil, format('the port must be a number from 0 to 65535, not "%s"', port)
   end
@@ -170,6 +172,10 @@ function prefixes.tcp(words, options)
   result.words = host and { shown or result.host, port } or { port }
   return result
 end
+
+function prefixes.tcp(words, options) return inet("tcp", words, options) end
+
+function prefixes.udp(words, options) return inet("udp", words, options) end
 
 function prefixes.unix(words, options)
   local path = take(options, "path") or remove(words, 1)

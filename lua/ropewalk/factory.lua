@@ -4,6 +4,7 @@
 
 local Object = require "ropewalk.class"
 local LineProtocol = require "ropewalk.line"
+local NetstringProtocol = require "ropewalk.netstring"
 local Protocol = require "ropewalk.protocol"
 
 local error, next, setmetatable, type = error, next, setmetatable, type
@@ -64,6 +65,12 @@ function Factory:build_protocol(address) -- luacheck: ignore 212
   return protocol
 end
 
+-- What the library's own classes do at connection time, nobody can see.
+local LAZY <const> = {
+  [Protocol.make_connection] = true, [LineProtocol.make_connection] = true,
+  [NetstringProtocol.make_connection] = true,
+}
+
 ---May the core wait with build_protocol until the first bytes come? It may when
 ---nobody can tell: neither the factory nor the protocol does anything of its own
 ---at connection time. An idle connection then costs no Lua memory.
@@ -72,8 +79,7 @@ function Factory:is_lazy()
   local class = self.protocol
   return type(class) == "table" and self.build_protocol == Factory.build_protocol
     and class.connection_made == Protocol.connection_made
-    and (class.make_connection == Protocol.make_connection
-      or class.make_connection == LineProtocol.make_connection)
+    and LAZY[class.make_connection]
     and class.init == Protocol.init and class.connection_lost == Protocol.connection_lost
 end
 
@@ -109,6 +115,12 @@ function Factory:track(protocol)
     self.live = live
   end
   live[protocol] = true
+end
+
+---Forgets it: its connection belongs to another protocol now.
+---@param protocol ropewalk.Protocol
+function Factory:untrack(protocol)
+  if self.live then self.live[protocol] = nil end
 end
 
 local function next_connected(live, protocol)

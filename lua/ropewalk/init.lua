@@ -53,6 +53,12 @@ local LAZY <const> = {
   Protocol = { "protocol" },
   LineProtocol = { "line" },
   NetstringProtocol = { "netstring" },
+  Int8Protocol = { "strings", "Int8Protocol" },
+  Int16Protocol = { "strings", "Int16Protocol" },
+  Int32Protocol = { "strings", "Int32Protocol" },
+  FrameProtocol = { "frame" },
+  DatagramProtocol = { "datagram", "DatagramProtocol" },
+  TimeoutMixin = { "patience" },
   Factory = { "factory" },
   Service = { "service", "Service" },
   MultiService = { "service", "MultiService" },
@@ -92,6 +98,14 @@ local LAZY <const> = {
 ---    rw.on_check(function() assert(rw.config.secret, "the secret is missing") end)
 ---@param fn function
 function rw.on_check(fn) return require "ropewalk.boot".on_check(fn) end
+
+---A protocol class for binary frames, from a pattern.
+---
+---    local Store = rw.frame("> kind:B length:I4")
+---@param pattern string
+---@param options? { counts: string, max: integer, checksum: function }
+---@return ropewalk.FrameProtocol class
+function rw.frame(pattern, options) return require "ropewalk.frame".of(pattern, options) end
 
 return setmetatable(rw, {
   __index = function(_, name)

@@ -37,7 +37,8 @@ function LineProtocol:raw_data_received(bytes) end -- luacheck: ignore 212
 ---The announced number of raw bytes has come; lines follow.
 function LineProtocol:raw_data_ended() end -- luacheck: ignore 212
 
----A line is longer than allowed. The connection is closed after this.
+---A line is longer than allowed. The connection is closed after this: say why, if
+---you like.
 function LineProtocol:line_length_exceeded() end -- luacheck: ignore 212
 
 ---Sends a line; the delimiter is added. A line that contains it raises: nobody
@@ -57,5 +58,11 @@ function LineProtocol:set_raw_mode(bytes) self.transport:set_raw(bytes) end
 ---Back to lines. `rest` is what of the raw bytes was too much: it is read again.
 ---@param rest? string
 function LineProtocol:set_line_mode(rest) self.transport:set_lines(rest) end
+
+---Forgets what was read and not yet delivered, and returns it.
+---
+---    local rest = self:clear_line_buffer()
+---@return string bytes
+function LineProtocol:clear_line_buffer() return self.transport:clear_buffer() end
 
 return LineProtocol

@@ -4,6 +4,7 @@
 local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
+local datagram = require "ropewalk.datagram"
 local endpoint = require "ropewalk.endpoint"
 
 local error, setmetatable, tostring, type = error, setmetatable, tostring, type
@@ -57,16 +58,28 @@ function net.open(where, factory)
   check("listen", factory)
   local at, failure = endpoint.parse(where)
   if not at then return nil, failure end
+  local protocol
+  if at.kind == "udp" then
+    protocol, failure = datagram.build(factory, at)
+    if not protocol then return nil, failure end
+  end
   if factory.do_start then factory:do_start() end
   if factory.lazy == nil and factory.is_lazy then factory.lazy = factory:is_lazy() end
-  local server, code, message = core.listen(at, factory, at.limits)
+  local server, code, message
+  if protocol then
+    server, code, message = core.listen_datagrams(at, protocol, at.limits)
+  else
+    server, code, message = core.listen(at, factory, at.limits)
+  end
   if not server then
     if factory.do_stop then factory:do_stop() end
     return nil, failed("listen on", at, code, message)
   end
   local address = server:address()
-  return setmetatable({ server = server, factory = factory, endpoint = at, address = address,
-    port = address and address.port, stopping = false }, Port)
+  local port = setmetatable({ server = server, factory = factory, endpoint = at, address = address,
+    port = address and address.port, protocol = protocol, stopping = false }, Port)
+  if protocol then protocol.port = port end
+  return port
 end
 
 ---Stops listening. Connections that were accepted stay. The factory's
@@ -125,6 +138,11 @@ function net.connect(where, factory)
   check("connect", factory)
   local at, failure = endpoint.parse(where)
   if not at then return Deferred.fail(failure) end
+  if at.kind == "udp" then
+    return datagram.connect(at, factory, function(code, message)
+      return failed("connect to", at, code, message)
+    end)
+  end
   local connector, asking
   local d = Deferred.new(function()
     if connector then connector:cancel() end

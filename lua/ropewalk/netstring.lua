@@ -2,7 +2,10 @@
 -- NetstringProtocol: "5:hello," both ways. Longer ones than the limit max_frame
 -- close the connection before they are stored.
 
+local Failure = require "ropewalk.failure"
 local Protocol = require "ropewalk.protocol"
+
+local format = string.format
 
 local _ENV <const> = nil
 
@@ -25,9 +28,18 @@ end
 ---@param string string
 function NetstringProtocol:string_received(string) end -- luacheck: ignore 212
 
----Sends one.
+---The peer announced more than the limit max_frame. The connection is closed
+---after this.
+function NetstringProtocol:length_limit_exceeded() end -- luacheck: ignore 212
+
+---Sends one. A string that is longer than the limit is not sent.
 ---@param string string
----@return boolean below_high_water
-function NetstringProtocol:send_string(string) return self.transport:send("string", string) end
+---@return boolean? below_high_water
+---@return ropewalk.Failure? failure
+function NetstringProtocol:send_string(string)
+  local below, code = self.transport:send("string", string)
+  if below ~= nil or not code then return below end
+  return nil, Failure.new("too_long", format("a string of %d bytes is too long", #string))
+end
 
 return NetstringProtocol

@@ -58,6 +58,13 @@ function Protocol:data_received(bytes) end -- luacheck: ignore 212
 ---@param reason ropewalk.Failure
 function Protocol:connection_lost(reason) end -- luacheck: ignore 212
 
+-- Hooks without a default: the connection is closed at the peer's half-close unless
+-- read_connection_lost is there.
+--
+--   read_connection_lost()    the peer will send no more
+--   write_connection_lost()   what was written before lose_write() is sent
+--   protocol_switched(other)  the connection belongs to another protocol now
+
 -- Moving to new code -------------------------------------------------------
 
 -- A deep copy of what is plain data; nil for anything else.

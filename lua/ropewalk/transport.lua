@@ -10,7 +10,7 @@
 
 local core = require "ropewalk.core"
 
-local error, next, rawget, setmetatable = error, next, rawget, setmetatable
+local error, next, rawget, require, setmetatable = error, next, rawget, require, setmetatable
 
 local _ENV <const> = nil
 
@@ -85,5 +85,14 @@ function methods:unregister_producer()
   restore(protocol, record)
   self:set_producing(false)
 end
+
+---The producer that is registered.
+---@return table?
+function methods:producer()
+  local record = records[self.protocol]
+  return record and record.producer
+end
+
+require "ropewalk.switch"
 
 return methods

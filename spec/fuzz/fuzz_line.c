@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static struct splits *now;
 
 static void check_leftover(struct line *e, struct str fed) {
-    struct str rest = line_leftover(e);
+    struct str rest = line_engine.left(e);
     splits_assert(rest.n <= fed.n, "a rest longer than the input");
     splits_assert(str_eq(rest, str_skip(fed, fed.n - rest.n)), "a rest that is not the end");
 }

@@ -3,6 +3,7 @@
  * blocks. A row per door; questions take the expected answer as an argument
  * and fail with RW_EINVAL on another. `feed`, for every engine, is the
  * driver's: it feeds the next piece now, before any event is asked for. */
+#include "proto/frame.h"
 #include "proto/http1.h"
 #include "proto/line.h"
 #include "torture.h"
@@ -31,9 +32,33 @@ CALL(call_line_ending) {
 CALL(call_line_delimiter) {
     return line_set_delimiter(e, LINE_CUSTOM, args[0].str);
 }
-CALL(call_line_leftover) {
-    return expect(str_eq(line_leftover(e), args[0].str));
+CALL(call_line_left) { return expect(str_eq(line_engine.left(e), args[0].str)); }
+
+CALL(call_netstring_left) {
+    return expect(str_eq(netstring_engine.left(e), args[0].str));
 }
+
+/* width < 0: little endian; fixed: the header, '?' for what may be anything */
+CALL(call_frame_format) {
+    int64_t width = args[2].num < 0 ? -args[2].num : args[2].num;
+    struct frame_format f = {
+        .header = (uint8_t)args[0].num, .offset = (uint8_t)args[1].num,
+        .width = (uint8_t)width, .little = args[2].num < 0,
+        .adjust = (int32_t)args[3].num, .trailer = (uint8_t)args[4].num};
+    struct str fixed = args[5].str;
+    for (size_t i = 0; i < fixed.n && i < FRAME_MAX_HEADER; i++) {
+        f.fixed[i] = fixed.p[i];
+        f.mask[i] = fixed.p[i] == '?' ? 0 : (char)0xff;
+    }
+    f.plain = f.header == f.width && f.trailer == 0 && f.adjust == 0;
+    return frame_configure(e, &f);
+}
+CALL(call_frame_max) {
+    struct frame_format f = ((struct frame *)e)->format;
+    f.max = (uint64_t)args[0].num;
+    return frame_configure(e, &f);
+}
+CALL(call_frame_left) { return expect(str_eq(frame_engine.left(e), args[0].str)); }
 
 CALL(call_http1_respond) {
     return http1_respond(e, (int)args[0].num, args[1].str, args[2].str, STR_NONE);
@@ -64,7 +89,12 @@ static const struct call calls[] = {
     {&line_engine, "lines", "", call_line_lines},
     {&line_engine, "ending", "str:name", call_line_ending},
     {&line_engine, "delimiter", "str:bytes", call_line_delimiter},
-    {&line_engine, "leftover", "str:bytes", call_line_leftover},
+    {&line_engine, "left", "str:bytes", call_line_left},
+    {&netstring_engine, "left", "str:bytes", call_netstring_left},
+    {&frame_engine, "format", "int:header int:offset int:width int:adjust int:trailer str:fixed",
+     call_frame_format},
+    {&frame_engine, "max", "int:bytes", call_frame_max},
+    {&frame_engine, "left", "str:bytes", call_frame_left},
     {&http1_engine, "respond", "int:status str:type str:body", call_http1_respond},
     {&http1_engine, "head", "int:status str:reason fields:headers int:length str:date",
      call_http1_head},

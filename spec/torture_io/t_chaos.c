@@ -99,8 +99,8 @@ static void on_close(struct stream *s, int reason) {
     a->closed = true;
     a->s = NULL;
 }
-static const struct stream_hooks all = {on_data, hook, hook, on_close};
-static const struct stream_hooks no_eof = {on_data, NULL, hook, on_close};
+static const struct stream_hooks all = {on_data, hook, hook, on_close, hook};
+static const struct stream_hooks no_eof = {on_data, NULL, hook, on_close, NULL};
 
 static void play(unsigned rounds, bool simulated) {
     struct world w;

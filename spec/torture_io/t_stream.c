@@ -100,6 +100,7 @@ static void half_close(void) {
         world_until(&w, &b.has_eof, 5000);
         CHECK_EQ(b.got, sizeof block);
         CHECK_EQ(b.eofs, 1);
+        CHECK_EQ(a.shutdowns, 1);
         CHECK(!b.closed);
         CHECK(end_write(&b, block, sizeof block) >= 0);
         stream_close(b.s);

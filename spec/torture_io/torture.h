@@ -17,7 +17,7 @@ struct test {
     void (*run)(void);
 };
 extern const struct test loop_tests[], stream_tests[], file_tests[],
-    filter_tests[], listen_tests[], send_tests[], memory_tests[], chaos_tests[],
+    filter_tests[], listen_tests[], datagram_tests[], send_tests[], memory_tests[], chaos_tests[],
     names_tests[], process_tests[], sim_tests[];
 
 void check_failed(const char *file, int line, const char *what);
@@ -59,7 +59,7 @@ struct end {
     struct world *w;
     struct stream *s;
     uint64_t got, hash, sent;
-    unsigned drains, eofs, closes, datas;
+    unsigned drains, eofs, closes, datas, shutdowns;
     int reason;
     bool keep;        /* collect into `bytes` */
     bool anything;    /* the bytes are not the pattern */

@@ -130,7 +130,15 @@ static void on_close(struct stream *s, int reason) {
     e->s = NULL;
 }
 
-const struct stream_hooks end_hooks = {on_data, on_eof, on_drain, on_close};
+static void on_shutdown(struct stream *s) {
+    struct end *e = s->owner;
+    CHECK(!e->in_call);
+    CHECK(!e->closes);
+    CHECK(s->write_ended && s->queued == 0);
+    e->shutdowns++;
+}
+
+const struct stream_hooks end_hooks = {on_data, on_eof, on_drain, on_close, on_shutdown};
 
 void end_begin(struct end *e, struct world *w, struct stream *s) {
     *e = (struct end){.w = w, .s = s};

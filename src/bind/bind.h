@@ -137,6 +137,7 @@ struct generation {
     struct task *stage;      /* runs its script; NULL: done */
     struct proto_class *proto_classes;
     struct names *names;     /* NULL: not needed yet */
+    struct dgram *dgrams;    /* list */
     unsigned task_count;     /* not idle */
     unsigned timer_slots, free_timer; /* of Lua's timers (timer.c) */
     unsigned long tasks_ended;
@@ -188,6 +189,7 @@ void worker_copy_free(struct rw *inner);
 void port_open(lua_State *L); /* core.listen, core.connect */
 void process_open(lua_State *L);
 void transport_open(lua_State *L);
+void dgram_transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);
 void timer_open(lua_State *L);
@@ -218,5 +220,9 @@ void limits_assign(lua_State *L, int key, int value, struct limits *l);
 
 /* "nil, code name, message" */
 int push_failure(lua_State *L, int code);
+
+/* Counts a limit that fired, and logs it: at most one line a second. `peer` may
+ * be NULL. */
+void limit_fired(struct rw *rw, struct stream *peer, const char *message, const char *limit);
 
 #endif

@@ -17,9 +17,10 @@ static void read_class(lua_State *L, int index, struct proto_class *class) {
     if (!class->engine) luaL_error(L, "unknown protocol engine '%s'", name);
     lua_pop(L, 1);
     lua_getfield(L, index, "events");
+    int events = lua_gettop(L);
     for (int i = 0; class->engine->events[i].name && i < PROTO_MAX_EVENTS; i++) {
         const char *event = class->engine->events[i].name;
-        if (lua_istable(L, -1)) lua_getfield(L, -1, event);
+        if (lua_istable(L, events)) lua_getfield(L, events, event);
         else lua_pushnil(L);
         if (lua_isnil(L, -1)) lua_pushfstring(L, "on_%s", event);
         size_t n;
@@ -29,10 +30,10 @@ static void read_class(lua_State *L, int index, struct proto_class *class) {
         const char *args = class->engine->events[i].args;
         struct str name_of_arg;
         for (char *kind = class->kinds[i]; event_arg_next(&args, kind, &name_of_arg);) kind++;
-        lua_pop(L, 2);
-        lua_getfield(L, index, "events");
+        lua_settop(L, events);
     }
-    lua_pop(L, 1);
+    lua_settop(L, events - 1);
+    if (class->engine == &frame_engine) frame_format_read(L, index, &class->frame);
 }
 
 const struct proto_class *proto_class_of(lua_State *L, int index) {
@@ -52,6 +53,8 @@ const struct proto_class *proto_class_of(lua_State *L, int index) {
     *c = found;
     c->next = g->proto_classes;
     g->proto_classes = c;
+    /* It stays, or another class could get its address. */
+    if (lua_getmetatable(L, index)) lua_rawsetp(L, LUA_REGISTRYINDEX, c);
     return c;
 }
 
@@ -72,16 +75,26 @@ static int protocol_made(lua_State *L, int status, lua_KContext ctx) {
     return after ? after(L, status, 0) : 0;
 }
 
-static void start_engine(lua_State *L, struct proto_conn *p,
-                         const struct proto_class *class) {
+void *proto_engine_new(lua_State *L, struct proto_conn *p, const struct proto_class *class) {
     struct conn *c = &p->base;
+    const struct engine *engine = class->engine;
     const struct engine_env env = {
         ROLE_SERVER, c->limits, &c->rw->mem, &c->rw->out, NULL};
-    p->engine = mem_zalloc(&c->rw->mem, class->engine->size);
-    if (!p->engine) luaL_error(L, "not enough memory");
-    p->class = class;
-    int rc = class->engine->init(p->engine, &env);
-    if (rc < 0) luaL_error(L, "engine %s: %s", class->engine->name, err_text(rc));
+    void *e = mem_zalloc(&c->rw->mem, engine->size);
+    if (!e) luaL_error(L, "not enough memory");
+    int rc = engine->init(e, &env);
+    if (rc == 0 && engine == &frame_engine) rc = frame_configure(e, &class->frame);
+    if (rc < 0) {
+        mem_free(&c->rw->mem, e, engine->size);
+        luaL_error(L, "engine %s: %s", engine->name, err_text(rc));
+    }
+    return e;
+}
+
+void proto_engine_free(struct proto_conn *p) {
+    const struct engine *engine = p->class->engine;
+    engine->fini(p->engine);
+    mem_free(&p->base.rw->mem, p->engine, engine->size);
 }
 
 /* Stack: …, protocol or nil. ctx: the connection. */
@@ -93,7 +106,9 @@ static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
         return protocol_made(L, status, ctx);
     }
     luaL_checktype(L, -1, LUA_TTABLE);
-    start_engine(L, p, proto_class_of(L, -1));
+    const struct proto_class *class = proto_class_of(L, -1);
+    p->engine = proto_engine_new(L, p, class);
+    p->class = class;
     transport_push(L, p);
     lua_pushvalue(L, -2);
     lua_setiuservalue(L, -2, 1);
@@ -201,7 +216,8 @@ void proto_conn_wrap(lua_State *L, int index, struct child_pipe *pipe) {
     p->base.busy = true;
     p->idle_limit = UINT64_MAX; /* its life is the child's */
     g->rw->stats.connections_opened++;
-    start_engine(L, p, class);
+    p->engine = proto_engine_new(L, p, class);
+    p->class = class;
     transport_push(L, p);
     lua_pushvalue(L, index);
     lua_setiuservalue(L, -2, 1);

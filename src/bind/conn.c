@@ -113,6 +113,11 @@ static void conn_on_drain(struct stream *s) {
     c->ops->drain(c);
 }
 
+static void conn_on_shutdown(struct stream *s) {
+    struct conn *c = s->owner;
+    if (c->ops->shutdown) c->ops->shutdown(c);
+}
+
 static void conn_on_close(struct stream *s, int reason) {
     struct conn *c = s->owner;
     c->stream = NULL;
@@ -124,7 +129,7 @@ static void conn_on_close(struct stream *s, int reason) {
 }
 
 static const struct stream_hooks conn_hooks = {
-    conn_on_data, conn_on_eof, conn_on_drain, conn_on_close,
+    conn_on_data, conn_on_eof, conn_on_drain, conn_on_close, conn_on_shutdown,
 };
 
 /* ── life ─────────────────────────────────────────────────────────────────*/
@@ -202,18 +207,17 @@ void conn_abort(struct conn *c, int reason) {
 /* ── limits that fire ─────────────────────────────────────────────────────*/
 
 /* A flood must not become a flood of lines: one a second, with how many. */
-static void log_limit(struct rw *rw, struct stream *s, enum log_level level,
-                      const char *message, const char *limit) {
+void limit_fired(struct rw *rw, struct stream *s, const char *message, const char *limit) {
     int64_t now = loop_unix_time(rw->loop);
     rw->stats.limits_hit++;
     rw->limits_unlogged++;
-    if (now == rw->limit_second || !log_wants(&rw->log, level)) return;
+    if (now == rw->limit_second || !log_wants(&rw->log, LOG_WARN)) return;
     char text[160];
     struct address a = {0};
     if (s) stream_peer(s, &a);
-    log_at(&rw->log, level, message, LF_Z("limit", limit),
-           LF_STR("peer", address_format(&a, text, sizeof text)),
-           LF_UINT("count", rw->limits_unlogged));
+    log_warn(&rw->log, message, LF_Z("limit", limit),
+             LF_STR("peer", address_format(&a, text, sizeof text)),
+             LF_UINT("count", rw->limits_unlogged));
     rw->limit_second = now;
     rw->limits_unlogged = 0;
 }
@@ -229,7 +233,7 @@ void conn_note_failure(struct conn *c, int code, const char *limit) {
     else if (strcmp(limit, "idle_timeout") == 0) /* everyday */
         log_debug(&rw->log, "connection timed out", LF_Z("limit", limit));
     else
-        log_limit(rw, c->stream, LOG_WARN, "a limit ended a connection", limit);
+        limit_fired(rw, c->stream, "a limit ended a connection", limit);
 }
 
 /* ── accepting ────────────────────────────────────────────────────────────*/
@@ -239,7 +243,7 @@ static const struct stream_hooks refused_hooks = {.on_close = refused_closed};
 
 static void refuse(struct rw *rw, struct stream *s, const char *limit) {
     rw->stats.connections_refused++;
-    if (limit) log_limit(rw, s, LOG_WARN, "connection refused", limit);
+    if (limit) limit_fired(rw, s, "connection refused", limit);
     s->hooks = &refused_hooks;
     stream_abort(s, RW_ELIMIT);
 }

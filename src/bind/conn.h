@@ -17,6 +17,7 @@ struct conn_ops { /* one per way of speaking */
     void (*deadline)(struct conn *c);
     /* The generation retires: move, close when idle, or let it finish. */
     void (*retire)(struct conn *c);
+    void (*shutdown)(struct conn *c); /* our direction is closed; may be NULL */
 };
 
 struct conn {

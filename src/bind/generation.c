@@ -4,6 +4,7 @@
 #include "bind/bind.h"
 #include "bind/child.h"
 #include "bind/conn.h"
+#include "bind/datagram.h"
 #include "bind/port.h"
 
 #include "bind/simulate.h"
@@ -66,6 +67,7 @@ void generation_free(struct generation **handle) {
     scope_close(&g->scope);
     children_abandon(g);
     servers_release(g);
+    dgrams_close(g);
     if (g->L && g->booted && !g->killed) door_protect(g, last_words, NULL);
     scope_close(&g->scope); /* timers of its last words */
     if (g->L) lua_close(g->L);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "bind/conn.h"
+#include "bind/datagram.h"
 #include "bind/port.h"
 
 enum { PLACES_MAX = 1 << 24 };
@@ -137,6 +138,7 @@ static int test_leftovers(lua_State *L) {
     lua_newtable(L);
     look_in_scope(&look, &g->scope);
     for (struct conn *c = g->conns; c; c = c->next) look_at_conn(&look, c);
+    for (struct dgram *d = g->dgrams; d; d = d->next) look_in_scope(&look, &d->scope);
     for (struct server *s = g->servers; s; s = s->next)
         if (!s->closed) found(&look, s, s->port ? s->port->key : "");
     return 1;

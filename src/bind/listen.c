@@ -2,6 +2,7 @@
 /* core.listen and core.connect. */
 #include <stdio.h>
 
+#include "bind/datagram.h"
 #include "bind/proto.h"
 #include "bind/http.h"
 #include "bind/leftover.h"
@@ -29,9 +30,8 @@ static void string_field(lua_State *L, int index, const char *name, char *out,
     lua_pop(L, 1);
 }
 
-static void check_endpoint(lua_State *L, int index, struct endpoint *e, char *key,
-                           size_t key_size) {
-    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", NULL};
+void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size_t key_size) {
+    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "udp", NULL};
     luaL_checktype(L, index, LUA_TTABLE);
     *e = (struct endpoint){0};
     lua_getfield(L, index, "kind");
@@ -43,6 +43,9 @@ static void check_endpoint(lua_State *L, int index, struct endpoint *e, char *ke
     e->fd = (int)int_field(L, index, "fd", -1);
     e->mode = (int)int_field(L, index, "mode", 0);
     e->backlog = (int)int_field(L, index, "backlog", 0);
+    lua_getfield(L, index, "listen_multiple");
+    e->reuse_address = lua_toboolean(L, -1);
+    lua_pop(L, 1);
     lua_getfield(L, index, "timeout");
     e->timeout_ms = (uint32_t)(luaL_optnumber(L, -1, 0) * 1000);
     lua_pop(L, 1);
@@ -78,7 +81,7 @@ static void read_factory(lua_State *L, int index, struct server *s) {
 }
 
 /* The generation's, what the factory changes of them, what the endpoint does. */
-static struct limits combined_limits(lua_State *L, int factory, int endpoint, bool http) {
+struct limits limits_combined(lua_State *L, int factory, int endpoint, bool http) {
     struct generation *g = generation_of(L);
     struct limits limits = g->limits;
     lua_getfield(L, factory, "limits");
@@ -102,11 +105,11 @@ static struct bind_router *anchor_site(lua_State *L) {
 
 /* A server for the factory at 2 with the limits at 3, and its box on top; it has
  * no port yet. */
-static struct server *server_new(lua_State *L) {
+struct server *server_new(lua_State *L) {
     struct generation *g = generation_of(L);
     struct server found = {.gen = g};
     read_factory(L, 2, &found);
-    found.limits = combined_limits(L, 2, 3, found.http);
+    found.limits = limits_combined(L, 2, 3, found.http);
 
     struct server_box *box = lua_newuserdatauv(L, sizeof *box, 3);
     box->server = NULL;
@@ -129,18 +132,10 @@ static struct server *server_new(lua_State *L) {
     return s;
 }
 
-static int core_listen(lua_State *L) {
-    struct generation *g = generation_of(L);
-    struct endpoint e;
-    char key[sizeof ((struct port *)0)->key];
-    check_endpoint(L, 1, &e, key, sizeof key);
-    luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 3);
-    if (g->state == GENERATION_RETIRED || g->rw->stopping)
-        return push_failure(L, RW_ESTATE);
-    struct server *s = server_new(L);
+int server_bind(lua_State *L, struct server *s, const struct endpoint *e, const char *key) {
+    struct generation *g = s->gen;
     if (g->rw->checking) return 1;
-    int rc = port_claim(g, key, &e, &s->port);
+    int rc = port_claim(g, key, e, &s->port);
     if (rc < 0) {
         server_close(s);
         return push_failure(L, rc);
@@ -150,11 +145,29 @@ static int core_listen(lua_State *L) {
     return 1;
 }
 
+bool generation_may_listen(const struct generation *g) {
+    return g->state != GENERATION_RETIRED && !g->rw->stopping;
+}
+
+static int core_listen(lua_State *L) {
+    struct endpoint e;
+    char key[sizeof ((struct port *)0)->key];
+    endpoint_check(L, 1, &e, key, sizeof key);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 3);
+    if (e.kind == ENDPOINT_UDP) return luaL_error(L, "listen: no streams over udp");
+    if (!generation_may_listen(generation_of(L))) return push_failure(L, RW_ESTATE);
+    return server_bind(L, server_new(L), &e, key);
+}
+
 /* Closing is done at once as far as Lua can tell; fn is called after. */
 static int server_close_method(lua_State *L) {
     struct server_box *box = luaL_checkudata(L, 1, server_class);
     lua_settop(L, 2);
+    struct dgram *d = box->server ? box->server->dgram : NULL;
+    if (d) box->server->dgram = NULL;
     if (box->server) server_close(box->server);
+    if (d) dgram_close(d);
     if (lua_isfunction(L, 2)) lua_call(L, 0, 0);
     return 0;
 }
@@ -162,8 +175,8 @@ static int server_close_method(lua_State *L) {
 static int server_address_method(lua_State *L) {
     struct server_box *box = luaL_checkudata(L, 1, server_class);
     struct address a = {0};
-    if (!box->server || !box->server->port || !box->server->port->listener) return 0;
-    int rc = listener_address(box->server->port->listener, &a);
+    if (!box->server || !box->server->port) return 0;
+    int rc = port_address(box->server->port, &a);
     if (rc < 0) return push_failure(L, rc);
     push_address(L, &a);
     return 1;
@@ -281,7 +294,7 @@ static struct connecting *connecting_new(lua_State *L) {
     lua_settop(L, 4);
     struct connecting *c = lua_newuserdatauv(L, sizeof *c, 2);
     *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel};
-    c->limits = combined_limits(L, 2, 4, false);
+    c->limits = limits_combined(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, 1);
@@ -305,7 +318,7 @@ static int core_connect(lua_State *L) {
     struct endpoint e;
     char key[320];
     struct ip ips[32];
-    check_endpoint(L, 1, &e, key, sizeof key);
+    endpoint_check(L, 1, &e, key, sizeof key);
     struct connecting *c = connecting_new(L);
     int rc = outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
     if (rc == 0)

@@ -4,6 +4,7 @@
  * server, set at the commit; servers of a generation that is being staged wait
  * with their claim until then. */
 #include "bind/conn.h"
+#include "bind/datagram.h"
 #include "bind/port.h"
 
 #include <stdio.h>
@@ -38,6 +39,44 @@ static void port_closed(struct listener *l) { port_free(listener_owner(l)); }
 
 static const struct listener_hooks port_hooks = {port_accept, port_closed};
 
+/* ── datagrams ────────────────────────────────────────────────────────────*/
+
+static void port_datagram(struct datagram *s, struct str bytes,
+                          const struct datagram_address *from) {
+    struct port *p = datagram_owner(s);
+    if (p->server) dgram_deliver(p->server->dgram, bytes, from);
+}
+
+static void port_refused(struct datagram *s) {
+    struct port *p = datagram_owner(s);
+    if (p->server) dgram_refused(p->server->dgram);
+}
+
+static void port_socket_closed(struct datagram *s) { port_free(datagram_owner(s)); }
+
+static const struct datagram_hooks port_datagram_hooks = {
+    .on_datagram = port_datagram, .on_refused = port_refused, .on_close = port_socket_closed,
+};
+
+void port_read(struct port *p, const struct dgram *d) {
+    if (p->server && p->server->dgram == d && p->socket && !p->closing)
+        datagram_start(p->socket, &port_datagram_hooks, p, &d->limits);
+}
+
+/* What arrives waits, and nothing of a server is used. */
+static void port_rest(struct port *p) {
+    datagram_start(p->socket, &port_datagram_hooks, p, &p->rw->limits);
+    datagram_stop(p->socket);
+}
+
+void port_borrow(struct port *p) { p->borrowers++; }
+
+void port_give_back(struct port *p) {
+    if (--p->borrowers == 0 && p->closing) datagram_close(p->socket);
+}
+
+/* ── ports ────────────────────────────────────────────────────────────────*/
+
 static struct port *port_find(struct rw *rw, const char *key) {
     for (struct port *p = rw->ports; p; p = p->next)
         if (!p->closing && strcmp(p->key, key) == 0) return p;
@@ -52,6 +91,11 @@ static void port_close(struct port *p) {
     for (struct generation *g = p->rw->generations; g; g = g->next)
         for (struct conn *c = g->conns; c; c = c->next)
             if (c->port == p) c->port = NULL;
+    if (p->socket) {
+        port_rest(p);
+        if (!p->borrowers) datagram_close(p->socket);
+        return;
+    }
     if (!p->listener) {
         port_free(p);
         return;
@@ -75,7 +119,7 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
     struct port *p = port_find(rw, key);
     /* "Any port" may be asked for several times: the nth keeps the nth. */
     for (int n = 2; p && is_claimed(g, p); n++) {
-        if (e->kind != ENDPOINT_TCP || e->port != 0) return -EADDRINUSE;
+        if ((e->kind != ENDPOINT_TCP && e->kind != ENDPOINT_UDP) || e->port != 0) return -EADDRINUSE;
         snprintf(numbered, sizeof numbered, "%.280s #%d", key, n);
         p = port_find(rw, numbered);
         if (!p) key = numbered;
@@ -88,7 +132,9 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
         p->endpoint = *e;
         snprintf(p->key, sizeof p->key, "%s", key);
         if (e->kind != ENDPOINT_STDIO) {
-            int rc = listener_open(rw->loop, e, &rw->limits, &p->listener);
+            int rc = e->kind == ENDPOINT_UDP
+                         ? datagram_open(rw->loop, e, &p->socket)
+                         : listener_open(rw->loop, e, &rw->limits, &p->listener);
             if (rc < 0) {
                 mem_free(&rw->mem, p, sizeof *p);
                 return rc;
@@ -105,7 +151,10 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
 }
 
 static void port_unclaim(struct port *p, struct server *s) {
-    if (p->server == s) p->server = NULL;
+    if (p->server == s) {
+        p->server = NULL;
+        if (p->socket && !p->closing) port_rest(p);
+    }
     if (--p->claims == 0) port_close(p);
 }
 
@@ -114,6 +163,11 @@ static void server_activate(struct server *s) {
     struct port *p = s->port;
     bool first = !p->server;
     p->server = s;
+    if (p->socket) {
+        port_rest(p); /* until it has started */
+        dgram_activate(s->dgram, p);
+        return;
+    }
     if (!first) return;
     if (p->listener) {
         listener_start(p->listener, &port_hooks, p);
@@ -148,6 +202,8 @@ void server_close(struct server *s) {
     struct port *p = s->port;
     s->port = NULL;
     if (p) port_unclaim(p, s);
+    if (s->dgram) dgram_retire(s->dgram);
+    s->dgram = NULL;
     if (!s->conns) server_free(s);
 }
 
@@ -168,11 +224,20 @@ void server_push_factory(lua_State *L, struct server *s) {
     lua_remove(L, -2);
 }
 
+int port_address(const struct port *p, struct address *out) {
+    if (p->socket) return datagram_host(p->socket, out);
+    return p->listener ? listener_address(p->listener, out) : RW_ESTATE;
+}
+
 void ports_stop(struct rw *rw) {
     for (struct port *p = rw->ports, *next; p; p = next) {
         next = p->next;
         port_close(p);
     }
     for (struct generation *g = rw->generations; g; g = g->next)
-        for (struct server *s = g->servers; s; s = s->next) s->port = NULL;
+        for (struct server *s = g->servers; s; s = s->next) {
+            s->port = NULL;
+            if (s->dgram) dgram_retire(s->dgram);
+            s->dgram = NULL;
+        }
 }

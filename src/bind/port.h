@@ -10,6 +10,8 @@ struct port {
     struct port *next, **prev; /* list: rw->ports */
     struct rw *rw;
     struct listener *listener;
+    struct datagram *socket;   /* udp: instead of the listener */
+    unsigned borrowers;        /* udp: protocols with hooks that wait, which may yet send */
     struct server *server;     /* who gets the connections; NULL: nobody yet */
     uint64_t shed;             /* of listener_shed(): logged */
     unsigned claims;           /* servers that name this port */
@@ -24,6 +26,7 @@ struct server {
     struct generation *gen;
     struct port *port;           /* NULL: closed */
     struct limits limits;
+    struct dgram *dgram;         /* udp: its protocol */
     struct server_box *box;      /* Lua's handle; the factory is its uservalue */
     struct bind_router *router;  /* http: in the box, too */
     unsigned conns;              /* that use our limits */
@@ -49,5 +52,22 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
 /* Takes the port now, or at the commit if its generation is being staged. */
 void server_start(struct server *s);
 void server_close(struct server *s);
+int port_address(const struct port *p, struct address *out);
+
+/* What listen.c and datagram_transport.c share. */
+void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size_t key_size);
+struct limits limits_combined(lua_State *L, int factory, int endpoint, bool http);
+/* A server for the factory (or protocol) at 2 with the limits at 3, and its box
+ * on top; it has no port yet. */
+struct server *server_new(lua_State *L);
+/* Gives it the port; what core.listen returns. */
+int server_bind(lua_State *L, struct server *s, const struct endpoint *e, const char *key);
+bool generation_may_listen(const struct generation *g);
+
+/* ── for datagram.c ───────────────────────────────────────────────────────*/
+
+void port_read(struct port *p, const struct dgram *d); /* if the port is d's */
+void port_borrow(struct port *p);
+void port_give_back(struct port *p); /* a port that nobody claims is closed */
 
 #endif

@@ -9,6 +9,7 @@
 #include "bind/child.h"
 #include "bind/port.h"
 #include "bind/proto.h"
+#include "proto/line.h"
 
 /* ── running a hook ───────────────────────────────────────────────────────*/
 
@@ -88,16 +89,20 @@ enum { PUSHED_BACK = 2 };
 
 static bool may_deliver(const struct proto_conn *p) {
     const struct conn *c = &p->base;
-    return !c->busy && !c->paused && !c->closing;
+    return !c->busy && !c->paused && !c->closing && !p->switching;
 }
 
 /* The script may still say something to a peer that went over a limit. */
 static int exceeded_body(lua_State *L) {
     struct proto_conn *p = lua_touserdata(L, 1);
+    const struct engine *engine = p->class->engine;
+    const char *hook = engine == &line_engine ? "line_length_exceeded" : "length_limit_exceeded";
     push_protocol(L, p);
-    if (lua_getfield(L, -1, "line_length_exceeded") != LUA_TFUNCTION) return 0;
+    if (lua_getfield(L, -1, hook) != LUA_TFUNCTION) return 0;
     lua_insert(L, -2);
-    lua_callk(L, 1, 0, 0, no_results);
+    bool known = engine == &frame_engine;
+    if (known) lua_pushinteger(L, (lua_Integer)((struct frame *)p->engine)->refused);
+    lua_callk(L, known ? 2 : 1, 0, 0, no_results);
     return 0;
 }
 
@@ -132,10 +137,9 @@ static int feed_pushback(struct proto_conn *p) {
 /* Pulls events until the engine wants more (1), the script must first do
  * something (0), or it is over (< 0). */
 static int pull(struct proto_conn *p) {
-    const struct engine *engine = p->class->engine;
     struct event ev;
     while (may_deliver(p)) {
-        int rc = engine->next(p->engine, &ev);
+        int rc = p->class->engine->next(p->engine, &ev); /* a hook may switch it */
         if (rc == 0 && buf_len(&p->pushback)) rc = feed_pushback(p);
         if (rc == PUSHED_BACK) continue;
         if (rc < 0) proto_fail(p, rc);
@@ -152,34 +156,59 @@ void proto_keep(struct proto_conn *p, struct str rest) {
 }
 
 /* Feeds and pulls until the engine takes no more, or the script must first do
- * something: what was taken, or < 0 when it is over. */
-static int64_t pump_bytes(struct proto_conn *p, struct str bytes) {
-    const struct engine *engine = p->class->engine;
-    size_t done = 0;
-    while (done < bytes.n && may_deliver(p)) {
-        struct str rest = str_skip(bytes, done);
-        int64_t taken = engine->feed(p->engine, rest);
+ * something: what is not taken stays in `unfed`. False: it is over. */
+static bool pump_bytes(struct proto_conn *p, struct str bytes) {
+    p->unfed = bytes;
+    while (p->unfed.n && may_deliver(p)) {
+        struct str rest = p->unfed;
+        unsigned switches = p->switches;
+        int64_t taken = p->class->engine->feed(p->engine, rest);
         if (taken < 0) proto_fail(p, (int)taken);
-        if (taken < 0) return taken;
-        done += (size_t)taken;
+        if (taken < 0) return false;
+        p->unfed = str_skip(rest, (size_t)taken);
         int rc = pull(p);
-        if (rc < 0) return rc;
-        if (rc == 0) keep_fed(p, str_of(rest.p, (size_t)taken));
+        if (rc < 0) return false;
+        if (rc == 0 && switches == p->switches) keep_fed(p, str_of(rest.p, (size_t)taken));
         if (taken == 0) break;
     }
-    return (int64_t)done;
+    return true;
+}
+
+/* `in` is taken out while it is pumped: a switch puts there what was unread. */
+static bool pump_in(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    struct buf in = c->in;
+    size_t before = buf_len(&in);
+    buf_init(&c->in, in.mem, in.max);
+    bool goes_on = pump_bytes(p, buf_str(&in)) && p->unfed.n < before;
+    if (p->unfed.n) {
+        buf_drop(&in, before - p->unfed.n);
+        c->in = in;
+    } else {
+        buf_release(&in);
+    }
+    p->unfed = STR_NONE;
+    return goes_on;
 }
 
 static void pump_kept(struct proto_conn *p) {
-    struct conn *c = &p->base;
     if (!may_deliver(p) || pull(p) != 1) return;
-    while (buf_len(&c->in)) {
-        int64_t done = pump_bytes(p, buf_str(&c->in));
-        if (done < 0) return;
-        buf_drop(&c->in, (size_t)done);
-        if (done == 0 || !may_deliver(p)) return;
-    }
-    buf_release(&c->in);
+    while (buf_len(&p->base.in) && may_deliver(p))
+        if (!pump_in(p)) return;
+}
+
+static int write_lost_body(lua_State *L) {
+    push_protocol(L, lua_touserdata(L, 1));
+    if (lua_getfield(L, -1, "write_connection_lost") != LUA_TFUNCTION) return 0;
+    lua_insert(L, -2);
+    lua_callk(L, 1, 0, 0, no_results);
+    return 0;
+}
+
+static void pump_write_lost(struct proto_conn *p) {
+    if (!p->write_lost_due || p->base.busy || p->base.closing) return;
+    p->write_lost_due = false;
+    proto_run_hook(p, write_lost_body, p);
 }
 
 static int read_lost_body(lua_State *L) {
@@ -204,6 +233,23 @@ static void pump_eof(struct proto_conn *p) {
     proto_run_hook(p, read_lost_body, p);
 }
 
+/* All that is due, also for the protocol that it switches to meanwhile. */
+static void pump(struct proto_conn *p) {
+    unsigned switches;
+    do {
+        switches = p->switches;
+        pump_kept(p);
+        pump_eof(p);
+    } while (switches != p->switches);
+    pump_write_lost(p);
+}
+
+/* Nothing can come and nothing can be sent. */
+static bool is_shut(const struct proto_conn *p) {
+    const struct conn *c = &p->base;
+    return p->write_ended && !p->write_lost_due && c->eof_seen && !c->eof_due && !c->busy;
+}
+
 static void update_deadline(struct proto_conn *p) {
     struct conn *c = &p->base;
     if (!c->stream || c->closing) return;
@@ -225,6 +271,7 @@ void proto_settle(struct proto_conn *p) {
         tell_lost(p);
         return;
     }
+    if (is_shut(p)) conn_close(c);
     if (p->retire_due && !c->busy) c->ops->retire(c);
     conn_update_reading(c);
     update_deadline(p);
@@ -233,8 +280,7 @@ void proto_settle(struct proto_conn *p) {
 void proto_continue(struct proto_conn *p) {
     if (p->pumping || !p->class) return;
     p->pumping = true;
-    pump_kept(p);
-    pump_eof(p);
+    pump(p);
     p->pumping = false;
     proto_settle(p);
 }
@@ -259,9 +305,11 @@ static void proto_input(struct conn *c, struct str bytes) {
         return;
     }
     p->pumping = true;
-    int64_t done = pump_bytes(p, bytes);
-    if (done >= 0) proto_keep(p, str_skip(bytes, (size_t)done));
-    pump_eof(p);
+    unsigned switches = p->switches;
+    if (pump_bytes(p, bytes)) proto_keep(p, p->unfed);
+    p->unfed = STR_NONE;
+    if (switches != p->switches) pump(p);
+    else pump_eof(p);
     p->pumping = false;
     proto_settle(p);
 }
@@ -271,6 +319,12 @@ static void proto_eof(struct conn *c) {
     c->eof_due = true;
     if (!p->class && !c->busy && c->server && c->server->lazy) conn_close(c);
     else if (p->class) proto_continue(p);
+}
+
+static void proto_shutdown(struct conn *c) {
+    struct proto_conn *p = proto_of(c);
+    p->write_ended = p->write_lost_due = true;
+    proto_continue(p);
 }
 
 /* ── write side, deadline ─────────────────────────────────────────────────*/
@@ -344,10 +398,7 @@ static void proto_free(struct proto_conn *p) {
     struct rw *rw = p->base.rw;
     struct child_pipe *pipe = p->base.pipe;
     if (p->box) transport_detach(p);
-    if (p->engine) {
-        p->class->engine->fini(p->engine);
-        mem_free(&rw->mem, p->engine, p->class->engine->size);
-    }
+    if (p->engine) proto_engine_free(p);
     buf_release(&p->pushback);
     buf_release(&p->stash);
     mem_free(&rw->mem, p->own_limits, sizeof *p->own_limits);
@@ -405,5 +456,5 @@ static void proto_retire(struct conn *c) {
 
 const struct conn_ops proto_ops = {
     "protocol", proto_input, proto_eof, proto_drain, proto_lost, proto_deadline,
-    proto_retire,
+    proto_retire, proto_shutdown,
 };

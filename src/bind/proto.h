@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Connections whose protocol is a Lua object over any engine: build.c
  * makes the protocol, proto.c feeds the engine and runs the hooks, transport.c
- * is what Lua holds, migrate.c moves it all to another generation. */
+ * is what Lua holds, switch.c exchanges protocol and engine, migrate.c moves it
+ * all to another generation. */
 #ifndef BIND_PROTO_H
 #define BIND_PROTO_H
 
 #include "bind/conn.h"
 #include "proto/engine.h"
+#include "proto/frame.h"
 
 struct transport_box { /* userdata; uservalues: protocol, fields of the script */
     struct proto_conn *conn; /* NULL: closed, or moved to another generation */
@@ -21,6 +23,7 @@ struct proto_class {
     const struct engine *engine;
     char methods[PROTO_MAX_EVENTS][PROTO_NAME_SIZE];
     char kinds[PROTO_MAX_EVENTS][EVENT_MAX_ARGS + 1]; /* of their arguments: "sis" */
+    struct frame_format frame; /* of the frame engine */
 };
 
 struct proto_conn {
@@ -28,14 +31,18 @@ struct proto_conn {
     const struct proto_class *class; /* NULL: no protocol built yet */
     void *engine;                    /* owned; class->engine's state */
     struct limits *own_limits;       /* outgoing, or changed by the script; owned */
-    struct buf pushback;             /* raw bytes given back, to be read as lines */
+    struct str unfed;                /* while pumping: the engine has it not yet; borrowed */
+    struct buf pushback;             /* given back by the script: read before unfed and in */
     struct buf stash;                /* what the engine borrows while a hook waits */
     struct transport_box *box;       /* borrowed from Lua, NULL: none */
     lua_KFunction after_made;        /* where connect goes on, or NULL */
     struct task *drain_waiters;      /* list by task->next */
     uint64_t idle_limit;             /* ms; of transport:set_timeout; 0: the engine's */
     uint64_t last_heard;             /* peer's clock */
+    unsigned switches;               /* of the engine, or of what it had to read */
     bool pumping, told_lost, retire_due;
+    bool switching;                  /* until the new protocol was told */
+    bool write_ended, write_lost_due; /* our direction is closed; to be told */
     bool producing;                  /* a producer is registered: close waits */
     bool filled;                     /* it was told to pause */
 };
@@ -72,10 +79,20 @@ void proto_hook_done(struct task *t, int status);
 bool proto_ensure_made(struct proto_conn *p); /* is the protocol there? */
 void proto_keep(struct proto_conn *p, struct str rest);
 void proto_settle(struct proto_conn *p);
+/* Allocates and begins the class's engine; raises. */
+void *proto_engine_new(lua_State *L, struct proto_conn *p, const struct proto_class *class);
+void proto_engine_free(struct proto_conn *p);
+
+/* Reads the field frame_format of the class at `index`; raises. */
+void frame_format_read(lua_State *L, int index, struct frame_format *out);
 
 /* Pushes the transport of the connection, made if need be. */
 void transport_push(lua_State *L, struct proto_conn *p);
 void transport_detach(struct proto_conn *p);
+struct proto_conn *transport_check(lua_State *L); /* at 1; NULL: closed */
+/* Read again before all that was not read yet: 0 or RW_ENOMEM. Line engine. */
+int proto_give_back(struct proto_conn *p, struct str bytes);
+void switch_open(lua_State *L); /* adds to the methods on top */
 void push_address(lua_State *L, const struct address *a);
 
 /* Moves it to the server that its port now has, by save() and restore(). */

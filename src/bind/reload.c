@@ -14,6 +14,7 @@
 #include "bind/bind.h"
 #include "bind/child.h"
 #include "bind/conn.h"
+#include "bind/datagram.h"
 #include "bind/port.h"
 #include "bind/state.h"
 
@@ -51,6 +52,7 @@ static void drain_timed_out(struct timer *timer) {
         conn_abort(c, RW_EDRAINED);
     }
     children_kill(g);
+    dgrams_close(g);
     g->rw->stats.limits_hit++;
     log_warn(&g->rw->log, "drain timed out", LF_UINT("generation", g->id),
              LF_UINT("connections_closed", left), LF_UINT("tasks", g->task_count),
@@ -124,9 +126,8 @@ static void log_ports(struct rw *rw, struct generation *g) {
         struct address a;
         char text[160];
         struct str at = str_c(p->key);
-        if (p->listener && listener_address(p->listener, &a) == 0 &&
-            a.kind == ADDRESS_TCP) {
-            memcpy(text, "tcp:", 4);
+        if (port_address(p, &a) == 0 && (a.kind == ADDRESS_TCP || a.kind == ADDRESS_UDP)) {
+            memcpy(text, a.kind == ADDRESS_UDP ? "udp:" : "tcp:", 4);
             at = address_format(&a, text + 4, sizeof text - 4);
             at = str_of(text, at.n + 4);
         }

@@ -15,14 +15,14 @@ static const char address_class[] = "ropewalk.address";
 
 void push_address(lua_State *L, const struct address *a) {
     static const char *const kinds[] = {"none", "tcp", "unix", "stdio", "pair",
-                                       "process"};
+                                       "process", "udp"};
     char text[160];
     lua_createtable(L, 0, 4);
     lua_pushstring(L, kinds[a->kind]);
     lua_setfield(L, -2, "kind");
     lua_pushstring(L, a->host);
     lua_setfield(L, -2, a->kind == ADDRESS_UNIX ? "path" : "host");
-    if (a->kind == ADDRESS_TCP) {
+    if (a->kind == ADDRESS_TCP || a->kind == ADDRESS_UDP) {
         lua_pushinteger(L, a->port);
         lua_setfield(L, -2, "port");
     }
@@ -86,7 +86,7 @@ void transport_detach(struct proto_conn *p) {
     if (p->base.gen->state != GENERATION_DEAD) door_protect(p->base.gen, registry_forget, p);
 }
 
-static struct proto_conn *check_transport(lua_State *L) { /* NULL: closed */
+struct proto_conn *transport_check(lua_State *L) {
     struct transport_box *box = class_check(L, 1, CLASS_TRANSPORT, transport_class);
     return box->conn;
 }
@@ -145,7 +145,7 @@ static int push_pressure(lua_State *L, struct proto_conn *p) {
 }
 
 static int transport_write(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     luaL_checkany(L, 2);
     if (!p || !p->base.stream || (p->base.closing && !p->producing)) return 0;
     write_value(L, &p->base, 2, 0);
@@ -164,7 +164,7 @@ static void read_args(lua_State *L, const char *types, struct event *ev) {
 
 /* transport:send(event, …): through the engine, which adds the syntax. */
 static int transport_send(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     size_t n;
     const char *name = luaL_checklstring(L, 2, &n);
     if (!is_open(p)) return 0;
@@ -190,7 +190,7 @@ static int drained(lua_State *L, int status, lua_KContext ctx) {
 }
 
 static int transport_drained(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     lua_settop(L, 1);
     if (p) conn_flush(&p->base);
     if (!is_open(p) || !p->base.stream->told_to_pause) {
@@ -208,7 +208,7 @@ static int transport_drained(lua_State *L) {
 /* ── closing, pausing ─────────────────────────────────────────────────────*/
 
 static int transport_lose_connection(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!is_open(p)) return 0;
     p->base.closing = true;
     if (!p->producing) conn_close(&p->base);
@@ -216,14 +216,14 @@ static int transport_lose_connection(lua_State *L) {
 }
 
 static int transport_abort_connection(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!p || !p->base.stream) return 0;
     conn_abort(&p->base, RW_EABORTED);
     return 0;
 }
 
 static int transport_lose_write(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!is_open(p)) return 0;
     conn_flush(&p->base);
     if (p->base.stream) stream_shutdown(p->base.stream);
@@ -231,7 +231,7 @@ static int transport_lose_write(lua_State *L) {
 }
 
 static int transport_pause(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!p) return 0;
     p->base.paused = true;
     conn_update_reading(&p->base);
@@ -239,7 +239,7 @@ static int transport_pause(lua_State *L) {
 }
 
 static int transport_resume(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!p || !p->base.paused) return 0;
     p->base.paused = false;
     conn_update_reading(&p->base);
@@ -249,7 +249,7 @@ static int transport_resume(lua_State *L) {
 
 /* A registered producer (transport.lua keeps it) holds the closing back. */
 static int transport_set_producing(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!p) return 0;
     p->producing = lua_toboolean(L, 2);
     if (!p->producing && p->base.closing && p->base.stream) conn_close(&p->base);
@@ -259,7 +259,7 @@ static int transport_set_producing(lua_State *L) {
 /* ── settings ─────────────────────────────────────────────────────────────*/
 
 static int transport_set_timeout(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     lua_Number seconds = luaL_optnumber(L, 2, -1);
     if (!p) return 0;
     p->idle_limit = seconds < 0 ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
@@ -269,7 +269,7 @@ static int transport_set_timeout(lua_State *L) {
 }
 
 static int transport_set_option(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     const char *name = luaL_checkstring(L, 2);
     lua_Integer value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : luaL_checkinteger(L, 3);
     if (!p || !p->base.stream) return push_failure(L, RW_ECLOSED);
@@ -281,7 +281,7 @@ static int transport_set_option(lua_State *L) {
 }
 
 static struct line *check_line(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!p || !p->engine) return NULL;
     if (p->class->engine != &line_engine)
         luaL_error(L, "this protocol's engine is '%s', not 'line'", p->class->engine->name);
@@ -300,9 +300,9 @@ static int transport_set_lines(lua_State *L) {
     size_t n;
     const char *rest = luaL_optlstring(L, 2, "", &n);
     if (!e) return 0;
-    line_set_lines(e);
-    if (buf_add(&check_transport(L)->pushback, rest, n) < 0)
+    if (n && proto_give_back(transport_check(L), str_of(rest, n)) < 0)
         return luaL_error(L, "not enough memory");
+    line_set_lines(e);
     return 0;
 }
 
@@ -368,7 +368,7 @@ static void push_end(lua_State *L, bool peer) {
 }
 
 static int transport_index(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
     if (lua_getiuservalue(L, 1, 2) == LUA_TTABLE) {
@@ -409,7 +409,7 @@ static int transport_newindex(lua_State *L) {
 }
 
 static int transport_tostring(lua_State *L) {
-    struct proto_conn *p = check_transport(L);
+    struct proto_conn *p = transport_check(L);
     if (!p || !p->base.stream) {
         lua_pushliteral(L, "transport (closed)");
         return 1;
@@ -445,6 +445,7 @@ void transport_open(lua_State *L) {
     luaL_newmetatable(L, transport_class);
     class_register(L, CLASS_TRANSPORT);
     luaL_newlib(L, methods);
+    switch_open(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -4, "transport_methods"); /* of core */
     lua_pushcclosure(L, transport_index, 1);

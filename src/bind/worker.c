@@ -9,6 +9,7 @@
 #include "bind/child.h"
 #include "bind/conn.h"
 #include "bind/coverage.h"
+#include "bind/datagram.h"
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/state.h"
@@ -280,9 +281,12 @@ void rw_free(struct rw **handle) {
         while (rw->generations) {
             struct generation *g = rw->generations;
             scope_close(&g->scope);
+            servers_release(g);
+            dgrams_close(g);
             for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
             children_kill(g);
-            for (int turn = 0; turn < 100 && (g->conns || g->children || g->connecting); turn++)
+            for (int turn = 0; turn < 100 && (g->conns || g->children || g->connecting ||
+                                              g->dgrams); turn++)
                 loop_turn(rw->loop, 1);
             generation_free(&g);
         }

@@ -90,6 +90,7 @@ struct str address_format(const struct address *a, char *out, size_t size) {
     int n = 0;
     switch (a->kind) {
     case ADDRESS_TCP:
+    case ADDRESS_UDP:
         format = strchr(a->host, ':') ? "[%s]:%u" : "%s:%u";
         n = snprintf(out, size, format, a->host, (unsigned)a->port);
         break;

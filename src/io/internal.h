@@ -43,7 +43,7 @@ void wheel_fire(struct wheel *w, uint64_t now);
 
 enum ledger_kind {
     LEDGER_TCP, LEDGER_UNIX, LEDGER_STDIO, LEDGER_PAIR, LEDGER_SIMULATED, LEDGER_LINGERING,
-    LEDGER_LISTENER, LEDGER_CONNECTOR, LEDGER_WAKER, LEDGER_SIGNAL,
+    LEDGER_LISTENER, LEDGER_DATAGRAM, LEDGER_CONNECTOR, LEDGER_WAKER, LEDGER_SIGNAL,
     LEDGER_WATCH, LEDGER_NAMES, LEDGER_PROCESS, LEDGER_CHILDPIPE, LEDGER_THREADS, LEDGER_KINDS
 };
 
@@ -70,6 +70,7 @@ struct loop {
     int reserve;    /* descriptor given up to shed a connection; -1: none */
     bool turning, stopping;
     bool buffer_busy; /* a hook is looking at it */
+    char *batch; /* owned: what datagram sockets read into; NULL: there are none */
     char buffer[LOOP_BUFFER];
 };
 
@@ -116,6 +117,8 @@ int unix_adopt(struct loop *l, int fd, const struct limits *limits,
 /* A bound, listening, non-blocking descriptor, or < 0. */
 int bind_tcp(const struct endpoint *e);
 int bind_unix(const struct endpoint *e);
+
+void udp_free_batch(struct loop *l);
 
 /* getaddrinfo's errors in our space. */
 int resolve_error(int eai);

@@ -14,6 +14,7 @@
 #ifndef IO_IO_H
 #define IO_IO_H
 
+#include "io/datagram.h"
 #include "io/listen.h"
 #include "io/loop.h"
 #include "io/names.h"

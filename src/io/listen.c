@@ -153,7 +153,7 @@ static int open_socket(const struct endpoint *e) {
     case ENDPOINT_TCP: return bind_tcp(e);
     case ENDPOINT_UNIX: return bind_unix(e);
     case ENDPOINT_FD: return adopt(e->fd);
-    case ENDPOINT_STDIO: break;
+    case ENDPOINT_STDIO: case ENDPOINT_UDP: break;
     }
     return RW_EINVAL;
 }

@@ -10,7 +10,7 @@
 
 struct names;
 
-enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD };
+enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD, ENDPOINT_UDP };
 
 struct endpoint {
     enum endpoint_kind kind;
@@ -20,6 +20,7 @@ struct endpoint {
     int backlog;    /* 0: 1024 */
     int mode;       /* unix: of the socket file; 0: as umask says */
     bool reuse_port, ipv6_only;
+    bool reuse_address; /* udp: others may bind it, too (groups) */
     uint32_t timeout_ms; /* connect; 0: 30 s */
     /* connecting over tcp */
     struct ip bind_ip;   /* ours; family 0: the system chooses */

@@ -26,7 +26,8 @@ static const char *const ledger_names[LEDGER_KINDS] = {
     [LEDGER_TCP] = "tcp",           [LEDGER_UNIX] = "unix",
     [LEDGER_STDIO] = "stdio",       [LEDGER_PAIR] = "pair",
     [LEDGER_SIMULATED] = "simulated", [LEDGER_LINGERING] = "lingering",
-    [LEDGER_LISTENER] = "listener", [LEDGER_CONNECTOR] = "connector",
+    [LEDGER_LISTENER] = "listener", [LEDGER_DATAGRAM] = "datagram",
+    [LEDGER_CONNECTOR] = "connector",
     [LEDGER_WAKER] = "waker",       [LEDGER_SIGNAL] = "signal",
     [LEDGER_WATCH] = "watch",       [LEDGER_NAMES] = "names",
     [LEDGER_PROCESS] = "process",   [LEDGER_CHILDPIPE] = "child pipe",
@@ -268,6 +269,7 @@ void loop_free(struct loop **loop) {
 
     *loop = NULL; /* not before: owners' last hooks may still use it */
     wheel_drop_all(&l->wheel);
+    udp_free_batch(l);
     while (deferrals_wait(l)) loop_defer_cancel(l->deferred.next);
     while (l->turn_ends.next != &l->turn_ends)
         loop_turn_end_remove(l->turn_ends.next);

@@ -268,8 +268,10 @@ int outgoing_send_file(struct stream *s, int fd, uint64_t offset, uint64_t n) {
 /* ── shorter ──────────────────────────────────────────────────────────────*/
 
 static int end_now(struct stream *s) {
-    flow_of(s)->ended = true;
+    struct flow *f = flow_of(s);
+    f->ended = f->ended_due = true;
     int rc = s->ops->shutdown(s);
+    stream_later(s);
     return rc == -ENOTCONN ? 0 : rc;
 }
 

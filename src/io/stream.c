@@ -21,6 +21,9 @@ static void run_later(struct deferral *d) {
         outgoing_flush(s);
     }
     outgoing_settle(s);
+    if (!f->ended_due || s->state != STREAM_OPEN) return;
+    f->ended_due = false;
+    if (s->hooks && s->hooks->on_shutdown) s->hooks->on_shutdown(s);
 }
 
 void stream_later(struct stream *s) {

@@ -17,12 +17,13 @@ struct stream_hooks {
     void (*on_drain)(struct stream *s); /* the queue fell below low_water after
                                            a write that was told to pause */
     void (*on_close)(struct stream *s, int reason); /* 0: clean; see rule 2 */
+    void (*on_shutdown)(struct stream *s); /* stream_shutdown is done: all is sent */
 };
 
 /* Who is at the other end, or at ours. */
 struct address {
     enum { ADDRESS_NONE, ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_STDIO, ADDRESS_PAIR,
-           ADDRESS_PROCESS } kind;
+           ADDRESS_PROCESS, ADDRESS_UDP } kind;
     char host[108]; /* numeric address, or the path of a unix socket */
     uint16_t port;
 };

@@ -46,6 +46,7 @@ struct flow {
     bool flush_later : 1; /* the slice was over */
     bool ending : 1;      /* shutdown went through the filters */
     bool ended : 1;       /* and was done */
+    bool ended_due : 1;   /* on_shutdown is to come */
     bool eof : 1;         /* the transport said so */
     bool eof_due : 1;     /* on_eof is to come */
     bool polling : 1;     /* the transport reads */

@@ -2,7 +2,8 @@
 #include "proto/engine.h"
 
 const struct engine *const engines[] = {
-    &raw_engine, &line_engine, &netstring_engine, &http1_engine, NULL,
+    &raw_engine, &line_engine, &netstring_engine, &frame_engine,
+    &http1_engine, NULL,
 };
 
 const struct engine *engine_find(struct str name) {

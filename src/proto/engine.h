@@ -94,6 +94,10 @@ struct engine {
     int64_t (*feed)(void *e, struct str bytes); /* bytes taken, or < 0 */
     int (*next)(void *e, struct event *out);    /* 1, 0 wants more, < 0 */
     void (*moved)(void *e, const char *from, const char *to);
+    /* Taken but not given out, one slice: for the engine that comes after. Asked
+     * while an event is looked at, or when next() has said 0, or after eof(). NULL:
+     * this engine leaves nothing and cannot be taken off in between. */
+    struct str (*left)(const void *e);
     int (*send)(void *e, const struct event *ev); /* 0 or < 0 */
     int (*eof)(void *e); /* the peer finished: 0, or RW_EOF in mid-message */
     uint64_t (*tick)(void *e, uint64_t now); /* next deadline in ms, 0: none */
@@ -101,7 +105,7 @@ struct engine {
 };
 
 extern const struct engine raw_engine, line_engine, netstring_engine,
-    http1_engine;
+    frame_engine, http1_engine;
 
 /* All engines, ended by NULL; by name, NULL when there is none. */
 extern const struct engine *const engines[];

@@ -10,7 +10,7 @@
  *
  * Invariants, when next() returns:
  *   - held, without `dropping`, and pending are not both filled: a rest is
- *     always one slice (line_leftover);
+ *     always one slice (left);
  *   - held has no line end in its first `scanned` bytes, so that a line that
  *     comes a byte at a time is looked at once, not once a byte;
  *   - on 0, pending is empty, and held is freed unless it has part of a line.
@@ -322,13 +322,20 @@ int line_set_delimiter(struct line *e, enum line_ending ending, struct str custo
     return 0;
 }
 
-struct str line_leftover(const struct line *e) {
+void line_clear(struct line *e) {
+    e->pending = STR_NONE;
+    e->held.tail = e->held.head + e->dropping;
+    e->unsettled = true;
+}
+
+static struct str line_left(const void *self) {
+    const struct line *e = self;
     if (buf_len(&e->held) == e->dropping) return e->pending;
     return str_skip(buf_str(&e->held), e->dropping);
 }
 
 const struct engine line_engine = {
     .name = "line", .size = sizeof(struct line), .events = line_events,
-    .init = line_init, .feed = line_feed, .next = line_next, .moved = line_moved, .send = line_send,
-    .eof = line_eof, .tick = line_tick, .fini = line_fini,
+    .init = line_init, .feed = line_feed, .next = line_next, .moved = line_moved, .left = line_left,
+    .send = line_send, .eof = line_eof, .tick = line_tick, .fini = line_fini,
 };

@@ -47,8 +47,7 @@ void line_set_raw(struct line *e, uint64_t bytes);
 void line_set_lines(struct line *e);
 int line_set_delimiter(struct line *e, enum line_ending ending, struct str custom);
 
-/* What was taken but not yet given out, for the engine that comes after: asked
- * while an event is looked at, or when next() has said 0. */
-struct str line_leftover(const struct line *e);
+/* Forgets what was taken but not given out. */
+void line_clear(struct line *e);
 
 #endif

@@ -133,6 +133,11 @@ static void netstring_moved(void *self, const char *from, const char *to) {
     e->pending = slice_moved(e->pending, from, to);
 }
 
+static struct str netstring_left(const void *self) {
+    const struct netstring *e = self;
+    return e->dropping || buf_len(&e->held) == 0 ? e->pending : buf_str(&e->held);
+}
+
 static int netstring_send(void *self, const struct event *ev) {
     struct netstring *e = self;
     struct buf *out = e->env.out;
@@ -190,6 +195,6 @@ static uint64_t netstring_tick(void *self, uint64_t now) {
 const struct engine netstring_engine = {
     .name = "netstring", .size = sizeof(struct netstring), .events = netstring_events,
     .init = netstring_init, .feed = netstring_feed, .next = netstring_next, .moved = netstring_moved,
-    .send = netstring_send, .eof = netstring_eof, .tick = netstring_tick,
+    .left = netstring_left, .send = netstring_send, .eof = netstring_eof, .tick = netstring_tick,
     .fini = netstring_fini,
 };

@@ -41,6 +41,11 @@ static void raw_moved(void *self, const char *from, const char *to) {
     e->pending = slice_moved(e->pending, from, to);
 }
 
+static struct str raw_left(const void *self) {
+    const struct raw *e = self;
+    return e->pending;
+}
+
 static int raw_send(void *self, const struct event *ev) {
     struct raw *e = self;
     return buf_add_str(e->env.out, ev->args[0].str);
@@ -60,6 +65,6 @@ static void raw_fini(void *self) { (void)self; }
 
 const struct engine raw_engine = {
     .name = "raw", .size = sizeof(struct raw), .events = raw_events,
-    .init = raw_init, .feed = raw_feed, .next = raw_next, .moved = raw_moved, .send = raw_send,
-    .eof = raw_eof, .tick = raw_tick, .fini = raw_fini,
+    .init = raw_init, .feed = raw_feed, .next = raw_next, .moved = raw_moved, .left = raw_left,
+    .send = raw_send, .eof = raw_eof, .tick = raw_tick, .fini = raw_fini,
 };

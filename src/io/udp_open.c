@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* UDP sockets come to be: bound, or connected to a peer. Addresses, in the
+ * system's form: that of an IPv4 peer of an IPv6 socket is kept as IPv4, so that
+ * one peer has one address. */
+#include "io/udp.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ── addresses ────────────────────────────────────────────────────────────*/
+
+static void keep(const void *sa, size_t size, struct datagram_address *out) {
+    *out = (struct datagram_address){0};
+    if (size > sizeof out->bytes) return;
+    out->size = (uint8_t)size;
+    memcpy(out->bytes, sa, size);
+}
+
+void udp_address_of(const struct sockaddr *sa, size_t size, struct datagram_address *out) {
+    const struct sockaddr_in6 *in6 = (const void *)sa;
+    if (sa->sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+        keep(sa, size, out);
+        return;
+    }
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = in6->sin6_port};
+    memcpy(&in.sin_addr, &in6->sin6_addr.s6_addr[12], 4);
+    keep(&in, sizeof in, out);
+}
+
+void udp_address_map(const struct datagram_address *a, struct datagram_address *out) {
+    struct sockaddr_in in;
+    *out = *a;
+    if (a->size != sizeof in) return;
+    memcpy(&in, a->bytes, sizeof in);
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = in.sin_port};
+    in6.sin6_addr.s6_addr[10] = in6.sin6_addr.s6_addr[11] = 0xff;
+    memcpy(&in6.sin6_addr.s6_addr[12], &in.sin_addr, 4);
+    keep(&in6, sizeof in6, out);
+}
+
+void datagram_address_read(const struct datagram_address *a, struct address *out) {
+    struct sockaddr_storage sa;
+    memcpy(&sa, a->bytes, a->size);
+    address_of((struct sockaddr *)&sa, a->size, out);
+    if (out->kind == ADDRESS_TCP) out->kind = ADDRESS_UDP;
+}
+
+static int resolve(const char *host, uint16_t port, int flags, struct addrinfo **all) {
+    char service[8];
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV | flags};
+    return getaddrinfo(host, service, &hints, all);
+}
+
+int datagram_address_make(const char *host, uint16_t port, struct datagram_address *out) {
+    struct addrinfo *all;
+    if (resolve(host, port, AI_NUMERICHOST, &all) != 0) return RW_ESYNTAX;
+    udp_address_of(all->ai_addr, all->ai_addrlen, out);
+    freeaddrinfo(all);
+    return 0;
+}
+
+/* ── binding ──────────────────────────────────────────────────────────────*/
+
+static int new_socket(int family) {
+    int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+static int bind_to(const struct endpoint *e, const struct sockaddr *sa, socklen_t size) {
+    int fd = new_socket(sa->sa_family), on = 1, v6only = e->ipv6_only;
+    if (fd < 0) return fd;
+    if (e->reuse_address && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0) goto fail;
+    if (e->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) goto fail;
+    if (sa->sa_family == AF_INET6 &&
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only) < 0)
+        goto fail;
+    if (bind(fd, sa, size) == 0) return fd;
+fail:;
+    int rc = -errno;
+    close(fd);
+    return rc;
+}
+
+static int adopt(struct loop *l, int fd, int family, struct datagram **out) {
+    int rc = udp_new(l, fd, family, out);
+    if (rc < 0) close(fd);
+    return rc;
+}
+
+/* Every address: IPv6 with IPv4, or IPv4 where there is no other. */
+static int open_any(struct loop *l, const struct endpoint *e, struct datagram **out) {
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(e->port)};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(e->port)};
+    int family = AF_INET6, fd = bind_to(e, (struct sockaddr *)&in6, sizeof in6);
+    if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) {
+        family = AF_INET;
+        fd = bind_to(e, (struct sockaddr *)&in, sizeof in);
+    }
+    return fd < 0 ? fd : adopt(l, fd, family, out);
+}
+
+int datagram_open(struct loop *l, const struct endpoint *e, struct datagram **out) {
+    if (l->sim) return RW_ESIMULATED;
+    if (!e->host[0]) return open_any(l, e, out);
+    struct addrinfo *all = NULL;
+    int rc = resolve(e->host, e->port, AI_PASSIVE, &all);
+    if (rc != 0) return resolve_error(rc);
+    rc = RW_ENONAME;
+    for (struct addrinfo *a = all; a && rc < 0; a = a->ai_next) {
+        int fd = rc = bind_to(e, a->ai_addr, a->ai_addrlen);
+        if (fd >= 0) {
+            rc = adopt(l, fd, a->ai_family, out);
+            break;
+        }
+    }
+    freeaddrinfo(all);
+    return rc;
+}
+
+/* ── connecting ───────────────────────────────────────────────────────────*/
+
+int datagram_set_peer(struct datagram *d, const struct datagram_address *to) {
+    struct datagram_address mapped = *to;
+    if (d->closing) return RW_ECLOSED;
+    if (d->family == AF_INET6) udp_address_map(to, &mapped);
+    return connect(d->fd, (const void *)mapped.bytes, mapped.size) < 0 ? -errno : 0;
+}
+
+int datagram_connect(struct loop *l, const struct endpoint *e, struct datagram **out) {
+    if (l->sim) return RW_ESIMULATED;
+    struct datagram_address to;
+    const char *host = e->host[0] && strcmp(e->host, "localhost") != 0 ? e->host : "127.0.0.1";
+    if (datagram_address_make(host, e->port, &to) < 0) return RW_ENONAME;
+    int family = to.size == sizeof(struct sockaddr_in) ? AF_INET : AF_INET6;
+    int fd = new_socket(family);
+    if (fd < 0) return fd;
+    struct datagram *d;
+    int rc = adopt(l, fd, family, &d);
+    if (rc < 0) return rc;
+    if ((rc = datagram_set_peer(d, &to)) < 0) datagram_close(d);
+    else *out = d;
+    return rc;
+}
