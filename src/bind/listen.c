@@ -29,29 +29,47 @@ static void string_field(lua_State *L, int index, const char *name, char *out,
     lua_pop(L, 1);
 }
 
+static bool bool_field(lua_State *L, int index, const char *name, bool otherwise) {
+    lua_getfield(L, index, name);
+    bool value = lua_isnil(L, -1) ? otherwise : lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+/* What makes it the same port: not its options, which may change. */
+static void make_key(const struct endpoint *e, const char *kind, char *key, size_t size) {
+    if (e->kind == ENDPOINT_TCP)
+        snprintf(key, size, "%s:%s%s%d", kind, e->host, *e->host ? ":" : "", e->port);
+    else if (e->fd >= 0)
+        snprintf(key, size, "%s:%d", kind, e->fd);
+    else
+        snprintf(key, size, "%s:%s", kind, e->host);
+}
+
 static void check_endpoint(lua_State *L, int index, struct endpoint *e, char *key,
                            size_t key_size) {
-    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", NULL};
+    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "systemd", NULL};
+    static const char *const hosts[] = {"host", "path", "host", "host", "name"};
     luaL_checktype(L, index, LUA_TTABLE);
     *e = (struct endpoint){0};
     lua_getfield(L, index, "kind");
     e->kind = (enum endpoint_kind)luaL_checkoption(L, -1, NULL, kinds);
     lua_pop(L, 1);
-    string_field(L, index, e->kind == ENDPOINT_UNIX ? "path" : "host", e->host,
-                 sizeof e->host);
+    string_field(L, index, hosts[e->kind], e->host, sizeof e->host);
+    string_field(L, index, "user", e->user, sizeof e->user);
+    string_field(L, index, "group", e->group, sizeof e->group);
     e->port = (uint16_t)int_field(L, index, "port", 0);
-    e->fd = (int)int_field(L, index, "fd", -1);
+    e->fd = (int)int_field(L, index, e->kind == ENDPOINT_SYSTEMD ? "index" : "fd", -1);
     e->mode = (int)int_field(L, index, "mode", 0);
     e->backlog = (int)int_field(L, index, "backlog", 0);
+    e->keepalive = (int)int_field(L, index, "keepalive", 0);
+    e->reuse_port = bool_field(L, index, "reuseport", false);
+    e->ipv6_only = bool_field(L, index, "ipv6only", false);
+    e->delay = !bool_field(L, index, "nodelay", true);
     lua_getfield(L, index, "timeout");
     e->timeout_ms = (uint32_t)(luaL_optnumber(L, -1, 0) * 1000);
     lua_pop(L, 1);
-    /* What makes it the same port: not its options, which may change. */
-    if (e->kind == ENDPOINT_UNIX || e->kind == ENDPOINT_STDIO)
-        snprintf(key, key_size, "%s:%s", kinds[e->kind], e->host);
-    else
-        snprintf(key, key_size, "%s:%s%s%d", kinds[e->kind], e->host, *e->host ? ":" : "",
-                 e->kind == ENDPOINT_FD ? e->fd : e->port);
+    make_key(e, kinds[e->kind], key, key_size);
 }
 
 /* ── servers ──────────────────────────────────────────────────────────────*/
@@ -163,7 +181,7 @@ static int server_address_method(lua_State *L) {
     struct server_box *box = luaL_checkudata(L, 1, server_class);
     struct address a = {0};
     if (!box->server || !box->server->port || !box->server->port->listener) return 0;
-    int rc = listener_address(box->server->port->listener, &a);
+    int rc = listener_address(box->server->port->listener, 0, &a);
     if (rc < 0) return push_failure(L, rc);
     push_address(L, &a);
     return 1;

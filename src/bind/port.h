@@ -14,8 +14,8 @@ struct port {
     uint64_t shed;             /* of listener_shed(): logged */
     unsigned claims;           /* servers that name this port */
     char key[300];             /* the endpoint, canonical */
-    bool starts_stdio;
     struct endpoint endpoint;
+    bool started; /* its one connection, when it is no listener */
     bool closing;
 };
 

@@ -115,20 +115,31 @@ static void stage_timed_out(struct timer *timer) {
     stage_failed(g, "it took too long (limit load_timeout)");
 }
 
+/* "tcp:127.0.0.1:80", with the real port; false: there is no such socket. */
+static bool port_socket(const struct port *p, unsigned n, char *out, size_t size,
+                        struct str *at) {
+    struct address a;
+    if (!p->listener || listener_address(p->listener, n, &a) < 0) return false;
+    if (a.kind != ADDRESS_TCP) return false;
+    memcpy(out, "tcp:", 4);
+    *at = address_format(&a, out + 4, size - 4);
+    *at = str_of(out, at->n + 4);
+    return true;
+}
+
+/* One line per listener; a name may have more addresses than one. */
 static void log_ports(struct rw *rw, struct generation *g) {
     for (struct port *p = rw->ports; p; p = p->next) {
         if (!p->server || p->server->gen != g) continue;
-        struct address a;
-        char text[160];
-        struct str at = str_c(p->key);
-        if (p->listener && listener_address(p->listener, &a) == 0 &&
-            a.kind == ADDRESS_TCP) {
-            memcpy(text, "tcp:", 4);
-            at = address_format(&a, text + 4, sizeof text - 4);
-            at = str_of(text, at.n + 4);
-        }
-        log_info(&rw->log, "listening", LF_STR("endpoint", at),
-                 LF_UINT("generation", g->id));
+        char first[160], second[160];
+        struct str at = str_c(p->key), also;
+        port_socket(p, 0, first, sizeof first, &at);
+        if (port_socket(p, 1, second, sizeof second, &also))
+            log_info(&rw->log, "listening", LF_STR("endpoint", at),
+                     LF_UINT("generation", g->id), LF_STR("also", also));
+        else
+            log_info(&rw->log, "listening", LF_STR("endpoint", at),
+                     LF_UINT("generation", g->id));
     }
 }
 
