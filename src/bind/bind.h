@@ -51,6 +51,7 @@ struct rw {
     struct port *ports;                   /* list */
 
     struct map peers;       /* address → connections it has */
+    size_t arriving;        /* connections that have not been introduced yet */
 
     int64_t limit_second;     /* of the last line about a limit … */
     uint64_t limits_unlogged; /* … and how many have fired since */
@@ -147,6 +148,7 @@ void sources_open(lua_State *L);
 /* ── libraries: each expects core's table on top and adds to it ───────────*/
 
 void port_open(lua_State *L); /* core.listen, core.connect */
+void address_open(lua_State *L);
 void transport_open(lua_State *L);
 void request_open(lua_State *L);
 void http_open(lua_State *L);

@@ -156,7 +156,10 @@ static int core_listen(lua_State *L) {
     lua_settop(L, 3);
     if (g->state == GENERATION_RETIRED || g->rw->stopping)
         return push_failure(L, RW_ESTATE);
+    struct trust trust;
+    proxy_read_trust(L, 1, &trust);
     struct server *s = server_new(L);
+    s->trust = trust;
     if (g->rw->checking) return 1;
     int rc = port_claim(g, key, &e, &s->port);
     if (rc < 0) {
@@ -195,7 +198,7 @@ static int server_gc(lua_State *L) {
 
 /* ── outgoing connections ─────────────────────────────────────────────────*/
 
-struct connecting { /* userdata; uservalues: factory, done */
+struct connecting { /* userdata; uservalues: factory, done, PROXY header */
     struct scope_item item;
     struct generation *gen;
     struct connector *connector; /* NULL: over */
@@ -231,6 +234,12 @@ static int connect_done_body(lua_State *L) {
         lua_callk(L, 3, 0, 0, no_results);
         return 0;
     }
+    if (lua_getiuservalue(L, -2, 3) == LUA_TSTRING) {
+        struct str header;
+        header.p = lua_tolstring(L, -1, &header.n);
+        stream_write(a.stream, header); /* if it fails, on_close will say so */
+    }
+    lua_pop(L, 1);
     lua_getiuservalue(L, -2, 1);
     lua_replace(L, -3); /* factory, done */
     lua_insert(L, -2);  /* done, factory */
@@ -262,7 +271,7 @@ static struct connecting *connecting_new(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 4);
-    struct connecting *c = lua_newuserdatauv(L, sizeof *c, 2);
+    struct connecting *c = lua_newuserdatauv(L, sizeof *c, 3);
     *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel};
     c->limits = combined_limits(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
@@ -289,6 +298,8 @@ static int core_connect(lua_State *L) {
     char key[320];
     check_endpoint(L, 1, &e, key, sizeof key);
     struct connecting *c = connecting_new(L);
+    proxy_push_header(L, 1);
+    lua_setiuservalue(L, -2, 3);
     int rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
     if (rc < 0) return push_failure(L, rc);
     connecting_begin(L, c);

@@ -20,8 +20,6 @@ static void report_shed(struct port *p) {
     p->shed = shed;
 }
 
-static void port_accept(struct port *p, struct stream *s) { conn_accept(p, s); }
-
 static void on_accept(struct listener *l, struct stream *s) {
     struct port *p = listener_owner(l);
     report_shed(p);
@@ -51,6 +49,7 @@ static void port_close(struct port *p) {
     if (p->closing) return;
     p->closing = true;
     p->server = NULL;
+    arrivals_abort(p);
     for (struct generation *g = p->rw->generations; g; g = g->next)
         for (struct conn *c = g->conns; c; c = c->next)
             if (c->port == p) c->port = NULL;

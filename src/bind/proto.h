@@ -73,6 +73,10 @@ void proto_settle(struct proto_conn *p);
 void transport_push(lua_State *L, struct proto_conn *p);
 void transport_detach(struct proto_conn *p);
 void push_address(lua_State *L, const struct address *a);
+/* Who is at the other end; its `via` is the proxy that introduced it. */
+void push_peer(lua_State *L, struct stream *s);
+/* That `via`, or nil. */
+void push_carrier(lua_State *L, struct stream *s);
 
 /* Moves it to the server that its port now has, by save() and restore(). */
 void proto_migrate(struct proto_conn *p);

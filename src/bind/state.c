@@ -87,8 +87,8 @@ static int open_libraries(lua_State *L) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_newtable(L);
     static void (*const open[])(lua_State *) = {
-        door_open, core_open, timer_open, port_open, transport_open, http_open,
-        request_open, router_open, json_open, text_open, dir_open_lib,
+        door_open, core_open, timer_open, port_open, address_open, transport_open,
+        http_open, request_open, router_open, json_open, text_open, dir_open_lib,
         sources_open,
     };
     for (size_t i = 0; i < sizeof open / sizeof *open; i++) open[i](L);

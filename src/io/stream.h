@@ -88,6 +88,7 @@ struct stream {
     struct loop *loop;
     const struct limits *limits; /* borrowed */
     struct filter *top, *bottom; /* NULL: none */
+    struct introduction *introduction; /* owned; io/proxy.h; NULL: none */
     uint64_t bytes_in, bytes_out;
     size_t queued;               /* written but not yet taken by the system */
     bool reading, told_to_pause;
@@ -113,6 +114,7 @@ int stream_shutdown(struct stream *s);       /* half-close, flushes first */
 void stream_close(struct stream *s);
 void stream_abort(struct stream *s, int reason); /* at once (RST where there is one) */
 
+/* Of the connection that is carried, if a proxy introduced one. */
 int stream_peer(struct stream *s, struct address *out);
 int stream_host(struct stream *s, struct address *out);
 /* "nodelay", "keepalive" (seconds; 0: off), "send_buffer", "receive_buffer" */
