@@ -329,7 +329,8 @@ static void push_end(lua_State *L, bool peer) {
     text.p = lua_tolstring(L, -1, &text.n);
     if (address_parse(text, &a) < 0) a.kind = ADDRESS_NONE;
     push_address(L, &a);
-    if (!peer || lua_getiuservalue(L, 1, 5) == LUA_TNIL) return;
+    if (!peer) return;
+    lua_getiuservalue(L, 1, 5);
     lua_setfield(L, -2, "via");
 }
 
