@@ -7,7 +7,7 @@ local core = {
   version = "fake", generation = 1, config = {}, logged = {}, sources = {}, fake = true,
   limits = {
     max_connections = 100000, idle_timeout = 75000, max_line = 16384, max_frame = 1048576,
-    high_water = 65536, low_water = 16384, drain_timeout = 30000,
+    high_water = 65536, low_water = 16384, drain_timeout = 30000, load_timeout = 10000,
   },
 }
 

@@ -4,7 +4,8 @@
  *   stage    a new generation runs the script; what it listens on is bound,
  *            the running generation does not notice. Any error, time-out or
  *            memory overrun: it is thrown away, and the log says why.
- *   commit   one step without a wait: ports point at the new generation.
+ *   commit   one step without a wait: services hand their state over, ports
+ *            point at the new generation.
  *   drain    connections move by their factory's policy; the old generation
  *            is told to retire and freed with its last connection.
  *
@@ -176,6 +177,8 @@ static void staged(struct task *t, int status) {
         rw->staging = NULL;
         rw->current = g;
         worker_stop(rw);
+    } else if (rw->current && !handover(rw->current, g)) {
+        stage_failed(g, "a service did not take over the state of the one before it");
     } else {
         commit(g);
         reload_again(rw);
