@@ -167,13 +167,11 @@ static int check_tlvs(struct str header, struct str tlvs) {
 
 /* ── version 2 ────────────────────────────────────────────────────────────*/
 
+/* A path, an abstract name behind a NUL, or nothing; up to the next NUL. */
 static void read_path(const char *p, struct proxy_end *out) {
-    if (p[0]) {
-        memcpy(out->host, p, UNIX_PATH);
-    } else if (memcmp(p, (char[UNIX_PATH]){0}, UNIX_PATH) != 0) {
-        out->host[0] = '@';
-        memcpy(out->host + 1, p + 1, UNIX_PATH - 1);
-    }
+    if ((!p[0] || p[0] == '@') && !p[1]) return;
+    memcpy(out->host, p, strnlen(p + 1, UNIX_PATH - 1) + 1);
+    if (!p[0]) out->host[0] = '@';
 }
 
 static size_t size_of_ends(enum proxy_family family) {
