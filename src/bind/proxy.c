@@ -35,7 +35,6 @@ void proxy_read_trust(lua_State *L, int index, struct trust *out) {
 
 /* ── connecting ───────────────────────────────────────────────────────────*/
 
-/* The ends of which kind "stdio" is have no address. */
 static bool read_end(lua_State *L, int index, const char *name, struct address *out) {
     struct str text;
     *out = (struct address){0};

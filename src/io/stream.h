@@ -25,8 +25,8 @@ struct address {
     char host[108]; /* numeric address, or the path of a unix socket */
     uint16_t port;
 };
-/* "127.0.0.1:80", "[::1]:80", "unix:/path", "stdio", "pair"; parse takes the
- * first three back: 0, or RW_ESYNTAX. */
+/* "127.0.0.1:80", "[::1]:80", "unix:/path", "stdio", "pair"; parse takes them
+ * back: 0, or RW_ESYNTAX. */
 struct str address_format(const struct address *a, char *out, size_t size);
 int address_parse(struct str text, struct address *out);
 

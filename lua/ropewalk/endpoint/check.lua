@@ -72,9 +72,10 @@ function check.host(word)
   return word
 end
 
----A network, "10.0.0.0/8" or "[fd00::]/8", or one address; without brackets.
+---A network, "10.0.0.0/8" or "[fd00::/8]", or one address; without brackets.
 ---@return string?
 function check.network(word)
+  word = match(word, "^%[(.*)%]$") or word
   local address, bits = match(word, "^([^/]+)/?(%d*)$")
   if not address or (bits == "" and find(word, "/", 1, true)) then return nil end
   address = match(address, "^%[(.*)%]$") or address
