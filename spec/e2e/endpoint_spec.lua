@@ -133,7 +133,9 @@ function Once:line_received(line)
 end
 return rw.server("stdio:", rw.Factory:for_protocol(Once))]])
     local port = e2e.free_port()
-    local pid = e2e.shell(("socat tcp-listen:%d,bind=127.0.0.1,reuseaddr,fork exec:'%s run %s/app.lua' >%s/log 2>&1 & echo $!")
+    local pid = e2e.shell(([[
+      socat tcp-listen:%d,bind=127.0.0.1,reuseaddr,fork exec:'%s run %s/app.lua' >%s/log 2>&1 &
+      echo $!]])
       :format(port, e2e.binary, dir, dir)):match "%d+"
     local ok, err = pcall(e2e.python, ([[
       def connect():

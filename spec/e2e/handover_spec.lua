@@ -69,7 +69,7 @@ describe("State of services", function()
       ["return coroutine.create(print)"] = "a thread",
       ['rw.sleep(0.01):await() return {}'] = "did not save its state",
       ['local t = {} t.t = t return t'] = "nested more than 64",
-      ['local t = {} for i = 1, 300 do t[i] = ("x"):rep(100000) .. i end return t'] = "max_saved",
+      ['local s = ("x"):rep(1000000) local t = {} for i = 1, 17 do t[i] = s end return t'] = "max_saved",
     } do
       local child = e2e.start(counter(("function Counter:save() %s end"):format(what), [[,
         (function()

@@ -147,7 +147,7 @@ exec /usr/bin/env python3 %s/launch.py %s -- %s "$@"]]):format(environment or ""
   end)
 
   it("keeps its sockets from children", function()
-    local child, ports = launch(SITE .. [[
+    local _, ports = launch(SITE .. [[
       site:get("/open", function()
         local pipe = io.popen "ls -l /proc/self/fd"
         local out = pipe:read "a"

@@ -136,7 +136,8 @@ describe("an endpoint", function()
 
   it("never raises, whatever the text", function()
     local alphabet = { "tcp", "unix", "fd", ":", ":", ":", "\\", "[", "]", "=", "80", "::1",
-      "mode", "backlog", "proxy", "systemd", "trust", ",", "/8", "\0", "\255", " ", "%", "a", "999999999999999999999", "-", ".", "/x" }
+      "mode", "backlog", "proxy", "systemd", "trust",
+      ",", "/8", "\0", "\255", " ", "%", "a", "999999999999999999999", "-", ".", "/x" }
     local random = math.random
     math.randomseed(4711)
     for _ = 1, 20000 do

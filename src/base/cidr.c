@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* An IPv4 address within IPv6 (::ffff:a.b.c.d) is IPv4: what a dual-stack socket
+ * calls its peers must not get them past a list. */
 #include "base/cidr.h"
 
 #include <arpa/inet.h>
@@ -33,11 +35,8 @@ int cidr_parse(struct str text, struct cidr *out) {
     if (str_to_u64(str_skip(text, slash + 1), &bits) < 0 || bits > out->bits)
         return RW_ESYNTAX;
     out->bits = (uint8_t)bits;
-    for (unsigned i = 0; i < 16; i++) {
-        unsigned kept = bits > 8 * i ? (unsigned)bits - 8 * i : 0;
-        uint8_t mask = kept >= 8 ? 0xff : (uint8_t)(0xff00 >> kept);
-        if (out->address[i] & (uint8_t)~mask) return RW_ESYNTAX;
-    }
+    for (unsigned bit = out->bits; bit < (out->v6 ? 128 : 32); bit++)
+        if (out->address[bit / 8] & 0x80 >> bit % 8) return RW_ESYNTAX;
     return 0;
 }
 
