@@ -33,7 +33,7 @@ Service.name = false
 Service.parent = false
 Service.running = false
 Service.prepared = false -- privileged_start_service was called
-Service.stopping = false -- a Deferred, while it takes its time
+Service.ending = false   -- a Deferred, while its stop takes time
 
 local logger = log.logger "service"
 
@@ -109,8 +109,8 @@ local function stopped(service)
     logger:failure(failure, title(service) .. " did not stop well")
   end)
   if d:peek() then return d end
-  service.stopping = d
-  return d:add_callback(function() service.stopping = false end)
+  service.ending = d
+  return d:add_callback(function() service.ending = false end)
 end
 
 -- Is there anything to stop? The port of one that did not start is bound.
@@ -176,7 +176,7 @@ function MultiService:remove_service(service)
       if service.name then self.by_name[service.name] = nil end
       service.parent = nil
       if is_up(service) then return stopped(service) end
-      return service.stopping and after(service.stopping) or nil
+      return service.ending and after(service.ending) or nil
     end
   end
   error("remove_service: the service is not a child of this one", 2)
@@ -252,7 +252,7 @@ function MultiService:stop_service()
   for i = #services, 1, -1 do
     local service = services[i]
     if is_up(service) then insert(waiting, stopped(service))
-    elseif service.stopping then insert(waiting, after(service.stopping)) end
+    elseif service.ending then insert(waiting, after(service.ending)) end
   end
   return Deferred.gather(waiting):add_callback(function() end)
 end

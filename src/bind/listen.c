@@ -41,7 +41,7 @@ static void make_key(const struct endpoint *e, const char *kind, char *key, size
     if (e->kind == ENDPOINT_TCP)
         snprintf(key, size, "%s:%s%s%d", kind, e->host, *e->host ? ":" : "", e->port);
     else if (e->fd >= 0)
-        snprintf(key, size, "%s:%d", kind, e->fd);
+        snprintf(key, size, "%s:%s%d", kind, e->kind == ENDPOINT_SYSTEMD ? "index=" : "", e->fd);
     else
         snprintf(key, size, "%s:%s", kind, e->host);
 }
