@@ -12,7 +12,7 @@ local _ENV <const> = nil
 local WANTED <const> = "bind must be a numeric address, with a port after it or not"
 
 ---Reads it into the endpoint's table; returns what is wrong, or nil.
----@param endpoint table gets `bind`, `bind_port`, `shown_bind`
+---@param endpoint table gets `bind`, `bind_port`
 ---@param text? string
 ---@return string? why
 return function(endpoint, text)
@@ -22,6 +22,6 @@ return function(endpoint, text)
   if not host or not core.address_parse(host) or #port > 5 then return WANTED end
   port = tonumber(port) or 0
   if port > 65535 then return WANTED end
-  endpoint.bind, endpoint.bind_port, endpoint.shown_bind = host, port, text
+  endpoint.bind, endpoint.bind_port = host, port
   return nil
 end

@@ -2,6 +2,8 @@
 -- A generation's life, as the C core calls it. Each call is a task and may wait.
 --
 --   stage(path)  runs the script, binds its ports, runs its self-tests
+--   save()       what the services hand over to newer code; may not wait
+--   restore(…)   takes it, before the code is live; an error stops the reload
 --   commit()     starts the services: the code is live
 --   retire()     stops them, in reverse: newer code is live, or the process ends
 --   report()     the last call before the state is closed
@@ -13,6 +15,7 @@
 local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
 local Deferred = require "ropewalk.deferred"
+local handover = require "ropewalk.handover"
 local loader = require "ropewalk.loader"
 local log = require "ropewalk.log"
 local reactor = require "ropewalk.reactor"
@@ -137,9 +140,19 @@ function boot.stage(path)
   services, why = services_of(attempt(nil, chunk, path), path)
   if not services then error(why, 0) end
   for _, each in ipairs(services) do attempt(path, root.add_service, root, each) end
+  why = handover.objection(root)
+  if why then error(path .. ": " .. why, 0) end
   attempt(nil, root.privileged_start_service, root)
   run_checks()
 end
+
+---What the services want to hand over: path → data.
+---@return table<string, any>
+function boot.save() return handover.save(root) end
+
+---Gives the services what those before them saved.
+---@param saved table<string, any>
+function boot.restore(saved) handover.restore(root, saved) end
 
 -- Live ---------------------------------------------------------------------
 

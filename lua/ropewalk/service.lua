@@ -5,9 +5,13 @@
 --
 --   privileged_start_service   while the new code is staged: bind ports, open
 --                              what may be refused; an error stops the reload
+--   restore(data)              what save() of the same service in the code
+--                              before has given (handover.lua)
 --   start_service              the code is live
+--   save()                     newer code is about to take over: plain data
 --   stop_service               newer code has taken over, or the process ends
 
+local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -28,6 +32,8 @@ local Service = Object:extend "Service"
 Service.name = false
 Service.parent = false
 Service.running = false
+Service.prepared = false -- privileged_start_service was called
+Service.ending = false   -- a Deferred, while its stop takes time
 
 local logger = log.logger "service"
 
@@ -83,6 +89,11 @@ local function call(service, method)
   return Deferred.maybe(service[method], service)
 end
 
+local function prepared(service)
+  service.prepared = true
+  return call(service, "privileged_start_service")
+end
+
 local function started(service)
   service.running = true
   return call(service, "start_service"):add_errback(function(failure)
@@ -93,10 +104,26 @@ local function started(service)
 end
 
 local function stopped(service)
-  service.running = false
-  return call(service, "stop_service"):add_errback(function(failure)
+  service.running, service.prepared = false, false
+  local d = call(service, "stop_service"):add_errback(function(failure)
     logger:failure(failure, title(service) .. " did not stop well")
   end)
+  if d:peek() then return d end
+  service.ending = d
+  return d:add_callback(function() service.ending = false end)
+end
+
+-- Is there anything to stop? The port of one that did not start is bound.
+local function is_up(service) return service.running or service.prepared end
+
+-- Fires when the other one does, without taking its result from anybody.
+local function after(d)
+  local result = Deferred.new()
+  d:add_both(function(value)
+    result:callback()
+    return value
+  end)
+  return result
 end
 
 -- Many ---------------------------------------------------------------------
@@ -110,7 +137,7 @@ function MultiService:init(services)
   for _, service in ipairs(services or {}) do self:add_service(service) end
 end
 
----Adds a child; if this one runs, the child starts.
+---Adds a child; if this one runs, or is about to, so does the child.
 ---
 ---    parent:add_service(rw.server("tcp:7000", factory))
 ---@param service ropewalk.Service
@@ -133,9 +160,10 @@ function MultiService:add_service(service)
   end
   service.parent = self
   insert(self.services, service)
-  if not self.running then return nil end
-  return call(service, "privileged_start_service")
-    :add_callback(function() return started(service) end)
+  if not is_up(self) then return nil end
+  return prepared(service):add_callback(function()
+    if service.parent == self and self.running then return started(service) end
+  end)
 end
 
 ---Takes a child out; if it runs, it stops.
@@ -147,8 +175,8 @@ function MultiService:remove_service(service)
       remove(self.services, i)
       if service.name then self.by_name[service.name] = nil end
       service.parent = nil
-      if self.running or service.running then return stopped(service) end
-      return nil
+      if is_up(service) then return stopped(service) end
+      return service.ending and after(service.ending) or nil
     end
   end
   error("remove_service: the service is not a child of this one", 2)
@@ -181,28 +209,50 @@ local function copy(list)
 end
 
 function MultiService:privileged_start_service()
+  self.prepared = true
   return in_order(copy(self.services), 1, function(service)
-    return call(service, "privileged_start_service"):add_errback(function(failure)
+    if service.prepared or service.parent ~= self then return Deferred.succeed() end
+    return prepared(service):add_errback(function(failure)
       failure.op = failure.op or service.name and title(service) or nil
       return failure
     end)
   end)
 end
 
+-- One that takes for ever to start does not hold up those behind it.
+local function or_too_late(service, d)
+  if d:peek() then return d end
+  local result = Deferred.new()
+  local timer = core.timer(core.limits.load_timeout / 1000, function()
+    logger:warn("{service} has not started yet; the next ones do",
+      { service = title(service), limit = "load_timeout" })
+    result:callback()
+  end)
+  d:add_callback(function()
+    if timer:cancel() then result:callback() end
+  end)
+  return result
+end
+
 function MultiService:start_service()
   self.running = true
   return in_order(copy(self.services), 1, function(service)
-    return started(service):add_errback(function(failure)
+    if service.running or service.parent ~= self or not self.running then
+      return Deferred.succeed()
+    end
+    return or_too_late(service, started(service):add_errback(function(failure)
       logger:failure(failure, title(service) .. " did not start")
-    end)
+    end))
   end)
 end
 
 function MultiService:stop_service()
-  self.running = false
+  self.running, self.prepared = false, false
   local waiting, services = {}, copy(self.services)
   for i = #services, 1, -1 do
-    if services[i].running then insert(waiting, stopped(services[i])) end
+    local service = services[i]
+    if is_up(service) then insert(waiting, stopped(service))
+    elseif service.ending then insert(waiting, after(service.ending)) end
   end
   return Deferred.gather(waiting):add_callback(function() end)
 end

@@ -47,12 +47,39 @@ describe("an endpoint", function()
     assert.same({ kind = "fd", fd = 3 }, fields "fd:3")
   end)
 
+  it("systemd: by name or index", function()
+    assert.same({ kind = "systemd", name = "web" }, fields "systemd:web")
+    assert.same({ kind = "systemd", name = "web", nodelay = false }, fields "systemd:name=web:nodelay=0")
+    assert.same({ kind = "systemd", index = 2 }, fields "systemd:index=2")
+  end)
+
+  it("has options of its kind", function()
+    assert.same({ kind = "tcp", port = 80, reuseport = true, ipv6only = false, keepalive = 30 },
+      fields "tcp:80:reuseport=1:ipv6only=no:keepalive=30")
+    assert.same({ kind = "unix", path = "/x", user = "www-data", group = "33" },
+      fields "unix:/x:user=www-data:group=33")
+  end)
+
+  it("proxy: is what it wraps, and whom to trust", function()
+    assert.same({ kind = "tcp", port = 80, backlog = 5, limits = { max_line = 7 },
+      proxy = { version = 2, trust = { "127.0.0.0/8", "::1" } } },
+      fields "proxy:tcp:80:backlog=5:max_line=7")
+    assert.same({ kind = "unix", path = "/x:y", mode = tonumber("600", 8),
+      proxy = { version = 1, trust = { "10.0.0.0/8", "fd00::/8", "::1", "192.0.2.1" } } },
+      fields "proxy:unix:/x\\:y:mode=600:trust=10.0.0.0/8,[fd00::/8],[::1],192.0.2.1:version=1")
+    assert.equal(8, #assert(endpoint.parse "proxy:tcp:80:trust=loopback,private").proxy.trust)
+  end)
+
   it("is text again, in one form", function()
     for text, canonical in pairs {
       ["tcp:8080"] = "tcp:8080", ["tcp:0080"] = "tcp:80",
       ["tcp:[::1]:80"] = "tcp:[::1]:80", ["tcp:host=[::1]:port=80"] = "tcp:[::1]:80",
       ["unix:/a\\:b:mode=0660"] = "unix:/a\\:b:mode=0660", ["stdio"] = "stdio:",
       ["tcp:80:timeout=2:backlog=5"] = "tcp:80:backlog=5:timeout=2", ["fd:03"] = "fd:3",
+      ["systemd:name=a"] = "systemd:a", ["systemd:index=02"] = "systemd:index=2",
+      ["proxy:tcp:80:trust=10.0.0.0/8,[fd00::/8],private:backlog=5"] =
+        "proxy:tcp:80:backlog=5:trust=10.0.0.0/8,[fd00::]/8,private",
+      ["proxy:unix:/a\\:b"] = "proxy:unix:/a\\:b",
     } do
       local at = assert(endpoint.parse(text))
       assert.equal(canonical, tostring(at))
@@ -75,6 +102,15 @@ describe("an endpoint", function()
       ["unix:" .. ("x"):rep(200)] = "longer", ["fd:x"] = "fd:N", ["stdio:x"] = "nothing",
       ["tcp:80:=5"] = "without a name", ["tcp:8\0"] = "control",
       [("x"):rep(5000)] = "longer",
+      ["tcp:80:nodelay=2"] = "1 or 0", ["tcp:80:keepalive=x"] = "seconds", ["tcp:80:mode=600"] = '"mode"',
+      ["unix:x:user=a b"] = "name or a number", ["unix:@"] = "abstract", ["unix:x:reuseport=1"] = '"reuseport"',
+      ["systemd:"] = "1 to 255", ["systemd"] = "systemd:NAME", ["systemd:a:index=1"] = "systemd:NAME",
+      ["systemd:index=x"] = "index", ["systemd:a\\:b"] = "no colon",
+      ["proxy"] = "inside is missing", ["proxy:"] = "unknown kind", ["proxy:x:80"] = "unknown kind",
+      ["proxy:proxy:tcp:80"] = "inside of proxy", ["proxy:tcp:80:trust=x"] = '"x" is no network',
+      ["proxy:tcp:80:trust=10.0.0.0/33"] = "network", ["proxy:tcp:80:trust="] = "network",
+      ["proxy:tcp:80:trust=10.0.0.0/8,,"] = "network", ["proxy:tcp:80:version=3"] = "1 or 2",
+      ["proxy:tcp:80:color=red"] = '"color"', ["tcp:80:trust=any"] = '"trust"',
     } do
       local at, failure = endpoint.parse(text)
       assert.is_nil(at, text)
@@ -100,7 +136,8 @@ describe("an endpoint", function()
 
   it("never raises, whatever the text", function()
     local alphabet = { "tcp", "unix", "fd", ":", ":", ":", "\\", "[", "]", "=", "80", "::1",
-      "mode", "backlog", "\0", "\255", " ", "%", "a", "999999999999999999999", "-", ".", "/x" }
+      "mode", "backlog", "proxy", "systemd", "trust",
+      ",", "/8", "\0", "\255", " ", "%", "a", "999999999999999999999", "-", ".", "/x" }
     local random = math.random
     math.randomseed(4711)
     for _ = 1, 20000 do
@@ -147,6 +184,60 @@ describe("registering an endpoint kind", function()
     assert.is_nil(none)
     assert.truthy(failure.message:find "a word is missing")
     assert.has_error(function() endpoint.register("Bad Name", print) end)
+  end)
+
+  it("may be inside of a wrapper, or be one", function()
+    endpoint.register("service", function(words, options)
+      local name = table.remove(words, 1)
+      return endpoint.parse(("unix:/run/%s:mode=%s"):format(name, options.mode))
+    end)
+    local at = assert(endpoint.parse "proxy:service:x:mode=600:trust=any")
+    assert.equal("/run/x", at.path)
+    assert.same({ "0.0.0.0/0", "::/0" }, at.proxy.trust)
+    assert.equal("proxy:unix:/run/x:mode=600:trust=any", at.text)
+    endpoint.register("outer", function(words, options, rest, inner)
+      local color = options.color
+      options.color = nil
+      local result, why = inner()
+      if not result then return nil, why end
+      return { kind = result.kind, port = result.port, color = color, backlog = result.backlog }
+    end)
+    at = assert(endpoint.parse "outer:tcp:80:backlog=5:color=red")
+    assert.same({ "tcp", 80, "red", 5 }, { at.kind, at.port, at.color, at.backlog })
+    assert.equal("outer:tcp:80:backlog=5:color=red", at.text)
+    local none, failure = endpoint.parse "outer:tcp:x:color=red"
+    assert.is_nil(none)
+    assert.truthy(failure.message:find "port must be a number")
+    assert.is_nil((endpoint.parse(("outer:"):rep(20) .. "tcp:80")))
+  end)
+
+  it("that gives nonsense is named", function()
+    for word, give in pairs {
+      ["a number, not an endpoint"] = function() return 80 end,
+      ['unknown kind "tpc"'] = function() return { kind = "tpc", port = 80 } end,
+      ["whose port is nil, not an integer"] = function() return { kind = "tcp" } end,
+      ["whose port is 1.5, not an integer"] = function() return { kind = "tcp", port = 1.5 } end,
+      ["whose path is 7, not a string"] = function() return { kind = "unix", path = 7 } end,
+      ["refused"] = function() end,
+    } do
+      endpoint.register("nonsense", give)
+      local at, failure = endpoint.parse "nonsense:x"
+      assert.is_nil(at)
+      assert.truthy(failure.message:find(word, 1, true), failure.message)
+      assert.truthy(failure.message:find("nonsense", 1, true), failure.message)
+    end
+    assert.has_error(function() endpoint.register("tcp", print) end)
+    assert.has_error(function() endpoint.register("mine") end)
+  end)
+
+  it("speaks on behalf of somebody", function()
+    local at = endpoint.on_behalf("proxy:tcp:80:version=1",
+      { peer = "192.0.2.1:1", host = "name.example", local_address = "192.0.2.2:2" }, { alpn = "h2" })
+    assert.same({ "192.0.2.1:1", "192.0.2.2:2", "h2", 1 },
+      { at.proxy.source, at.proxy.destination, at.proxy.alpn, at.proxy.version })
+    assert.equal("proxy:tcp:80:version=1", tostring(at))
+    assert.has_error(function() endpoint.on_behalf("tcp:80", { source = "a", destination = "b" }) end)
+    assert.has_error(function() endpoint.on_behalf("proxy:tcp:80", {}) end)
   end)
 
   it("escapes words", function()

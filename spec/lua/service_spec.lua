@@ -115,6 +115,85 @@ describe("a MultiService", function()
   end)
 end)
 
+describe("A MultiService while it starts or stops", function()
+  it("prepares and starts what is added meanwhile, once", task(function()
+    local gate, seen = rw.Deferred(), {}
+    local all = rw.MultiService { probe("a", seen, { start = function() return gate end }),
+      probe("b", seen) }
+    all:privileged_start_service():await()
+    local early = probe("early", seen)
+    all:add_service(early):await()
+    local d = all:start_service()
+    all:add_service(probe("late", seen)):await()
+    gate:callback()
+    d:await()
+    assert.same({ "prepare a", "prepare b", "prepare early", "start a", "prepare late", "start late",
+      "start b", "start early" }, seen)
+  end))
+
+  it("does not start what was taken out, and stops what was prepared", task(function()
+    local gate, seen = rw.Deferred(), {}
+    local b = probe("b", seen)
+    local all = rw.MultiService { probe("a", seen, { start = function() return gate end }), b }
+    all:privileged_start_service():await()
+    local d = all:start_service()
+    all:remove_service(b):await()
+    gate:callback()
+    d:await()
+    assert.same({ "prepare a", "prepare b", "start a", "stop b" }, seen)
+  end))
+
+  it("starts nothing more once it was told to stop", task(function()
+    local gate, seen = rw.Deferred(), {}
+    local all = rw.MultiService { probe("a", seen, { start = function() return gate end }),
+      probe("b", seen) }
+    local d = all:start_service()
+    all:stop_service():await()
+    gate:callback()
+    d:await()
+    assert.same({ "start a", "stop a" }, seen)
+    assert.is_false(all.services[2].running)
+  end))
+
+  it("gives who takes out a stopping child its end", task(function()
+    local gate, seen = rw.Deferred(), {}
+    local a = probe("a", seen, { stop = function() return gate end })
+    local all = rw.MultiService { a }
+    all:start_service():await()
+    local stop = all:stop_service()
+    local removed = all:remove_service(a)
+    testing.assert_no_result(removed)
+    testing.assert_no_result(stop)
+    gate:callback()
+    testing.success_result_of(removed)
+    testing.success_result_of(stop)
+    assert.same({ "start a", "stop a" }, seen)
+  end))
+
+  it("stops what was bound but did not start", task(function()
+    local _ <close> = rw.log.capture()
+    local seen = {}
+    local all = rw.MultiService { probe("a", seen, { start = function() error "no" end }) }
+    all:privileged_start_service():await()
+    all:start_service():await()
+    all:stop_service():await()
+    assert.same({ "prepare a", "start a", "stop a" }, seen)
+  end))
+
+  it("is not held up by a child that never gets ready", task(function()
+    local logged <close> = rw.log.capture()
+    local before, seen = rw.limits.load_timeout, {}
+    rw.limits.load_timeout = 20
+    local all = rw.MultiService { probe("a", seen, { start = function() return rw.Deferred() end }),
+      probe("b", seen) }
+    all:start_service():await()
+    rw.limits.load_timeout = before
+    assert.same({ "start a", "start b" }, seen)
+    assert.truthy(logged:find 'service "a" has not started yet')
+    all:stop_service():await()
+  end))
+end)
+
 describe("rw.server", function()
   local Echo = rw.Protocol:extend "Echo"
   function Echo:data_received(bytes) self.transport:write(bytes) end

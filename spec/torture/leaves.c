@@ -237,6 +237,7 @@ static const struct leaf { const char *name; void (*check)(void); } checks[] = {
     {"percent and hex", check_percent}, {"dates", check_dates}, {"calendar", check_calendar},
     {"UTF-8 and JSON", check_utf8}, {"forms, cookies, media types", check_fields},
     {"stats", check_stats}, {"log lines", check_log_lines}, {"log files", check_log_files},
+    {"networks", check_cidr}, {"PROXY headers", check_proxy},
 };
 
 void check_leaves(size_t *passed, size_t *failed) {

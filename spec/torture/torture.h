@@ -164,6 +164,8 @@ extern struct torture_now {
 void check_leaves(size_t *passed, size_t *failed);
 void check_log_lines(void);
 void check_log_files(void);
+void check_proxy(void);
+void check_cidr(void);
 
 extern bool leaf_fine;
 #define CHECK(holds)                                                           \

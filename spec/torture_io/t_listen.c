@@ -61,7 +61,7 @@ static void server_close(struct server *v) {
 
 static uint16_t port_of(struct server *v) {
     struct address a;
-    CHECK_EQ(listener_address(v->l, &a), 0);
+    CHECK_EQ(listener_address(v->l, 0, &a), 0);
     CHECK(a.port != 0);
     return a.port;
 }
@@ -74,6 +74,12 @@ static int raw_connect(uint16_t port) {
         return fd;
     close(fd);
     return -1;
+}
+
+static int bound(const struct endpoint *e) {
+    int fds[LISTENER_SOCKETS];
+    CHECK_EQ(e->kind == ENDPOINT_UNIX ? bind_unix(e, fds) : bind_tcp(e, fds), 1);
+    return fds[0];
 }
 
 static const struct endpoint any_port = {.kind = ENDPOINT_TCP,
@@ -279,7 +285,7 @@ static void unix_endpoints(void) {
     CHECK_EQ(server_open(&v, &w, &e), 0);
     CHECK_EQ(server_open(&u, &w, &e), -EADDRINUSE);
     struct address a;
-    CHECK_EQ(listener_address(v.l, &a), 0);
+    CHECK_EQ(listener_address(v.l, 0, &a), 0);
     CHECK(strcmp(a.host, e.host) == 0);
     CHECK_EQ(connect_now(&w, &e), 0);
     server_close(&v);
@@ -300,18 +306,21 @@ static void adoption(void) {
             from.kind = ENDPOINT_UNIX;
             snprintf(from.host, sizeof from.host, "@torture-io-fd");
         }
-        e.fd = local ? bind_unix(&from) : bind_tcp(&from);
-        CHECK(e.fd >= 0);
+        e.fd = bound(&from);
         CHECK_EQ(server_open(&v, &w, &e), 0);
         struct address a;
-        CHECK_EQ(listener_address(v.l, &a), 0);
+        CHECK_EQ(listener_address(v.l, 0, &a), 0);
         CHECK_EQ(a.kind, local ? ADDRESS_UNIX : ADDRESS_TCP);
         from.port = a.port;
         CHECK_EQ(connect_now(&w, &from), 0);
         world_until(&w, &v.any, 1000);
         CHECK(strcmp(v.got[0]->ops->name, local ? "unix" : "tcp") == 0);
         server_close(&v);
-        CHECK(fcntl(e.fd, F_GETFD) < 0);
+        CHECK(fcntl(e.fd, F_GETFD) >= 0); /* a later reload may want it again */
+        CHECK_EQ(server_open(&v, &w, &e), 0);
+        CHECK_EQ(connect_now(&w, &from), 0);
+        server_close(&v);
+        close(e.fd);
         int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
         e.fd = file;
         CHECK_EQ(server_open(&v, &w, &e), -ENOTSOCK);
@@ -329,7 +338,7 @@ static void connecting_fails(void) {
     struct connector *c;
     world_begin(&w);
     struct endpoint e = any_port;
-    int busy = bind_tcp(&e);
+    int busy = bound(&e);
     struct address a;
     address_of_socket(busy, false, &a);
     close(busy);
@@ -339,7 +348,7 @@ static void connecting_fails(void) {
     /* a backlog that is full: the kernel drops what comes */
     struct endpoint full = any_port;
     full.backlog = 1;
-    busy = bind_tcp(&full);
+    busy = bound(&full);
     address_of_socket(busy, false, &a);
     int fd[4];
     for (int i = 0; i < 4; i++) {

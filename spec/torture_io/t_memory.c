@@ -108,7 +108,7 @@ static bool live(struct life *f, enum kind k, uint64_t nth) {
         goto end;
     }
     struct address at;
-    listener_address(f->l, &at);
+    listener_address(f->l, 0, &at);
     e.port = at.port;
     listener_start(f->l, &hooks, f);
     rc = connector_open(f->w.loop, &e, &f->w.limits, on_connected, f, &c);

@@ -354,11 +354,9 @@ static void addresses_and_options(void) {
         CHECK_EQ(x.port, y.port);
         CHECK(strcmp(x.host, y.host) == 0);
         struct str s = address_format(&x, text, sizeof text);
-        if (k != KIND_PAIR) {
-            CHECK_EQ(address_parse(s, &z), 0);
-            CHECK(z.kind == x.kind && z.port == x.port);
-            CHECK(strcmp(z.host, x.host) == 0);
-        }
+        CHECK_EQ(address_parse(s, &z), 0);
+        CHECK(z.kind == x.kind && z.port == x.port);
+        CHECK(strcmp(z.host, x.host) == 0);
         bool tcp = k == KIND_TCP, pair = k == KIND_PAIR;
         CHECK_EQ(stream_option(a.s, "nodelay", 0) == 0, tcp);
         CHECK_EQ(stream_option(a.s, "nodelay", 1) == 0, tcp);
@@ -382,8 +380,9 @@ static void parse_addresses(void) {
         {"127.0.0.1:80", true},  {"[::1]:8080", true}, {"unix:/a", true},
         {"127.0.0.1", false},    {"::1:80", false},    {"[::1]80", false},
         {"[::1:80", false},      {"1.2.3.4:", false},  {"1.2.3.4:65536", false},
-        {"1.2.3.4:-1", false},   {"name:80", false},   {"unix:", false},
+        {"1.2.3.4:-1", false},   {"name:80", false},   {"unix:", true},
         {"[fe80::1%lo]:1", true}, {"", false},         {"[127.0.0.1]:1", false},
+        {"stdio", true},         {"pair", true},       {"stdio:", false},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct address a;

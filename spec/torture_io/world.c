@@ -202,7 +202,7 @@ void connect_ends(struct world *w, enum kind kind, struct end *a,
     struct address at;
     CHECK_EQ(listener_open(w->loop, &e, &w->limits, &l), 0);
     listener_start(l, &meeting_hooks, &m);
-    CHECK_EQ(listener_address(l, &at), 0);
+    CHECK_EQ(listener_address(l, 0, &at), 0);
     e.port = at.port;
     CHECK_EQ(connector_open(w->loop, &e, &w->limits, on_connected, &m, &c), 0);
     CHECK(!m.connected);

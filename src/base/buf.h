@@ -20,6 +20,10 @@ struct buf {
 };
 
 void buf_init(struct buf *b, struct mem *mem, size_t max);
+/* Over memory of the caller: it cannot grow, and is not released. */
+static inline struct buf buf_over(char *bytes, size_t n) {
+    return (struct buf){.data = bytes, .cap = n, .max = n};
+}
 
 /* Frees the block and empties; the buffer can be used again. */
 void buf_release(struct buf *b);

@@ -58,6 +58,7 @@ struct rw {
     struct port *ports;                   /* list */
 
     struct map peers;       /* address → connections it has */
+    size_t arriving;        /* connections that have not been introduced yet */
 
     int64_t limit_second;     /* of the last line about a limit … */
     uint64_t limits_unlogged; /* … and how many have fired since */
@@ -188,6 +189,7 @@ void worker_copy_free(struct rw *inner);
 
 void port_open(lua_State *L); /* core.listen, core.connect */
 void process_open(lua_State *L);
+void address_open(lua_State *L);
 void transport_open(lua_State *L);
 void dgram_transport_open(lua_State *L);
 void request_open(lua_State *L);
@@ -207,10 +209,14 @@ void thread_open(lua_State *L);        /* core.thread_pool … */
 void thread_open_inside(lua_State *L); /* … and what there is within a thread */
 
 /* Copies plain data (nil, booleans, numbers, strings, tables of these, to a
- * depth of 64) from the value at `index` of `from` to the top of `to`: 0, or
- * RW_EINVAL when something else is in it. Both protected by the caller. */
-int transfer(lua_State *from, int index, lua_State *to);
+ * depth of 64) from the value at `index` of `from` to the top of `to`: 0,
+ * RW_EINVAL when something else is in it, or RW_ELIMIT when it takes more than
+ * *left bytes, of which it takes its own. Both protected by the caller. */
+int transfer(lua_State *from, int index, lua_State *to, size_t *left);
 const char *transfer_refused(void); /* "a function in users" */
+/* What the services of one generation save, the other's restore (handover.c);
+ * false: one of them failed, nothing is changed for the old generation. */
+bool handover(struct generation *from, struct generation *to);
 
 /* Limits as a proxy table, and the reading of overrides from a table. */
 void limits_override(lua_State *L, int index, struct limits *l);

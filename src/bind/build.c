@@ -122,11 +122,9 @@ static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
 
 /* Stack: …, factory. */
 static int build_protocol(lua_State *L, struct proto_conn *p) {
-    struct address a = {0};
-    stream_peer(p->base.stream, &a);
     lua_getfield(L, -1, "build_protocol");
     lua_insert(L, -2);
-    push_address(L, &a);
+    push_peer(L, p->base.stream);
     lua_callk(L, 2, 1, (lua_KContext)p, protocol_built);
     return protocol_built(L, LUA_OK, (lua_KContext)p);
 }

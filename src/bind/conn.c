@@ -207,19 +207,24 @@ void conn_abort(struct conn *c, int reason) {
 /* ── limits that fire ─────────────────────────────────────────────────────*/
 
 /* A flood must not become a flood of lines: one a second, with how many. */
-void limit_fired(struct rw *rw, struct stream *s, const char *message, const char *limit) {
+void conn_log_unwanted(struct rw *rw, struct stream *s, const char *message,
+                       struct log_field why) {
     int64_t now = loop_unix_time(rw->loop);
-    rw->stats.limits_hit++;
     rw->limits_unlogged++;
     if (now == rw->limit_second || !log_wants(&rw->log, LOG_WARN)) return;
     char text[160];
     struct address a = {0};
     if (s) stream_peer(s, &a);
-    log_warn(&rw->log, message, LF_Z("limit", limit),
+    log_warn(&rw->log, message, why,
              LF_STR("peer", address_format(&a, text, sizeof text)),
              LF_UINT("count", rw->limits_unlogged));
     rw->limit_second = now;
     rw->limits_unlogged = 0;
+}
+
+void limit_fired(struct rw *rw, struct stream *s, const char *message, const char *limit) {
+    rw->stats.limits_hit++;
+    conn_log_unwanted(rw, s, message, LF_Z("limit", limit));
 }
 
 void conn_note_failure(struct conn *c, int code, const char *limit) {
@@ -234,43 +239,4 @@ void conn_note_failure(struct conn *c, int code, const char *limit) {
         log_debug(&rw->log, "connection timed out", LF_Z("limit", limit));
     else
         limit_fired(rw, c->stream, "a limit ended a connection", limit);
-}
-
-/* ── accepting ────────────────────────────────────────────────────────────*/
-
-static void refused_closed(struct stream *s, int reason) { (void)s, (void)reason; }
-static const struct stream_hooks refused_hooks = {.on_close = refused_closed};
-
-static void refuse(struct rw *rw, struct stream *s, const char *limit) {
-    rw->stats.connections_refused++;
-    if (limit) limit_fired(rw, s, "connection refused", limit);
-    s->hooks = &refused_hooks;
-    stream_abort(s, RW_ELIMIT);
-}
-
-void conn_accept(struct port *port, struct stream *s) {
-    if (port->server) conn_serve(port->server, s);
-    else refuse(port->rw, s, NULL);
-}
-
-void conn_serve(struct server *server, struct stream *s) {
-    struct rw *rw = server->gen->rw;
-    rw->stats.connections_accepted++;
-    const struct limits *limits = &server->limits;
-    if (rw->stats.connections_open >= limits->max_connections) {
-        refuse(rw, s, "max_connections");
-        return;
-    }
-    uint64_t peer = 0;
-    if (!peer_enter(rw, s, limits->max_connections_per_peer, &peer)) {
-        refuse(rw, s, "max_connections_per_peer");
-        return;
-    }
-    struct conn *c = server->http ? http_conn_new(rw, server, s)
-                                  : proto_conn_new(rw, server, s);
-    if (c) c->peer = peer;
-    else {
-        peer_leave(rw, peer);
-        refuse(rw, s, NULL);
-    }
 }

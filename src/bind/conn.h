@@ -57,9 +57,11 @@ void conn_free(struct conn *c);
 bool peer_enter(struct rw *rw, struct stream *s, uint64_t limit, uint64_t *peer_out);
 void peer_leave(struct rw *rw, uint64_t peer);
 
-void conn_accept(struct port *port, struct stream *s);
-/* The same for a server that has no port. */
+/* accept.c: an accepted stream becomes a connection, or is refused. */
 void conn_serve(struct server *server, struct stream *s);
+/* A flood must not become a flood of lines: one a second, with how many. */
+void conn_log_unwanted(struct rw *rw, struct stream *s, const char *message,
+                       struct log_field why);
 
 /* c's bytes may now be encoded into rw->out: what another one left there has
  * been sent. Then conn_flush, at the latest when the door closes. */

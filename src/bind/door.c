@@ -134,7 +134,7 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
         t->yield = YIELD_PREEMPT;
         rw->stats.script_preemptions++;
         lua_yield(L, 0);
-    } else if (++t->burst >= BURST_SLICES && !rw->testing) {
+    } else if (!t->in_one && ++t->burst >= BURST_SLICES && !rw->testing) {
         task_doom(t, L);
         on_killed(L, ar);
     }
@@ -223,6 +223,7 @@ static struct task *task_new(struct generation *g, const struct door_call *call)
     t->owner = call->owner;
     t->done = call->done;
     t->budget = call->budget ? call->budget : g->limits.script_budget;
+    t->in_one = call->in_one;
     t->slices = t->burst = t->pins = t->library_steps = 0;
     t->killed = t->cancelled = t->cancel_due = t->orphan = false;
     t->yield = YIELD_NONE;

@@ -35,6 +35,7 @@ struct door_call {
     void *owner;         /* task_owner(); usually a conn */
     void (*done)(struct task *t, int status);
     uint64_t budget;     /* ms of processor time; 0: script_budget */
+    bool in_one;         /* it cannot yield, and may use its budget nevertheless */
 };
 /* Runs until the end or the first wait. NULL when it has ended (done was
  * called) or could not begin (RW_ENOMEM to done). */
@@ -58,6 +59,7 @@ struct task {
     int resume_args;      /* on co's stack, for the ready queue */
     enum { TASK_IDLE, TASK_RUNNING, TASK_PARKED, TASK_READY } state;
     enum { YIELD_NONE, YIELD_PARK, YIELD_PREEMPT } yield;
+    bool in_one;     /* as of its call */
     bool killed;     /* over its budget */
     bool orphan;     /* its scope has closed … */
     bool cancelled;  /* … and it was told so: it cannot wait any more */

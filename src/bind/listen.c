@@ -30,31 +30,47 @@ static void string_field(lua_State *L, int index, const char *name, char *out,
     lua_pop(L, 1);
 }
 
+static bool bool_field(lua_State *L, int index, const char *name, bool otherwise) {
+    lua_getfield(L, index, name);
+    bool value = lua_isnil(L, -1) ? otherwise : lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+/* What makes it the same port: not its options, which may change. */
+static void make_key(const struct endpoint *e, const char *kind, char *key, size_t size) {
+    if (e->kind == ENDPOINT_TCP || e->kind == ENDPOINT_UDP)
+        snprintf(key, size, "%s:%s%s%d", kind, e->host, *e->host ? ":" : "", e->port);
+    else if (e->fd >= 0)
+        snprintf(key, size, "%s:%s%d", kind, e->kind == ENDPOINT_SYSTEMD ? "index=" : "", e->fd);
+    else
+        snprintf(key, size, "%s:%s", kind, e->host);
+}
+
 void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size_t key_size) {
-    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "udp", NULL};
+    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "systemd", "udp", NULL};
+    static const char *const hosts[] = {"host", "path", "host", "host", "name", "host"};
     luaL_checktype(L, index, LUA_TTABLE);
     *e = (struct endpoint){0};
     lua_getfield(L, index, "kind");
     e->kind = (enum endpoint_kind)luaL_checkoption(L, -1, NULL, kinds);
     lua_pop(L, 1);
-    string_field(L, index, e->kind == ENDPOINT_UNIX ? "path" : "host", e->host,
-                 sizeof e->host);
+    string_field(L, index, hosts[e->kind], e->host, sizeof e->host);
+    string_field(L, index, "user", e->user, sizeof e->user);
+    string_field(L, index, "group", e->group, sizeof e->group);
     e->port = (uint16_t)int_field(L, index, "port", 0);
-    e->fd = (int)int_field(L, index, "fd", -1);
+    e->fd = (int)int_field(L, index, e->kind == ENDPOINT_SYSTEMD ? "index" : "fd", -1);
     e->mode = (int)int_field(L, index, "mode", 0);
     e->backlog = (int)int_field(L, index, "backlog", 0);
-    lua_getfield(L, index, "listen_multiple");
-    e->reuse_address = lua_toboolean(L, -1);
-    lua_pop(L, 1);
+    e->keepalive = (int)int_field(L, index, "keepalive", 0);
+    e->reuse_port = bool_field(L, index, "reuseport", false);
+    e->reuse_address = bool_field(L, index, "listen_multiple", false);
+    e->ipv6_only = bool_field(L, index, "ipv6only", false);
+    e->delay = !bool_field(L, index, "nodelay", true);
     lua_getfield(L, index, "timeout");
     e->timeout_ms = (uint32_t)(luaL_optnumber(L, -1, 0) * 1000);
     lua_pop(L, 1);
-    /* What makes it the same port: not its options, which may change. */
-    if (e->kind == ENDPOINT_UNIX || e->kind == ENDPOINT_STDIO)
-        snprintf(key, key_size, "%s:%s", kinds[e->kind], e->host);
-    else
-        snprintf(key, key_size, "%s:%s%s%d", kinds[e->kind], e->host, *e->host ? ":" : "",
-                 e->kind == ENDPOINT_FD ? e->fd : e->port);
+    make_key(e, kinds[e->kind], key, key_size);
 }
 
 /* ── servers ──────────────────────────────────────────────────────────────*/
@@ -157,7 +173,11 @@ static int core_listen(lua_State *L) {
     lua_settop(L, 3);
     if (e.kind == ENDPOINT_UDP) return luaL_error(L, "listen: no streams over udp");
     if (!generation_may_listen(generation_of(L))) return push_failure(L, RW_ESTATE);
-    return server_bind(L, server_new(L), &e, key);
+    struct trust trust;
+    proxy_read_trust(L, 1, &trust);
+    struct server *s = server_new(L);
+    s->trust = trust;
+    return server_bind(L, s, &e, key);
 }
 
 /* Closing is done at once as far as Lua can tell; fn is called after. */
@@ -190,7 +210,7 @@ static int server_gc(lua_State *L) {
 
 /* ── outgoing connections ─────────────────────────────────────────────────*/
 
-struct connecting { /* userdata; uservalues: factory, done */
+struct connecting { /* userdata; uservalues: factory, done, PROXY header */
     struct scope_item item;
     struct generation *gen;
     struct connector *connector; /* NULL: over */
@@ -228,6 +248,12 @@ static int connect_done_body(lua_State *L) {
         lua_callk(L, 4, 0, 0, no_results);
         return 0;
     }
+    if (lua_getiuservalue(L, -2, 3) == LUA_TSTRING) {
+        struct str header;
+        header.p = lua_tolstring(L, -1, &header.n);
+        stream_write(a.stream, header); /* if it fails, on_close will say so */
+    }
+    lua_pop(L, 1);
     lua_getiuservalue(L, -2, 1);
     lua_replace(L, -3); /* factory, done */
     lua_insert(L, -2);  /* done, factory */
@@ -292,7 +318,7 @@ static struct connecting *connecting_new(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 4);
-    struct connecting *c = lua_newuserdatauv(L, sizeof *c, 2);
+    struct connecting *c = lua_newuserdatauv(L, sizeof *c, 3);
     *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel};
     c->limits = limits_combined(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
@@ -321,6 +347,8 @@ static int core_connect(lua_State *L) {
     endpoint_check(L, 1, &e, key, sizeof key);
     struct connecting *c = connecting_new(L);
     int rc = outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
+    proxy_push_header(L, 1);
+    lua_setiuservalue(L, -2, 3);
     if (rc == 0)
         rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
     if (rc < 0) return push_failure(L, rc);

@@ -49,7 +49,8 @@ static int restored(lua_State *L) {
     p->box = old;
     lua_pushvalue(L, -1);
     lua_insert(L, 2); /* transport, restore, factory, transport */
-    if (transfer(m->from, -1, L) < 0)
+    size_t left = p->base.limits->max_saved;
+    if (transfer(m->from, -1, L, &left) < 0)
         return luaL_error(L, "save() of a connection returned %s: only plain data can "
                           "go over to new code", transfer_refused());
     lua_call(L, 3, 1);

@@ -21,10 +21,10 @@ static void report_shed(struct port *p) {
     p->shed = shed;
 }
 
-static void port_accept(struct listener *l, struct stream *s) {
+static void on_accept(struct listener *l, struct stream *s) {
     struct port *p = listener_owner(l);
     report_shed(p);
-    conn_accept(p, s);
+    port_accept(p, s);
 }
 
 static void port_free(struct port *p) {
@@ -37,7 +37,7 @@ static void port_free(struct port *p) {
 
 static void port_closed(struct listener *l) { port_free(listener_owner(l)); }
 
-static const struct listener_hooks port_hooks = {port_accept, port_closed};
+static const struct listener_hooks port_hooks = {on_accept, port_closed};
 
 /* ── datagrams ────────────────────────────────────────────────────────────*/
 
@@ -88,6 +88,7 @@ static void port_close(struct port *p) {
     if (p->closing) return;
     p->closing = true;
     p->server = NULL;
+    arrivals_abort(p);
     for (struct generation *g = p->rw->generations; g; g = g->next)
         for (struct conn *c = g->conns; c; c = c->next)
             if (c->port == p) c->port = NULL;
@@ -131,14 +132,13 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
         p->rw = rw;
         p->endpoint = *e;
         snprintf(p->key, sizeof p->key, "%s", key);
-        if (e->kind != ENDPOINT_STDIO) {
-            int rc = e->kind == ENDPOINT_UDP
-                         ? datagram_open(rw->loop, e, &p->socket)
-                         : listener_open(rw->loop, e, &rw->limits, &p->listener);
-            if (rc < 0) {
-                mem_free(&rw->mem, p, sizeof *p);
-                return rc;
-            }
+        int rc = e->kind == ENDPOINT_UDP ? datagram_open(rw->loop, e, &p->socket)
+                                         : endpoint_is_stream(e);
+        if (rc == 0 && e->kind != ENDPOINT_UDP)
+            rc = listener_open(rw->loop, e, &rw->limits, &p->listener);
+        if (rc < 0) {
+            mem_free(&rw->mem, p, sizeof *p);
+            return rc;
         }
         p->next = rw->ports;
         p->prev = &rw->ports;
@@ -171,10 +171,14 @@ static void server_activate(struct server *s) {
     if (!first) return;
     if (p->listener) {
         listener_start(p->listener, &port_hooks, p);
-    } else if (!p->starts_stdio) {
+    } else if (!p->started) {
         struct stream *stream;
-        p->starts_stdio = true;
-        if (stream_stdio(p->rw->loop, &s->limits, &stream) == 0) conn_accept(p, stream);
+        p->started = true;
+        int rc = endpoint_stream(p->rw->loop, &p->endpoint, &s->limits, &stream);
+        if (rc == 0) port_accept(p, stream);
+        else
+            log_error(&p->rw->log, "the connection of an endpoint cannot be used",
+                      LF_Z("endpoint", p->key), LF_ERR("error", rc));
     }
 }
 
@@ -226,7 +230,7 @@ void server_push_factory(lua_State *L, struct server *s) {
 
 int port_address(const struct port *p, struct address *out) {
     if (p->socket) return datagram_host(p->socket, out);
-    return p->listener ? listener_address(p->listener, out) : RW_ESTATE;
+    return p->listener ? listener_address(p->listener, 0, out) : RW_ESTATE;
 }
 
 void ports_stop(struct rw *rw) {

@@ -4,7 +4,16 @@
 #ifndef BIND_PORT_H
 #define BIND_PORT_H
 
+#include "base/cidr.h"
 #include "bind/bind.h"
+
+/* Behind "proxy:" connections begin with a header; who may send one. */
+enum { TRUST_MAX = 32 };
+struct trust {
+    bool proxy;
+    unsigned count;
+    struct cidr networks[TRUST_MAX];
+};
 
 struct port {
     struct port *next, **prev; /* list: rw->ports */
@@ -13,11 +22,12 @@ struct port {
     struct datagram *socket;   /* udp: instead of the listener */
     unsigned borrowers;        /* udp: protocols with hooks that wait, which may yet send */
     struct server *server;     /* who gets the connections; NULL: nobody yet */
+    struct arrival *arrivals;  /* list: accept.c */
     uint64_t shed;             /* of listener_shed(): logged */
     unsigned claims;           /* servers that name this port */
     char key[300];             /* the endpoint, canonical */
-    bool starts_stdio;
     struct endpoint endpoint;
+    bool started; /* its one connection, when it is no listener */
     bool closing;
 };
 
@@ -27,6 +37,7 @@ struct server {
     struct port *port;           /* NULL: closed */
     struct limits limits;
     struct dgram *dgram;         /* udp: its protocol */
+    struct trust trust;
     struct server_box *box;      /* Lua's handle; the factory is its uservalue */
     struct bind_router *router;  /* http: in the box, too */
     unsigned conns;              /* that use our limits */
@@ -39,6 +50,19 @@ void servers_release(struct generation *g); /* its claims end; frees */
 void server_push_factory(lua_State *L, struct server *s);
 void server_unref(struct server *s); /* a connection less */
 void ports_stop(struct rw *rw);      /* no more accepts */
+
+/* accept.c: the stream becomes a connection of the port's server, or is
+ * refused. */
+void port_accept(struct port *p, struct stream *s);
+/* Whoever has not said yet whom it comes for is turned away. */
+void arrivals_abort(struct port *p);
+
+/* ── for listen.c, by proxy.c ─────────────────────────────────────────────*/
+
+/* endpoint.proxy of the table at `index`: whom to believe, when listening … */
+void proxy_read_trust(lua_State *L, int index, struct trust *out);
+/* … and the header to send when connecting: pushes it, or nil. */
+void proxy_push_header(lua_State *L, int index);
 
 /* ── for listen.c ─────────────────────────────────────────────────────────*/
 

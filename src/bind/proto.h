@@ -94,6 +94,10 @@ struct proto_conn *transport_check(lua_State *L); /* at 1; NULL: closed */
 int proto_give_back(struct proto_conn *p, struct str bytes);
 void switch_open(lua_State *L); /* adds to the methods on top */
 void push_address(lua_State *L, const struct address *a);
+/* Who is at the other end; its `via` is the proxy that introduced it. */
+void push_peer(lua_State *L, struct stream *s);
+/* That `via`, or nil. */
+void push_carrier(lua_State *L, struct stream *s);
 
 /* Moves it to the server that its port now has, by save() and restore(). */
 void proto_migrate(struct proto_conn *p);

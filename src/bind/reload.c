@@ -4,7 +4,8 @@
  *   stage    a new generation runs the script; what it listens on is bound,
  *            the running generation does not notice. Any error, time-out or
  *            memory overrun: it is thrown away, and the log says why.
- *   commit   one step without a wait: ports point at the new generation.
+ *   commit   one step without a wait: services hand their state over, ports
+ *            point at the new generation.
  *   drain    connections move by their factory's policy; the old generation
  *            is told to retire and freed with its last connection.
  *
@@ -120,19 +121,33 @@ static void stage_timed_out(struct timer *timer) {
     stage_failed(g, "it took too long (limit load_timeout)");
 }
 
+/* "tcp:127.0.0.1:80", with the real port; false: there is no such socket. */
+static bool port_socket(const struct port *p, unsigned n, char *out, size_t size,
+                        struct str *at) {
+    struct address a;
+    int rc = p->listener ? listener_address(p->listener, n, &a)
+             : n == 0    ? port_address(p, &a)
+                         : RW_ENONAME;
+    if (rc < 0 || (a.kind != ADDRESS_TCP && a.kind != ADDRESS_UDP)) return false;
+    memcpy(out, a.kind == ADDRESS_UDP ? "udp:" : "tcp:", 4);
+    *at = address_format(&a, out + 4, size - 4);
+    *at = str_of(out, at->n + 4);
+    return true;
+}
+
+/* One line per listener; a name may have more addresses than one. */
 static void log_ports(struct rw *rw, struct generation *g) {
     for (struct port *p = rw->ports; p; p = p->next) {
         if (!p->server || p->server->gen != g) continue;
-        struct address a;
-        char text[160];
-        struct str at = str_c(p->key);
-        if (port_address(p, &a) == 0 && (a.kind == ADDRESS_TCP || a.kind == ADDRESS_UDP)) {
-            memcpy(text, a.kind == ADDRESS_UDP ? "udp:" : "tcp:", 4);
-            at = address_format(&a, text + 4, sizeof text - 4);
-            at = str_of(text, at.n + 4);
-        }
-        log_info(&rw->log, "listening", LF_STR("endpoint", at),
-                 LF_UINT("generation", g->id));
+        char first[160], second[160];
+        struct str at = str_c(p->key), also;
+        port_socket(p, 0, first, sizeof first, &at);
+        if (port_socket(p, 1, second, sizeof second, &also))
+            log_info(&rw->log, "listening", LF_STR("endpoint", at),
+                     LF_UINT("generation", g->id), LF_STR("also", also));
+        else
+            log_info(&rw->log, "listening", LF_STR("endpoint", at),
+                     LF_UINT("generation", g->id));
     }
 }
 
@@ -169,6 +184,8 @@ static void staged(struct task *t, int status) {
         rw->staging = NULL;
         rw->current = g;
         worker_stop(rw);
+    } else if (rw->current && !handover(rw->current, g)) {
+        stage_failed(g, "a service did not take over the state of the one before it");
     } else {
         commit(g);
         reload_again(rw);

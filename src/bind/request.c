@@ -213,9 +213,8 @@ static int get_params(lua_State *L, struct request *r) {
     return 1;
 }
 static int get_peer(lua_State *L, struct request *r) {
-    struct address a = {0};
-    if (r->conn && r->conn->base.stream) stream_peer(r->conn->base.stream, &a);
-    push_address(L, &a);
+    if (r->conn && r->conn->base.stream) push_peer(L, r->conn->base.stream);
+    else push_address(L, &(struct address){0});
     return 1;
 }
 static int get_local(lua_State *L, struct request *r) {

@@ -2,52 +2,14 @@
 /* The transport: what a protocol writes to. The userdata is anchored in the
  * registry, by the connection's address, as long as the connection lives;
  * uservalue 1 is the protocol, 2 the fields that scripts assign, 3 and 4 the
- * addresses of both ends as text: they are still asked for when it is over. */
+ * addresses of both ends as text, 5 the proxy between them: they are still
+ * asked for when it is over. */
 #include <math.h>
 
 #include "bind/proto.h"
 #include "proto/line.h"
 
 static const char transport_class[] = "ropewalk.transport";
-static const char address_class[] = "ropewalk.address";
-
-/* ── addresses ────────────────────────────────────────────────────────────*/
-
-void push_address(lua_State *L, const struct address *a) {
-    static const char *const kinds[] = {"none", "tcp", "unix", "stdio", "pair",
-                                       "process", "udp"};
-    char text[160];
-    lua_createtable(L, 0, 4);
-    lua_pushstring(L, kinds[a->kind]);
-    lua_setfield(L, -2, "kind");
-    lua_pushstring(L, a->host);
-    lua_setfield(L, -2, a->kind == ADDRESS_UNIX ? "path" : "host");
-    if (a->kind == ADDRESS_TCP || a->kind == ADDRESS_UDP) {
-        lua_pushinteger(L, a->port);
-        lua_setfield(L, -2, "port");
-    }
-    struct str formatted = address_format(a, text, sizeof text);
-    lua_pushlstring(L, formatted.p, formatted.n);
-    lua_setfield(L, -2, "text");
-    luaL_setmetatable(L, address_class);
-}
-
-static int address_tostring(lua_State *L) {
-    lua_getfield(L, 1, "text");
-    return 1;
-}
-
-static int address_call(lua_State *L) { /* transport:peer() is transport.peer */
-    lua_settop(L, 1);
-    return 1;
-}
-
-static int address_eq(lua_State *L) {
-    lua_getfield(L, 1, "text");
-    lua_getfield(L, 2, "text");
-    lua_pushboolean(L, lua_rawequal(L, -1, -2));
-    return 1;
-}
 
 /* ── the object ───────────────────────────────────────────────────────────*/
 
@@ -66,11 +28,13 @@ static void keep_addresses(lua_State *L, struct stream *s) {
     stream_host(s, &a);
     push_address_text(L, &a);
     lua_setiuservalue(L, -2, 4);
+    push_carrier(L, s);
+    lua_setiuservalue(L, -2, 5);
 }
 
 void transport_push(lua_State *L, struct proto_conn *p) {
     if (p->box && lua_rawgetp(L, LUA_REGISTRYINDEX, p) == LUA_TUSERDATA) return;
-    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, 4);
+    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, 5);
     box->conn = NULL;
     luaL_setmetatable(L, transport_class);
     keep_addresses(L, p->base.stream);
@@ -365,6 +329,9 @@ static void push_end(lua_State *L, bool peer) {
     text.p = lua_tolstring(L, -1, &text.n);
     if (address_parse(text, &a) < 0) a.kind = ADDRESS_NONE;
     push_address(L, &a);
+    if (!peer) return;
+    lua_getiuservalue(L, 1, 5);
+    lua_setfield(L, -2, "via");
 }
 
 static int transport_index(lua_State *L) {
@@ -454,13 +421,5 @@ void transport_open(lua_State *L) {
     lua_setfield(L, -2, "__newindex");
     lua_pushcfunction(L, transport_tostring);
     lua_setfield(L, -2, "__tostring");
-    lua_pop(L, 1);
-
-    static const luaL_Reg address_meta[] = {
-        {"__tostring", address_tostring}, {"__call", address_call},
-        {"__eq", address_eq}, {NULL, NULL},
-    };
-    luaL_newmetatable(L, address_class);
-    luaL_setfuncs(L, address_meta, 0);
     lua_pop(L, 1);
 }

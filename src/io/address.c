@@ -124,8 +124,12 @@ static bool is_numeric(const char *host, bool v6) {
 int address_parse(struct str text, struct address *out) {
     *out = (struct address){0};
     if (str_starts(text, STR("unix:"))) {
-        out->kind = ADDRESS_UNIX;
-        return take_host(out, str_skip(text, 5));
+        out->kind = ADDRESS_UNIX; /* clients have no name, mostly */
+        return text.n == 5 ? 0 : take_host(out, str_skip(text, 5));
+    }
+    if (str_eq(text, STR("stdio")) || str_eq(text, STR("pair"))) {
+        out->kind = text.p[0] == 's' ? ADDRESS_STDIO : ADDRESS_PAIR;
+        return 0;
     }
     bool v6 = text.n && text.p[0] == '[';
     struct str host = v6 ? str_skip(text, 1) : text;

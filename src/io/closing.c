@@ -42,6 +42,7 @@ void stream_closed(struct stream *s) {
     struct flow *f = flow_of(s);
     if (s->state != STREAM_CLOSED) tell_closed(s);
     outgoing_drop(s);
+    introduction_free(s);
     s->loop->closing--;
     loop_gone(s->loop, f->ledger);
 }

@@ -294,6 +294,7 @@ int connector_open(struct loop *l, const struct endpoint *e,
         case ENDPOINT_UNIX: try_unix(&c->pace); break;
         case ENDPOINT_STDIO: rc = begin_stdio(c); break;
         case ENDPOINT_FD: rc = begin_fd(c); break;
+        case ENDPOINT_SYSTEMD: /* for servers */
         case ENDPOINT_UDP: rc = RW_EINVAL; break; /* datagrams: io/datagram.h */
         }
     }

@@ -114,9 +114,14 @@ int tcp_adopt(struct loop *l, int fd, const struct limits *limits,
 int unix_adopt(struct loop *l, int fd, const struct limits *limits,
                struct stream **out);
 
-/* A bound, listening, non-blocking descriptor, or < 0. */
-int bind_tcp(const struct endpoint *e);
-int bind_unix(const struct endpoint *e);
+/* Bound, listening, non-blocking descriptors: how many, or < 0. */
+int bind_tcp(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
+int bind_unix(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
+/* The same of descriptors that the process was started with (inherit.c):
+ * duplicates, the originals stay. */
+int inherit_listening(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
+/* nodelay, keepalive: what a listening socket has its connections inherit. */
+void tcp_options(const struct endpoint *e, int fd);
 
 void udp_free_batch(struct loop *l);
 

@@ -19,6 +19,7 @@
 #include "io/loop.h"
 #include "io/names.h"
 #include "io/process.h"
+#include "io/proxy.h"
 #include "io/stream.h"
 #include "io/threads.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Listeners. The socket is ours and watched by a uv_poll: libuv's own uv_listen
- * accepts one connection per turn and hides what happens without descriptors.
+/* Listeners: one socket, or several when a name has several addresses. They are
+ * ours and watched by a uv_poll each: libuv's own uv_listen accepts one
+ * connection per turn and hides what happens without descriptors.
  *
- * Per turn at most ACCEPT_SLICE connections are taken, so that a flood of new
+ * Per turn and socket at most ACCEPT_SLICE connections are taken, so that a flood of new
  * ones does not starve the old ones; what is left is reported again by the next
  * poll. Without a free descriptor the loop's reserve is given up for a moment:
  * the connection is accepted and closed, which empties the backlog (a poll that
@@ -12,8 +13,6 @@
 #include "io/sim.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,8 +23,14 @@ enum {
     ACCEPT_PAUSE = 100, /* ms */
 };
 
-struct listener {
+struct ear { /* one socket */
     uv_poll_t poll;
+    struct listener *listener;
+    int fd;
+    bool is_unix;
+};
+
+struct listener {
     struct loop *loop;
     const struct listener_hooks *hooks;
     void *owner;
@@ -34,11 +39,17 @@ struct listener {
     uint64_t accepted, shed;
     struct stat file; /* of a socket file that is ours to unlink */
     char *path;       /* likewise; owned, NULL: none */
-    int fd;
-    bool is_unix, started, closing;
-    struct sim_port simulated; /* in a simulated loop, instead of poll and fd */
+    bool started, closing;
+    struct sim_port simulated; /* in a simulated loop, instead of ears */
     struct deferral gone;      /* likewise */
+    unsigned handles; /* libuv's that are open */
+    unsigned count, room; /* ears, and what was allocated for them */
+    struct ear ears[];
 };
+
+static size_t size_of(unsigned count) {
+    return sizeof(struct listener) + count * sizeof(struct ear);
+}
 
 /* ── accepting ────────────────────────────────────────────────────────────*/
 
@@ -50,37 +61,46 @@ static void pause_over(struct timer *t) {
     go_on(CONTAINER(t, struct listener, pause));
 }
 
+static void stop_polling(struct listener *s) {
+    for (unsigned i = 0; i < s->count; i++) uv_poll_stop(&s->ears[i].poll);
+}
+
 static void pause_accepting(struct listener *s) {
-    uv_poll_stop(&s->poll);
+    stop_polling(s);
     timer_start(s->loop, &s->pause, ACCEPT_PAUSE, pause_over);
 }
 
 static void go_on(struct listener *s) {
-    if (uv_poll_start(&s->poll, UV_READABLE, on_readable) < 0)
+    for (unsigned i = 0; i < s->count; i++) {
+        if (uv_poll_start(&s->ears[i].poll, UV_READABLE, on_readable) == 0)
+            continue;
         pause_accepting(s);
+        return;
+    }
 }
 
-static int next_connection(struct listener *s) {
-    int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+static int next_connection(const struct ear *e) {
+    int fd = accept4(e->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }
 
 /* Takes one connection out of the backlog, only to close it. */
-static bool shed(struct listener *s) {
-    struct loop *l = s->loop;
+static bool shed(const struct ear *e) {
+    struct loop *l = e->listener->loop;
     if (l->reserve >= 0) close(l->reserve);
-    int fd = next_connection(s);
+    int fd = next_connection(e);
     if (fd >= 0) {
         close(fd);
-        s->shed++;
+        e->listener->shed++;
     }
     l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return fd >= 0 || fd == -EAGAIN;
 }
 
-static void hand_out(struct listener *s, int fd) {
+static void hand_out(const struct ear *e, int fd) {
+    struct listener *s = e->listener;
     struct stream *stream;
-    int rc = s->is_unix ? unix_adopt(s->loop, fd, s->limits, &stream)
+    int rc = e->is_unix ? unix_adopt(s->loop, fd, s->limits, &stream)
                         : tcp_adopt(s->loop, fd, s->limits, &stream);
     if (rc < 0) {
         s->shed++;
@@ -92,17 +112,17 @@ static void hand_out(struct listener *s, int fd) {
 }
 
 /* Whether there may be more. */
-static bool accept_one(struct listener *s) {
-    int fd = next_connection(s);
+static bool accept_one(const struct ear *e) {
+    int fd = next_connection(e);
     if (fd >= 0) {
-        hand_out(s, fd);
+        hand_out(e, fd);
         return true;
     }
     switch (fd) {
     case -EAGAIN: return false;
     case -EMFILE:
     case -ENFILE:
-        if (shed(s)) return true;
+        if (shed(e)) return true;
         break;
     case -ENOMEM:
     case -ENOBUFS:
@@ -111,19 +131,20 @@ static bool accept_one(struct listener *s) {
     case -ENOTSOCK: break;
     default: return true; /* this connection's own trouble: ECONNABORTED … */
     }
-    pause_accepting(s);
+    pause_accepting(e->listener);
     return false;
 }
 
 static void on_readable(uv_poll_t *p, int status, int events) {
-    struct listener *s = CONTAINER(p, struct listener, poll);
+    struct ear *e = CONTAINER(p, struct ear, poll);
+    struct listener *s = e->listener;
     (void)events;
     if (status < 0) {
         pause_accepting(s);
         return;
     }
     for (int i = 0; i < ACCEPT_SLICE && s->started && !s->closing; i++)
-        if (!accept_one(s)) return;
+        if (!accept_one(e)) return;
 }
 
 static void simulated_arrival(struct sim_port *p, struct stream *stream) {
@@ -134,26 +155,14 @@ static void simulated_arrival(struct sim_port *p, struct stream *stream) {
 
 /* ── opening ──────────────────────────────────────────────────────────────*/
 
-/* An inherited descriptor: what is it? */
-static int adopt(int fd) {
-    int on = 0;
-    socklen_t size = sizeof on;
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &size) < 0)
-        return -errno;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-        return -errno;
-    if (!on && listen(fd, SOMAXCONN) < 0) return -errno;
-    return fd;
-}
-
-static int open_socket(const struct endpoint *e) {
+static int open_sockets(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
     switch (e->kind) {
-    case ENDPOINT_TCP: return bind_tcp(e);
-    case ENDPOINT_UNIX: return bind_unix(e);
-    case ENDPOINT_FD: return adopt(e->fd);
-    case ENDPOINT_STDIO: case ENDPOINT_UDP: break;
+    case ENDPOINT_TCP: return bind_tcp(e, fds);
+    case ENDPOINT_UNIX: return bind_unix(e, fds);
+    case ENDPOINT_FD:
+    case ENDPOINT_SYSTEMD: return inherit_listening(e, fds);
+    case ENDPOINT_STDIO:
+    case ENDPOINT_UDP: break;
     }
     return RW_EINVAL;
 }
@@ -163,9 +172,7 @@ static int family_of(int fd) {
     socklen_t size = sizeof family;
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0)
         return -errno;
-    if (family == AF_INET || family == AF_INET6 || family == AF_UNIX)
-        return family;
-    return -EAFNOSUPPORT;
+    return family;
 }
 
 static int remember_file(struct listener *s, const char *path) {
@@ -188,41 +195,59 @@ static void forget_file(struct listener *s) {
     s->path = NULL;
 }
 
-int listener_open(struct loop *l, const struct endpoint *e,
-                  const struct limits *limits, struct listener **out) {
-    struct listener *s = mem_zalloc(l->mem, sizeof *s);
+static int open_ear(struct listener *s, int fd) {
+    struct ear *e = &s->ears[s->count];
+    int rc = uv_poll_init(&s->loop->uv, &e->poll, fd);
+    if (rc < 0) return rc;
+    e->listener = s;
+    e->fd = fd;
+    e->is_unix = family_of(fd) == AF_UNIX;
+    s->count++;
+    s->handles++;
+    return 0;
+}
+
+static int open_simulated(struct loop *l, const struct endpoint *e,
+                          const struct limits *limits, struct listener **out) {
+    struct listener *s = mem_zalloc(l->mem, size_of(0));
     if (!s) return RW_ENOMEM;
     s->loop = l;
     s->limits = limits;
-    int rc;
-    if (l->sim) {
-        s->simulated.arrived = simulated_arrival;
-        if ((rc = sim_port_open(l, e, limits, &s->simulated)) < 0) goto fail;
-        loop_opened(l, LEDGER_LISTENER);
-        *out = s;
-        return 0;
+    s->simulated.arrived = simulated_arrival;
+    int rc = sim_port_open(l, e, limits, &s->simulated);
+    if (rc < 0) {
+        mem_free(l->mem, s, size_of(0));
+        return rc;
     }
-    rc = s->fd = open_socket(e);
-    if (rc < 0) goto fail;
-    int family = rc = family_of(s->fd);
-    if (rc < 0) goto fail_open;
-    s->is_unix = family == AF_UNIX;
-    int on = 1;
-    if (e->kind == ENDPOINT_FD && !s->is_unix)
-        setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (e->kind == ENDPOINT_UNIX && (rc = remember_file(s, e->host)) < 0) {
-        unlink(e->host);
-        goto fail_open;
-    }
-    if ((rc = uv_poll_init(&l->uv, &s->poll, s->fd)) < 0) goto fail_open;
     loop_opened(l, LEDGER_LISTENER);
     *out = s;
     return 0;
-fail_open:
-    forget_file(s);
-    if (e->kind != ENDPOINT_FD) close(s->fd); /* or it stays the caller's */
-fail:
-    mem_free(l->mem, s, sizeof *s);
+}
+
+int listener_open(struct loop *l, const struct endpoint *e,
+                  const struct limits *limits, struct listener **out) {
+    int fds[LISTENER_SOCKETS];
+    if (l->sim) return open_simulated(l, e, limits, out);
+    int count = open_sockets(e, fds), rc = RW_ENOMEM;
+    if (count < 0) return count;
+    struct listener *s = mem_zalloc(l->mem, size_of((unsigned)count));
+    if (s) {
+        s->loop = l;
+        s->limits = limits;
+        s->room = (unsigned)count;
+        rc = e->kind == ENDPOINT_UNIX ? remember_file(s, e->host) : 0;
+        loop_opened(l, LEDGER_LISTENER);
+    }
+    int opened = 0;
+    while (rc == 0 && opened < count) {
+        rc = open_ear(s, fds[opened]);
+        opened += rc == 0;
+    }
+    *out = s;
+    if (rc == 0) return 0;
+    if (e->kind == ENDPOINT_UNIX && e->host[0] != '@') unlink(e->host);
+    while (count > opened) close(fds[--count]);
+    if (s) listener_close(s);
     return rc;
 }
 
@@ -244,7 +269,7 @@ void listener_stop(struct listener *s) {
         return;
     }
     timer_stop(s->loop, &s->pause);
-    uv_poll_stop(&s->poll);
+    stop_polling(s);
 }
 
 /* ── closing ──────────────────────────────────────────────────────────────*/
@@ -254,10 +279,13 @@ static void gone(struct listener *s) {
     if (s->hooks && s->hooks->on_close) s->hooks->on_close(s);
     l->closing--;
     loop_gone(l, LEDGER_LISTENER);
-    mem_free(l->mem, s, sizeof *s);
+    mem_free(l->mem, s, size_of(s->room));
 }
 
-static void on_gone(uv_handle_t *h) { gone(CONTAINER(h, struct listener, poll)); }
+static void on_gone(uv_handle_t *h) {
+    struct listener *s = CONTAINER(h, struct ear, poll)->listener;
+    if (--s->handles == 0) gone(s);
+}
 
 static void simulated_gone(struct deferral *d) {
     gone(CONTAINER(d, struct listener, gone));
@@ -274,21 +302,29 @@ void listener_close(struct listener *s) {
         loop_defer(s->loop, &s->gone);
         return;
     }
-    uv_close((uv_handle_t *)&s->poll, on_gone);
-    forget_file(s); /* first, or it could be somebody else's by then */
-    close(s->fd);
+    forget_file(s); /* now: later it could be somebody else's */
+    for (unsigned i = 0; i < s->count; i++) {
+        uv_close((uv_handle_t *)&s->ears[i].poll, on_gone);
+        close(s->ears[i].fd);
+    }
+    if (s->count == 0) gone(s);
 }
 
 /* ── questions ────────────────────────────────────────────────────────────*/
 
 void *listener_owner(const struct listener *s) { return s->owner; }
 
-int listener_address(const struct listener *s, struct address *out) {
+int listener_address(const struct listener *s, unsigned n,
+                     struct address *out) {
     *out = (struct address){0};
     if (s->closing) return RW_ECLOSED;
-    if (!s->loop->sim) return address_of_socket(s->fd, false, out);
-    *out = s->simulated.address;
-    return 0;
+    if (s->loop->sim) {
+        if (n > 0) return RW_ENONAME;
+        *out = s->simulated.address;
+        return 0;
+    }
+    if (n >= s->count) return RW_ENONAME;
+    return address_of_socket(s->ears[n].fd, false, out);
 }
 
 uint64_t listener_accepted(const struct listener *s) { return s->accepted; }

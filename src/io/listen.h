@@ -10,17 +10,25 @@
 
 struct names;
 
-enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD, ENDPOINT_UDP };
+enum endpoint_kind {
+    ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD, ENDPOINT_SYSTEMD, ENDPOINT_UDP,
+};
+
+enum { LISTENER_SOCKETS = 16 }; /* of one listener: the addresses of a name */
 
 struct endpoint {
     enum endpoint_kind kind;
-    char host[256]; /* tcp: name or address, "" any; unix: path, '@x' abstract */
+    char host[256]; /* tcp: name or address, "" any; unix: path, '@x' abstract;
+                       systemd: name, "" when it is the index that counts */
     uint16_t port;
-    int fd;         /* ENDPOINT_FD */
+    int fd;         /* ENDPOINT_FD; systemd: the index */
     int backlog;    /* 0: 1024 */
     int mode;       /* unix: of the socket file; 0: as umask says */
+    char user[33], group[33]; /* unix: whose file; "": ours */
     bool reuse_port, ipv6_only;
     bool reuse_address; /* udp: others may bind it, too (groups) */
+    bool delay;          /* Nagle's algorithm stays on */
+    int keepalive;       /* s of silence before the peer is asked; 0: never */
     uint32_t timeout_ms; /* connect; 0: 30 s */
     /* connecting over tcp */
     struct ip bind_ip;   /* ours; family 0: the system chooses */
@@ -29,6 +37,13 @@ struct endpoint {
     const struct ip *addresses; /* borrowed; instead of the host's */
     unsigned address_count;
 };
+
+/* Is it one connection that is there already (stdio, a connected descriptor),
+ * or something to listen at? 1, 0 or < 0. */
+int endpoint_is_stream(const struct endpoint *e);
+/* That connection; its descriptor is taken over. */
+int endpoint_stream(struct loop *l, const struct endpoint *e,
+                    const struct limits *limits, struct stream **out);
 
 struct listener;
 struct listener_hooks {
@@ -44,7 +59,8 @@ void listener_start(struct listener *l, const struct listener_hooks *hooks, void
 void listener_stop(struct listener *l); /* stops accepting, stays bound */
 void listener_close(struct listener *l);
 void *listener_owner(const struct listener *l);
-int listener_address(const struct listener *l, struct address *out); /* real port */
+/* Of its nth socket, with the real port; RW_ENONAME: it has fewer. */
+int listener_address(const struct listener *l, unsigned n, struct address *out);
 uint64_t listener_accepted(const struct listener *l);
 uint64_t listener_shed(const struct listener *l); /* no descriptor, no memory */
 

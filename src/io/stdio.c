@@ -6,8 +6,9 @@
  * uv_ttys; their descriptions are shared with other processes (the shell), so
  * the blocking mode is put back at the end. Files are always ready and no poll
  * takes them: they are read from the deferral phase, a buffer a turn, and
- * written directly. A pipe has no half-close; the end of our output is the end
- * of descriptor 1, which then is /dev/null.
+ * written directly. A pipe has no half-close: the end of our output, or of the
+ * stream, is the end of descriptor 1, which then is /dev/null; a peer sees the
+ * end of a stream whoever else still holds the descriptor of a socket.
  */
 #include "io/stream_private.h"
 
@@ -127,22 +128,34 @@ static void side_close(struct side *side) {
     if (side->is_file || side->is_tty) close(side->fd);
 }
 
+/* The process's own descriptor would keep a pipe open. */
+static int replace_by_null(int standard) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0) return -errno;
+    int rc = dup2(null, standard) < 0 ? -errno : 0;
+    close(null);
+    return rc;
+}
+
 static int stdio_shutdown(struct stream *s) {
     struct side *out = &stdio_of(s)->out;
     if (!out->open) return -ENOTCONN;
     if (shutdown(out->fd, SHUT_WR) == 0) return 0;
     side_close(out);
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null < 0) return -errno;
-    int rc = dup2(null, STDOUT_FILENO) < 0 ? -errno : 0;
-    close(null);
-    return rc;
+    return replace_by_null(STDOUT_FILENO);
+}
+
+/* A terminal stays the user's. */
+static void give_up(struct side *side, int standard, int how) {
+    if (side->open && !side->is_tty && shutdown(side->fd, how) < 0)
+        replace_by_null(standard);
+    side_close(side);
 }
 
 static void stdio_close(struct stream *s) {
     struct stdio *t = stdio_of(s);
-    side_close(&t->in);
-    side_close(&t->out);
+    give_up(&t->out, STDOUT_FILENO, SHUT_WR);
+    give_up(&t->in, STDIN_FILENO, SHUT_RD);
     if (t->handles) return; /* the last one says when */
     loop_defer_cancel(&t->next);
     t->next.run = run_finished;

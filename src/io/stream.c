@@ -105,12 +105,18 @@ void stream_read(struct stream *s, bool on) {
 
 int stream_peer(struct stream *s, struct address *out) {
     *out = (struct address){0};
-    return s->state == STREAM_CLOSED ? RW_ECLOSED : s->ops->peer(s, out);
+    if (s->state == STREAM_CLOSED) return RW_ECLOSED;
+    if (!s->introduction) return s->ops->peer(s, out);
+    *out = s->introduction->source;
+    return 0;
 }
 
 int stream_host(struct stream *s, struct address *out) {
     *out = (struct address){0};
-    return s->state == STREAM_CLOSED ? RW_ECLOSED : s->ops->host(s, out);
+    if (s->state == STREAM_CLOSED) return RW_ECLOSED;
+    if (!s->introduction) return s->ops->host(s, out);
+    *out = s->introduction->destination;
+    return 0;
 }
 
 int stream_option(struct stream *s, const char *name, int64_t value) {

@@ -28,7 +28,7 @@ struct address {
     uint16_t port;
 };
 /* "127.0.0.1:80", "[::1]:80", "unix:/path", "stdio", "pair", "process"; parse takes
- * the first three back: 0, or RW_ESYNTAX. */
+ * all but the last back: 0, or RW_ESYNTAX. */
 struct str address_format(const struct address *a, char *out, size_t size);
 int address_parse(struct str text, struct address *out);
 
@@ -90,6 +90,7 @@ struct stream {
     struct loop *loop;
     const struct limits *limits; /* borrowed */
     struct filter *top, *bottom; /* NULL: none */
+    struct introduction *introduction; /* owned; io/proxy.h; NULL: none */
     uint64_t bytes_in, bytes_out;
     size_t queued;               /* written but not yet taken by the system */
     bool reading, told_to_pause;
@@ -115,6 +116,7 @@ int stream_shutdown(struct stream *s);       /* half-close, flushes first */
 void stream_close(struct stream *s);
 void stream_abort(struct stream *s, int reason); /* at once (RST where there is one) */
 
+/* Of the connection that is carried, if a proxy introduced one. */
 int stream_peer(struct stream *s, struct address *out);
 int stream_host(struct stream *s, struct address *out);
 /* "nodelay", "keepalive" (seconds; 0: off), "send_buffer", "receive_buffer" */

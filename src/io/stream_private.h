@@ -98,6 +98,7 @@ int filter_enter_output(struct stream *s, struct str bytes);
 int filter_enter_output_end(struct stream *s);
 void filter_detach_all(struct stream *s);
 
+void introduction_free(struct stream *s);
 void stream_later(struct stream *s);
 void closing_watch(struct stream *s); /* arms write_timeout or close_timeout */
 void closing_finish(struct stream *s);
