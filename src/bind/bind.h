@@ -148,6 +148,7 @@ void sources_open(lua_State *L);
 
 void port_open(lua_State *L); /* core.listen, core.connect */
 void transport_open(lua_State *L);
+void pipe_open(lua_State *L); /* core.pipe */
 void request_open(lua_State *L);
 void http_open(lua_State *L);
 void timer_open(lua_State *L);

@@ -78,7 +78,7 @@ void conn_set_deadline(struct conn *c, uint64_t peer_deadline) {
 /* ── reading ──────────────────────────────────────────────────────────────*/
 
 void conn_update_reading(struct conn *c) {
-    if (!c->stream) return;
+    if (!c->stream || c->piped) return;
     bool wants = !c->paused && !c->closing && !c->eof_seen &&
                  buf_len(&c->in) < c->limits->max_pipelined;
     if (wants != c->stream->reading) stream_read(c->stream, wants);

@@ -39,6 +39,7 @@ struct conn {
     bool eof_seen, eof_due;
     bool lost_due;         /* the stream is gone; told when not busy */
     bool unwritten;        /* ended tasks shall flush */
+    bool piped;            /* its bytes go to another one: pipe.c */
     int reason;
     uint64_t peer; /* peers.c: who it counts for; 0: nobody */
 };

@@ -87,7 +87,7 @@ enum { PUSHED_BACK = 2 };
 
 static bool may_deliver(const struct proto_conn *p) {
     const struct conn *c = &p->base;
-    return !c->busy && !c->paused && !c->closing;
+    return !c->busy && !c->paused && !c->closing && !c->piped;
 }
 
 /* The script may still say something to a peer that went over a limit. */
@@ -205,7 +205,7 @@ static void pump_eof(struct proto_conn *p) {
 
 static void update_deadline(struct proto_conn *p) {
     struct conn *c = &p->base;
-    if (!c->stream || c->closing) return;
+    if (!c->stream || c->closing || c->piped) return;
     uint64_t now = conn_peer_clock(c);
     if (p->class) conn_begin_output(c); /* it may have something to say */
     uint64_t deadline = p->class ? p->class->engine->tick(p->engine, now) : 0;

@@ -72,6 +72,8 @@ void proto_settle(struct proto_conn *p);
 /* Pushes the transport of the connection, made if need be. */
 void transport_push(lua_State *L, struct proto_conn *p);
 void transport_detach(struct proto_conn *p);
+/* The connection of the transport at `index`; NULL: closed. */
+struct proto_conn *transport_check(lua_State *L, int index);
 void push_address(lua_State *L, const struct address *a);
 
 /* Moves it to the server that its port now has, by save() and restore(). */

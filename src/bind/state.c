@@ -87,7 +87,7 @@ static int open_libraries(lua_State *L) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_newtable(L);
     static void (*const open[])(lua_State *) = {
-        door_open, core_open, timer_open, port_open, transport_open, http_open,
+        door_open, core_open, timer_open, port_open, transport_open, pipe_open, http_open,
         request_open, router_open, json_open, text_open, dir_open_lib,
         sources_open,
     };

@@ -85,10 +85,12 @@ void transport_detach(struct proto_conn *p) {
     if (p->base.gen->state != GENERATION_DEAD) door_protect(p->base.gen, registry_forget, p);
 }
 
-static struct proto_conn *check_transport(lua_State *L) { /* NULL: closed */
-    struct transport_box *box = class_check(L, 1, CLASS_TRANSPORT, transport_class);
+struct proto_conn *transport_check(lua_State *L, int index) {
+    struct transport_box *box = class_check(L, index, CLASS_TRANSPORT, transport_class);
     return box->conn;
 }
+
+static struct proto_conn *check_transport(lua_State *L) { return transport_check(L, 1); }
 
 static bool is_open(const struct proto_conn *p) {
     return p && p->base.stream && !p->base.closing;

@@ -16,6 +16,7 @@
 
 #include "io/listen.h"
 #include "io/loop.h"
+#include "io/pipe.h"
 #include "io/stream.h"
 
 #endif
