@@ -146,6 +146,18 @@ void conn_join(struct conn *c, struct generation *g) {
     if (old) generation_check(old);
 }
 
+/* Pushed once; it follows the limits from then on. */
+static int throttle(struct stream *s, const struct limits *limits, struct port *p) {
+    if (!throttle_wanted(limits) || throttle_has(s)) return 0;
+    if (p && !p->rates) p->rates = throttle_group_new(p->rw->loop);
+    if (p && !p->rates) return RW_ENOMEM;
+    return throttle_push(s, p ? p->rates : NULL);
+}
+
+void conn_throttle(struct conn *c) {
+    if (c->stream && throttle(c->stream, c->limits, c->port) < 0) conn_abort(c, RW_ENOMEM);
+}
+
 void conn_set_server(struct conn *c, struct server *s) {
     if (c->server == s) return;
     if (s) {
@@ -153,10 +165,21 @@ void conn_set_server(struct conn *c, struct server *s) {
         s->conns++;
         c->limits = &s->limits;
         if (c->stream) c->stream->limits = &s->limits;
+        conn_throttle(c);
     }
     struct server *old = c->server;
     c->server = s;
     if (old) server_unref(old);
+}
+
+void conn_join_port(struct conn *c, struct port *p) {
+    c->port = p;
+    if (p) p->conns++;
+}
+
+void conn_leave_port(struct conn *c) {
+    if (c->port) c->port->conns--;
+    c->port = NULL;
 }
 
 void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
@@ -182,6 +205,7 @@ void conn_free(struct conn *c) {
     rw->stats.connections_open--;
     rw->stats.connections_closed++;
     peer_leave(rw, c->peer);
+    conn_leave_port(c);
     conn_set_server(c, NULL);
     conn_join(c, NULL);
     mem_free(&rw->mem, c, c->size);
@@ -244,6 +268,13 @@ static void refuse(struct rw *rw, struct stream *s, const char *limit) {
     stream_abort(s, RW_ELIMIT);
 }
 
+/* The filters of its server's policies: what is traced is what has passed the
+ * throttle. */
+static int push_policies(struct server *server, struct stream *s) {
+    int rc = server->trace ? trace_push(s, server->trace) : 0;
+    return rc < 0 ? rc : throttle(s, &server->limits, server->port);
+}
+
 void conn_accept(struct port *port, struct stream *s) {
     if (port->server) conn_serve(port->server, s);
     else refuse(port->rw, s, NULL);
@@ -257,13 +288,18 @@ void conn_serve(struct server *server, struct stream *s) {
         refuse(rw, s, "max_connections");
         return;
     }
+    if (port && port->conns >= limits->max_port_connections) {
+        refuse(rw, s, "max_port_connections");
+        return;
+    }
     uint64_t peer = 0;
-    if (!peer_enter(rw, s, limits->max_connections_per_peer, &peer)) {
+    if (port && !peer_enter(port, s, limits->max_connections_per_peer, &peer)) {
         refuse(rw, s, "max_connections_per_peer");
         return;
     }
-    struct conn *c = server->http ? http_conn_new(rw, server, s)
-                                  : proto_conn_new(rw, server, s);
+    struct conn *c = push_policies(server, s) < 0 ? NULL
+                     : server->http               ? http_conn_new(rw, server, s)
+                                                  : proto_conn_new(rw, server, s);
     if (c) c->peer = peer;
     else {
         peer_leave(rw, peer);

@@ -48,10 +48,15 @@ void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
                  struct stream *s);
 void conn_join(struct conn *c, struct generation *g); /* into its list; leaves the old */
 void conn_set_server(struct conn *c, struct server *s);
+/* A port counts its connections; NULL: of no port. */
+void conn_join_port(struct conn *c, struct port *p);
+void conn_leave_port(struct conn *c);
+/* To the rates of its limits, if they say anything. Calls no hook. */
+void conn_throttle(struct conn *c);
 void conn_free(struct conn *c);
 
-/* Counts a connection for its address; false: that one has enough. */
-bool peer_enter(struct rw *rw, struct stream *s, uint64_t limit, uint64_t *peer_out);
+/* Counts a connection for its address; false: that one has enough here. */
+bool peer_enter(struct port *p, struct stream *s, uint64_t limit, uint64_t *peer_out);
 void peer_leave(struct rw *rw, uint64_t peer);
 
 void conn_accept(struct port *port, struct stream *s);

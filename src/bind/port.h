@@ -13,6 +13,8 @@ struct port {
     struct server *server;     /* who gets the connections; NULL: nobody yet */
     uint64_t shed;             /* of listener_shed(): logged */
     unsigned claims;           /* servers that name this port */
+    unsigned conns;            /* accepted here, and still open */
+    struct throttle_group *rates; /* of all of them; NULL: not needed yet */
     char key[300];             /* the endpoint, canonical */
     bool starts_stdio;
     struct endpoint endpoint;
@@ -24,6 +26,7 @@ struct server {
     struct generation *gen;
     struct port *port;           /* NULL: closed */
     struct limits limits;
+    struct trace *trace;         /* its connections' traffic log, or NULL */
     struct server_box *box;      /* Lua's handle; the factory is its uservalue */
     struct bind_router *router;  /* http: in the box, too */
     unsigned conns;              /* that use our limits */

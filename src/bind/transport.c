@@ -342,6 +342,7 @@ static int own_limits_newindex(lua_State *L) {
     p->base.limits = p->own_limits;
     if (p->base.stream) p->base.stream->limits = p->own_limits;
     if (p->engine) ((struct engine_env *)p->engine)->limits = p->own_limits;
+    conn_throttle(&p->base);
     return 0;
 }
 

@@ -18,5 +18,7 @@
 #include "io/loop.h"
 #include "io/pipe.h"
 #include "io/stream.h"
+#include "io/throttle.h"
+#include "io/trace.h"
 
 #endif
