@@ -57,6 +57,7 @@ local LAZY <const> = {
   server = { "server" },
   client = { "client" },
   pipe = { "pipe", "pipe" },
+  FileSender = { "filesender" },
   policy = { "policy" },
   Forwarder = { "pipe", "Forwarder" },
   listen = { "listen", "listen" },

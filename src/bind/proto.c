@@ -390,7 +390,9 @@ static void proto_retire(struct conn *c) {
         conn_close(c);
         return;
     }
-    if (c->port && c->server && c->server->policy == POLICY_MIGRATE) proto_migrate(p);
+    /* A producer is an object of the old code. */
+    if (c->port && c->server && c->server->policy == POLICY_MIGRATE && !p->producing)
+        proto_migrate(p);
 }
 
 const struct conn_ops proto_ops = {

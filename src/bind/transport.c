@@ -3,8 +3,10 @@
  * registry, by the connection's address, as long as the connection lives;
  * uservalue 1 is the protocol, 2 the fields that scripts assign, 3 and 4 the
  * addresses of both ends as text: they are still asked for when it is over. */
+#include <fcntl.h>
 #include <math.h>
 
+#include "bind/dir.h"
 #include "bind/proto.h"
 #include "proto/line.h"
 
@@ -96,6 +98,11 @@ static bool is_open(const struct proto_conn *p) {
     return p && p->base.stream && !p->base.closing;
 }
 
+/* A producer goes on until it is unregistered. */
+static bool may_write(const struct proto_conn *p) {
+    return p && p->base.stream && (!p->base.closing || p->producing);
+}
+
 /* ── writing ──────────────────────────────────────────────────────────────*/
 
 enum { OUT_FLUSH_AT = 65536 };
@@ -148,7 +155,7 @@ static int push_pressure(lua_State *L, struct proto_conn *p) {
 static int transport_write(lua_State *L) {
     struct proto_conn *p = check_transport(L);
     luaL_checkany(L, 2);
-    if (!p || !p->base.stream || (p->base.closing && !p->producing)) return 0;
+    if (!may_write(p)) return 0;
     write_value(L, &p->base, 2, 0);
     return push_pressure(L, p);
 }
@@ -168,7 +175,7 @@ static int transport_send(lua_State *L) {
     struct proto_conn *p = check_transport(L);
     size_t n;
     const char *name = luaL_checklstring(L, 2, &n);
-    if (!is_open(p)) return 0;
+    if (!may_write(p)) return 0;
     const struct engine *engine = p->class->engine;
     int type = engine_event(engine, str_of(name, n));
     if (type < 0 || !(engine->events[type].way & EVENT_OUT))
@@ -184,6 +191,29 @@ static int transport_send(lua_State *L) {
     return push_pressure(L, p);
 }
 
+/* transport:send_file(file, offset, n): as write; RW_ESTATE where there is no
+ * sendfile, RW_EOF when the file is shorter. */
+static int transport_send_file(lua_State *L) {
+    struct proto_conn *p = check_transport(L);
+    struct bind_file *file = file_check(L, 2);
+    lua_Integer offset = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, offset >= 0, 3, "negative");
+    luaL_argcheck(L, n > 0 && offset <= INT64_MAX - n, 4, "out of range");
+    if (!may_write(p)) return push_failure(L, RW_ECLOSED);
+    struct conn *c = &p->base;
+    char last;
+    int rc = file_read(file->fd, (uint64_t)(offset + n - 1), &last, 1);
+    if (rc <= 0) return push_failure(L, rc < 0 ? rc : RW_EOF);
+    conn_flush(c);
+    if (!c->stream || !stream_can_send_file(c->stream)) return push_failure(L, RW_ESTATE);
+    int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return push_failure(L, -errno);
+    rc = stream_send_file(c->stream, fd, (uint64_t)offset, (uint64_t)n);
+    if (rc < 0) return push_failure(L, rc);
+    c->rw->stats.bytes_out += (uint64_t)n;
+    return push_pressure(L, p);
+}
+
 static int drained(lua_State *L, int status, lua_KContext ctx) {
     (void)status, (void)ctx;
     if (lua_gettop(L) < 2) lua_pushboolean(L, 0);
@@ -194,8 +224,8 @@ static int transport_drained(lua_State *L) {
     struct proto_conn *p = check_transport(L);
     lua_settop(L, 1);
     if (p) conn_flush(&p->base);
-    if (!is_open(p) || !p->base.stream->told_to_pause) {
-        lua_pushboolean(L, is_open(p));
+    if (!may_write(p) || !p->base.stream->told_to_pause) {
+        lua_pushboolean(L, may_write(p));
         return 1;
     }
     struct task *t = task_running(p->base.rw);
@@ -430,10 +460,11 @@ void transport_open(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"write", transport_write}, {"write_sequence", transport_write},
         {"send", transport_send},
-        {"drained", transport_drained},
+        {"drained", transport_drained}, {"send_file", transport_send_file},
         {"lose_connection", transport_lose_connection},
         {"abort_connection", transport_abort_connection},
         {"lose_write", transport_lose_write},
+        {"stop_producing", transport_lose_connection},
         {"pause_producing", transport_pause},
         {"resume_producing", transport_resume},
         {"set_producing", transport_set_producing},
