@@ -94,12 +94,15 @@ local function send_all(self, file, left)
   return nil
 end
 
-local function finish(self, d, failure)
-  if self.over then return end
+local function release(self)
   self.over = true
   if self.opened then self.opened:close() end
   if self.consumer.unregister_producer then self.consumer:unregister_producer() end
-  if d:called() then return end
+end
+
+local function finish(self, d, failure)
+  if self.over then return end
+  release(self)
   if failure then d:errback(failure) else d:callback(self.sent) end
 end
 
@@ -124,8 +127,7 @@ function FileSender:begin_file_transfer(file, consumer, transform)
   self.transform = transform or self.transform
   self.direct = consumer.send_file and not self.transform
     and (not consumer.can_send_file or consumer:can_send_file())
-  local d
-  d = Deferred.new(function() finish(self, d) end)
+  local d = Deferred.new(function() release(self) end)
   if consumer.register_producer then
     self.stop_producing = function() finish(self, d, lost()) end
     consumer:register_producer(self, true)
