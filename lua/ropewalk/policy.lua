@@ -14,6 +14,8 @@ local _ENV <const> = nil
 
 local policy = {}
 
+local function is_from(value, least) return type(value) == "number" and value >= least end
+
 -- What a wrapped factory does itself: it is still the inner one that makes
 -- protocols, counts its ports and knows its connections.
 local FORWARDED <const> = { "build_protocol", "restore", "do_start", "do_stop", "is_lazy" }
@@ -51,7 +53,7 @@ local function translate(what, options, names)
   for key, value in pairs(options) do
     local name = names[key]
     if not name then error(format("%s: there is no option '%s'", what, key), 3) end
-    if type(value) ~= "number" or not (value >= 1) then
+    if not is_from(value, 1) then
       error(format("%s: %s must be a number from 1 on", what, key), 3)
     end
     limits[name] = value
@@ -88,15 +90,15 @@ function policy.limit_connections(factory, options)
     translate("limit_connections", options, COUNTS))
 end
 
----Closes connections on which nothing has moved for so long: the limit idle_timeout.
+---Closes connections from which nothing has come for so long: the limit idle_timeout.
 ---
 ---    rw.server("tcp:7000", policy.idle(factory, 60))
 ---@param factory table
 ---@param seconds number
 ---@return table factory
 function policy.idle(factory, seconds)
-  if type(seconds) ~= "number" or not (seconds > 0) then
-    error("idle: a number of seconds above 0 is needed", 2)
+  if not is_from(seconds, 0.001) then
+    error("idle: a number of seconds from 0.001 on is needed", 2)
   end
   return limited("idle", factory, { idle_timeout = seconds * 1000 })
 end
@@ -118,7 +120,7 @@ function policy.traffic_log(factory, options)
   for key, value in pairs(options or {}) do
     local kind = LOG[key]
     if not kind then error(format("traffic_log: there is no option '%s'", key), 2) end
-    if type(value) ~= kind or (kind == "number" and not (value >= 1)) then
+    if type(value) ~= kind or (kind == "number" and not is_from(value, 1)) then
       error(format("traffic_log: %s must be a %s%s", key, kind,
         kind == "number" and " from 1 on" or ""), 2)
     end
