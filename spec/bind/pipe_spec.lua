@@ -155,8 +155,7 @@ describe("rw.pipe", function()
     eventually(function() return right:text() == "body and tail" end)
     a.transport:write "thanks"
     eventually(function() return left:text() == "thanks" end)
-    left.transport:lose_connection()
-    right.transport:lose_connection()
+    for _, each in ipairs { a, b, left, right } do each.transport:lose_connection() end
   end)
 
   it("with one way, fails when the other side goes away, and gives back the first", function()

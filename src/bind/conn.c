@@ -284,6 +284,7 @@ void conn_serve(struct server *server, struct stream *s) {
     struct rw *rw = server->gen->rw;
     rw->stats.connections_accepted++;
     const struct limits *limits = &server->limits;
+    struct port *port = server->port; /* NULL: a connection in memory */
     if (rw->stats.connections_open >= limits->max_connections) {
         refuse(rw, s, "max_connections");
         return;
