@@ -11,7 +11,8 @@ local endpoint = require "ropewalk.endpoint"
 local log = require "ropewalk.log"
 local net = require "ropewalk.listen"
 
-local error, format, tostring, type = error, string.format, tostring, type
+local error, next, tostring, type = error, next, tostring, type
+local format = string.format
 
 local _ENV <const> = nil
 
@@ -28,13 +29,14 @@ end
 ---of one is passed on to the other; when both have ended, both are closed and the
 ---Deferred fires with the numbers of bytes. It fails when one is lost, or when
 ---nothing moves for `idle` seconds (the limit idle_timeout); both are aborted then.
----Cancelling it aborts both.
+---Cancelling it aborts both. With `detach` it outlives a reload: it fires then with
+---what was moved so far and `detached = true`, and the pipe goes on by itself.
 ---
 ---    local moved = rw.pipe(client, server):await()
 ---    print(moved.sent, moved.received)
 ---@param a ropewalk.Protocol|ropewalk.Transport
 ---@param b ropewalk.Protocol|ropewalk.Transport
----@param options? { idle: number, one_way: boolean, keep_end: boolean } one_way: from a
+---@param options? { idle: number, one_way: boolean, keep_end: boolean, detach: boolean } one_way: from a
 ---to b only, and both stay open after the end of a; keep_end: the end of one side is
 ---not passed on
 ---@return ropewalk.Deferred of { sent = bytes from a to b, received = bytes from b to a }
@@ -45,9 +47,11 @@ function M.pipe(a, b, options)
   local handle, code, message
   local d = Deferred.new(function() if handle then handle:cancel() end end)
   handle, code, message = core.pipe(transport_of(a), transport_of(b), options or NONE,
-    function(sent, received, name, why)
+    function(sent, received, name, why, detached)
       if d:called() then return end -- cancelled
-      if not name then return d:callback { sent = sent, received = received } end
+      if not name then
+        return d:callback { sent = sent, received = received, detached = detached or nil }
+      end
       local failure = Failure.new(name, format("the pipe broke: %s", why))
       failure.sent, failure.received = sent, received
       return d:errback(failure)
@@ -71,7 +75,7 @@ function Incoming:connection_made()
   local d = net.connect(where, factory.outgoing)
   d:add_callback(function(other) return M.pipe(transport, other.transport, factory.options) end)
   d:add_callbacks(function(moved)
-    logger:debug("forwarded", { peer = tostring(transport.peer), sent = moved.sent,
+    logger:debug(moved.detached and "goes on without us" or "forwarded", { peer = tostring(transport.peer), sent = moved.sent,
       received = moved.received })
   end, function(failure)
     transport:abort_connection()
@@ -88,14 +92,16 @@ Forwarder.protocol = Incoming
 
 ---A factory that joins each connection to a new one to the endpoint. A function
 ---instead of the endpoint is asked each time, with the peer's address; it may wait,
----and nil refuses the connection. Options as of rw.pipe.
+---and nil refuses the connection. Connections outlive a reload (`detach`). Options as
+---of rw.pipe.
 ---
 ---    return rw.server("tcp:127.0.0.1:8081", rw.Forwarder "tcp:127.0.0.1:8080")
 ---@param to string|ropewalk.Endpoint|fun(peer: table): string?
 ---@param options? { idle: number }
 function Forwarder:init(to, options)
   self.to = type(to) == "function" and to or endpoint.need(to)
-  self.options = options or NONE
+  self.options = { detach = true }
+  for key, value in next, options or NONE do self.options[key] = value end
   self.outgoing = Factory:for_protocol(Protocol)
 end
 

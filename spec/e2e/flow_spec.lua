@@ -117,23 +117,28 @@ describe("apps/forward.lua", function()
     ]]):format(port))
   end)
 
-  it("keeps what is joined when it is reloaded, and forgets it in the end", function()
+  it("keeps what is joined over reloads, beyond the drain, and forgets it in the end", function()
     local behind = e2e.start(ECHO
       .. 'return rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Echo))')
     local to = "tcp:127.0.0.1:" .. behind.port
     child = e2e.start(('return rw.server("tcp:127.0.0.1:0", rw.Forwarder "%s")'):format(to),
-      { args = { "--log-level", "debug" } })
+      { args = { "--log-level", "debug", "--limit", "drain_timeout=300" } })
     local descriptors = child:descriptors()
     e2e.talk(child, [[
       c = Client()
       expect(c.send("before").exactly(6), b"before")
-      expect(reload(), True)
-      expect(c.send("after").exactly(5), b"after")
+      for generation in (1, 2, 3):
+          expect(reload(), True)
+          wait(lambda: "generation freed generation=%d" % generation in log())
+          expect(c.send("after").exactly(5), b"after")
+      data = os.urandom(3000000)
+      threading.Thread(target=lambda: c.send(data)).start()
+      expect(c.exactly(len(data)) == data, True)
       d = Client()
       expect(d.send("new").exactly(3), b"new")
       c.finish(); d.finish()
       expect(c.rest() + d.rest(), b"")
-      wait(lambda: "generation freed" in log())
+      expect("drain timed out" in log(), False)
     ]])
     assert.is_true(child:descriptors() <= descriptors + 1)
   end)

@@ -8,7 +8,10 @@
  *                                    then the streams are joined
  *      ends ──→ operations put back ──→ done(…) in a task
  *
- * It belongs to the connections: they end with their generation, and so does it.
+ * It belongs to the connections: they end with their generation, and so does it;
+ * unless it may be detached. Then a reload tells done(…) what was moved until
+ * then, and takes everything of Lua's off the connections: they go on as a pair
+ * of sockets, in whatever generation is the current one.
  */
 #include <math.h>
 
@@ -26,10 +29,12 @@ struct joint { /* what a joined connection's `ops` point at */
 struct piping {
     struct pipe pipe;
     struct deferral start;
-    struct generation *gen;
-    struct pipe_box *box; /* Lua's handle; NULL: was told */
+    struct rw *rw;
+    struct generation *gen; /* while there is a box: whose */
+    struct pipe_box *box;   /* Lua's handle; NULL: was told, or detached */
     struct joint joint[2];
     bool begun;
+    bool may_detach;
 };
 
 struct pipe_box { /* userdata; uservalue 1: done. In the registry by the piping */
@@ -44,7 +49,6 @@ static int side_of(const struct joint *j) { return (int)(j - j->piping->joint); 
 
 /* ── the end ──────────────────────────────────────────────────────────────*/
 
-/* Stack: done, handle. */
 static int done_body(lua_State *L) {
     struct piping *x = lua_touserdata(L, 1);
     const struct pipe *p = &x->pipe;
@@ -54,16 +58,27 @@ static int done_body(lua_State *L) {
     lua_getiuservalue(L, -1, 1);
     lua_pushinteger(L, (lua_Integer)p->moved[0]);
     lua_pushinteger(L, (lua_Integer)p->moved[1]);
-    int nargs = 2;
     if (p->reason) {
         lua_pushstring(L, err_name(p->reason));
         lua_pushstring(L, err_text(p->reason));
-        nargs = 4;
+    } else {
+        lua_pushnil(L);
+        lua_pushnil(L);
     }
+    lua_pushboolean(L, !p->over);
     x->box->piping = NULL;
     x->box = NULL;
-    lua_callk(L, nargs, 0, 0, no_results);
+    lua_callk(L, 5, 0, 0, no_results);
     return 0;
+}
+
+static void tell_done(struct piping *x) {
+    if (x->box && x->gen->state != GENERATION_DEAD)
+        door_enter(x->gen, &(struct door_call){.body = done_body, .arg = x});
+    if (!x->box) return;
+    x->box->piping = NULL; /* there was no memory to tell it */
+    x->box = NULL;
+    if (x->gen->state != GENERATION_DEAD) door_protect(x->gen, registry_forget, x);
 }
 
 static void give_back(struct joint *j) {
@@ -80,14 +95,9 @@ static void ended(struct pipe *p, int reason) {
     loop_defer_cancel(&x->start);
     struct proto_conn *a = x->joint[0].conn, *b = x->joint[1].conn;
     for (int i = 0; i < 2; i++) give_back(&x->joint[i]);
-    if (reason == RW_ETIMEDOUT) x->gen->rw->stats.timeouts++;
-    if (x->gen->state != GENERATION_DEAD)
-        door_enter(x->gen, &(struct door_call){.body = done_body, .arg = x});
-    if (x->box) { /* there was no memory to tell it */
-        x->box->piping = NULL;
-        if (x->gen->state != GENERATION_DEAD) door_protect(x->gen, registry_forget, x);
-    }
-    mem_free(&x->gen->rw->mem, x, sizeof *x);
+    if (reason == RW_ETIMEDOUT) x->rw->stats.timeouts++;
+    tell_done(x);
+    mem_free(&x->rw->mem, x, sizeof *x);
     if (a && a->base.stream) proto_continue(a);
     if (b && b->base.stream) proto_continue(b);
 }
@@ -128,10 +138,52 @@ static void joint_lost(struct conn *c, int reason) {
 
 static void no_deadline(struct conn *c) { (void)c; }
 
-/* The handle, the counts and who waits for them are of the old code: it stays
- * until the connections are closed, or drained. */
+/* ── a reload ─────────────────────────────────────────────────────────────*/
+
+/* Nothing in Lua waits for it, or is about to write; it outlives its server's
+ * limits. */
+static bool is_detachable(struct proto_conn *p) {
+    if (!p || p->base.busy || p->pumping || p->producing || p->drain_waiters) return false;
+    if (!p->own_limits) {
+        p->own_limits = mem_alloc(&p->base.rw->mem, sizeof *p->own_limits);
+        if (p->own_limits) *p->own_limits = *p->base.limits;
+    }
+    return p->own_limits != NULL;
+}
+
+/* To the current generation, with nothing of Lua's. */
+static void detach(struct proto_conn *p) {
+    struct conn *c = &p->base;
+    struct rw *rw = c->rw;
+    c->limits = p->own_limits;
+    if (c->stream) c->stream->limits = p->own_limits;
+    if (p->box) transport_detach(p);
+    if (p->engine) {
+        p->class->engine->fini(p->engine);
+        mem_free(&rw->mem, p->engine, p->class->engine->size);
+    }
+    p->engine = NULL;
+    p->class = NULL;
+    scope_close(&c->scope);
+    conn_set_server(c, NULL);
+    conn_join(c, rw->current);
+}
+
+/* If it may not be detached, the handle and who waits for it are of the old code,
+ * and it stays there until the connections are closed, or drained. */
 static void joint_retire(struct conn *c) {
-    if (c->rw->stopping) conn_close(c);
+    struct joint *j = joint_of(c);
+    struct piping *x = j->piping;
+    if (c->rw->stopping) {
+        conn_close(c);
+        return;
+    }
+    if (!x->may_detach || !x->begun || x->pipe.over || !c->rw->current) return;
+    if (x->box) {
+        if (!is_detachable(x->joint[0].conn) || !is_detachable(x->joint[1].conn)) return;
+        tell_done(x);
+    }
+    detach(proto_of(c)); /* the other one is asked as well */
 }
 
 static const struct conn_ops source_ops = {
@@ -246,9 +298,11 @@ static int core_pipe(lua_State *L) {
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, x);
     x->gen = g;
+    x->rw = g->rw;
     x->pipe.idle = idle;
     x->pipe.one_way = option(L, "one_way");
     x->pipe.keeps_end = option(L, "keep_end");
+    x->may_detach = option(L, "detach") && !x->pipe.one_way;
     join(x, 0, a);
     join(x, 1, b);
     pipe_init(&x->pipe, a->base.stream, b->base.stream, ended);
