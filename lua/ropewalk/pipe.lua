@@ -11,7 +11,7 @@ local endpoint = require "ropewalk.endpoint"
 local log = require "ropewalk.log"
 local net = require "ropewalk.listen"
 
-local error, next, tostring, type = error, next, tostring, type
+local error, next, type = error, next, type
 local format = string.format
 
 local _ENV <const> = nil
@@ -36,9 +36,9 @@ end
 ---    print(moved.sent, moved.received)
 ---@param a ropewalk.Protocol|ropewalk.Transport
 ---@param b ropewalk.Protocol|ropewalk.Transport
----@param options? { idle: number, one_way: boolean, keep_end: boolean, detach: boolean } one_way: from a
----to b only, and both stay open after the end of a; keep_end: the end of one side is
----not passed on
+---@param options? { idle: number, one_way: boolean, keep_end: boolean, detach: boolean }
+---one_way: from a to b only, and both stay open after the end of a; keep_end: the end
+---of one side is not passed on
 ---@return ropewalk.Deferred of { sent = bytes from a to b, received = bytes from b to a }
 function M.pipe(a, b, options)
   if type(options or NONE) ~= "table" then
@@ -72,15 +72,20 @@ function Incoming:connection_made()
   if type(where) == "function" then where = where(transport.peer) end
   if not where then return transport:abort_connection() end
   transport:pause_producing() -- the pipe goes on
+  local other
   local d = net.connect(where, factory.outgoing)
-  d:add_callback(function(other) return M.pipe(transport, other.transport, factory.options) end)
+  d:add_callback(function(protocol)
+    other = protocol.transport
+    return M.pipe(transport, other, factory.options)
+  end)
   d:add_callbacks(function(moved)
-    logger:debug(moved.detached and "goes on without us" or "forwarded", { peer = tostring(transport.peer), sent = moved.sent,
-      received = moved.received })
+    logger:debug(moved.detached and "detached" or "forwarded",
+      { peer = transport.peer, sent = moved.sent, received = moved.received })
   end, function(failure)
-    transport:abort_connection()
-    local level = failure.sent and "debug" or "warn"
+    local level = transport.connected and "warn" or "debug" -- nobody was there, or it broke
     logger[level](logger, "{peer}: {failure}", { peer = transport.peer, failure = failure })
+    transport:abort_connection()
+    if other then other:abort_connection() end
   end)
 end
 

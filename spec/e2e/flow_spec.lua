@@ -256,10 +256,12 @@ local policy = rw.policy
 return rw.server("tcp:127.0.0.1:0", policy.throttle(policy.traffic_log(policy.idle(site, 5),
   { path = "%s/log", max_bytes = 3000, max_record = 32 }), { write = 5e6 }))]]):format(dir))
     assert.equal("hi", child:get("/hi").body)
-    local log = e2e.read(dir .. "/log")
+    local log = e2e.wait(function() -- the end comes after curl's
+      local text = e2e.read(dir .. "/log")
+      return text:find "#1 %- %d+ bytes in, %d+ out\n" and text
+    end)
     assert.truthy(log:find("GET /hi HTTP/1.1", 1, true) or log:find("|GET /hi HTTP/1", 1, true))
     assert.truthy(log:find "#1 > %d+ bytes\n")
-    assert.truthy(log:find "#1 %- %d+ bytes in, %d+ out\n")
     for _ = 1, 10 do assert.equal(200, child:get("/hi").status) end
     assert.is_true(#e2e.read(dir .. "/log") <= 3000)
     child:await_log "traffic log ended"

@@ -268,8 +268,7 @@ static void refuse(struct rw *rw, struct stream *s, const char *limit) {
     stream_abort(s, RW_ELIMIT);
 }
 
-/* The filters of its server's policies: what is traced is what has passed the
- * throttle. */
+/* The filters of its server's policies; the trace shows what the wire has seen. */
 static int push_policies(struct server *server, struct stream *s) {
     int rc = server->trace ? trace_push(s, server->trace) : 0;
     return rc < 0 ? rc : throttle(s, &server->limits, server->port);
