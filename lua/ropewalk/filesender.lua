@@ -125,8 +125,7 @@ function FileSender:begin_file_transfer(file, consumer, transform)
   end
   self.consumer, self.sent = consumer, 0
   self.transform = transform or self.transform
-  self.direct = consumer.send_file and not self.transform
-    and (not consumer.can_send_file or consumer:can_send_file())
+  self.direct = consumer.send_file and consumer.register_producer and not self.transform
   local d = Deferred.new(function() release(self) end)
   if consumer.register_producer then
     self.stop_producing = function() finish(self, d, lost()) end

@@ -135,7 +135,8 @@ static void join_line(struct way *w) {
     if (!b->served) call_line(b);
 }
 
-/* How many of n bytes the group lets pass now; not 0 for a turn in line. */
+/* How many of n bytes the group lets pass now: those in line when they are
+ * served, others only when nobody is. */
 static size_t bank_lets(struct way *w, size_t n) {
     struct bank *b = w->bank;
     if (b->served == w) return least(n, b->share);
