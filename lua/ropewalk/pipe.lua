@@ -21,7 +21,9 @@ local M = {}
 local NONE <const> = {}
 
 local function transport_of(end_)
-  return type(end_) == "table" and end_.transport or end_
+  local transport = type(end_) == "table" and end_.transport or end_
+  if type(transport) == "userdata" then return transport end
+  error("pipe: a transport, or a protocol that has one, is needed, not a " .. type(end_), 3)
 end
 
 ---Joins two connections: what comes from one goes to the other, without a call
@@ -44,9 +46,10 @@ function M.pipe(a, b, options)
   if type(options or NONE) ~= "table" then
     error("pipe: the options must be a table, not " .. type(options), 2)
   end
+  a, b = transport_of(a), transport_of(b)
   local handle, code, message
   local d = Deferred.new(function() if handle then handle:cancel() end end)
-  handle, code, message = core.pipe(transport_of(a), transport_of(b), options or NONE,
+  handle, code, message = core.pipe(a, b, options or NONE,
     function(sent, received, name, why, detached)
       if d:called() then return end -- cancelled
       if not name then
