@@ -6,11 +6,13 @@
 -- high water, resume_producing below low water. A pull producer sends one piece
 -- per resume_producing. While one is registered, lose_connection waits until it
 -- is unregistered; when the connection is lost, stop_producing comes first, then
--- connection_lost.
+-- connection_lost. A transport is a producer as well: it stops and goes on
+-- reading, and one connection can be registered with another.
 
 local core = require "ropewalk.core"
 
-local error, next, rawget, require, setmetatable = error, next, rawget, require, setmetatable
+local error, next, pcall, rawget, require, setmetatable =
+  error, next, pcall, rawget, require, setmetatable
 
 local _ENV <const> = nil
 
@@ -52,10 +54,15 @@ function methods:register_producer(producer, streaming)
   end
   local record = { producer = producer, own = {}, paused = false }
   records[protocol] = record
-  -- A pull producer is asked again each turn until the transport is full.
+  -- A pull producer is asked again each turn until the transport is full. One
+  -- that fails will never unregister: nobody shall wait for it.
   local function pull()
     if records[protocol] ~= record or record.paused then return end
-    producer:resume_producing()
+    local ok, failure = pcall(producer.resume_producing, producer)
+    if not ok then
+      self:abort_connection()
+      error(failure, 0)
+    end
     if not record.paused then core.timer(0, pull) end
   end
   hook(protocol, record, "write_drained", function()
@@ -70,8 +77,10 @@ function methods:register_producer(producer, streaming)
   end)
   hook(protocol, record, "connection_lost", function(this, reason)
     restore(this, record)
-    if producer.stop_producing then producer:stop_producing() end
-    return this:connection_lost(reason)
+    local ok, failure = true, nil
+    if producer.stop_producing then ok, failure = pcall(producer.stop_producing, producer) end
+    this:connection_lost(reason)
+    if not ok then error(failure, 0) end
   end)
   self:set_producing(true)
   if not streaming then pull() end

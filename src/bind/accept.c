@@ -23,20 +23,32 @@ static void quietly(struct rw *rw, struct stream *s) { refuse(rw, s, (struct log
 
 /* ── connections ──────────────────────────────────────────────────────────*/
 
+/* The filters of its server's policies; the trace shows what the wire has seen. */
+static int push_policies(struct server *server, struct stream *s) {
+    int rc = server->trace ? trace_push(s, server->trace) : 0;
+    return rc < 0 ? rc : conn_push_throttle(s, &server->limits, server->port);
+}
+
 static void serve(struct server *server, struct stream *s) {
     struct rw *rw = server->gen->rw;
     const struct limits *limits = &server->limits;
+    struct port *port = server->port; /* NULL: a connection in memory */
     if (rw->stats.connections_open >= limits->max_connections) {
         refuse_by_limit(rw, s, "max_connections");
         return;
     }
+    if (port && port->conns >= limits->max_port_connections) {
+        refuse_by_limit(rw, s, "max_port_connections");
+        return;
+    }
     uint64_t peer = 0;
-    if (!peer_enter(rw, s, limits->max_connections_per_peer, &peer)) {
+    if (port && !peer_enter(port, s, limits->max_connections_per_peer, &peer)) {
         refuse_by_limit(rw, s, "max_connections_per_peer");
         return;
     }
-    struct conn *c = server->http ? http_conn_new(rw, server, s)
-                                  : proto_conn_new(rw, server, s);
+    struct conn *c = push_policies(server, s) < 0 ? NULL
+                     : server->http               ? http_conn_new(rw, server, s)
+                                                  : proto_conn_new(rw, server, s);
     if (c) {
         c->peer = peer;
         return;

@@ -192,6 +192,7 @@ void process_open(lua_State *L);
 void address_open(lua_State *L);
 void transport_open(lua_State *L);
 void dgram_transport_open(lua_State *L);
+void pipe_open(lua_State *L); /* core.pipe */
 void request_open(lua_State *L);
 void http_open(lua_State *L);
 void timer_open(lua_State *L);

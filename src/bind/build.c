@@ -153,7 +153,7 @@ static struct proto_conn *proto_new(struct rw *rw, struct generation *g,
 struct conn *proto_conn_new(struct rw *rw, struct server *server, struct stream *s) {
     struct proto_conn *p = proto_new(rw, server->gen, s);
     if (!p) return NULL;
-    p->base.port = server->port;
+    conn_join_port(&p->base, server->port);
     conn_set_server(&p->base, server);
     stream_read(s, true);
     if (!server->lazy) proto_ensure_made(p);
@@ -187,6 +187,7 @@ int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limi
     p->own_limits = own;
     p->base.limits = s->limits = own;
     leftover_pass(g->rw, s, &p->base, "connection");
+    conn_throttle(&p->base);
     adopt_task(p, L);
     stream_read(s, true);
     p->after_made = k;
@@ -239,7 +240,10 @@ void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *fr
     struct proto_conn *p = proto_new(from->rw, from->gen, s);
     if (!p) luaL_error(L, "not enough memory");
     struct conn *c = &p->base;
-    c->port = from->port;
+    conn_join_port(c, from->port);
+    conn_leave_port(from); /* it counts once */
+    c->peer = from->peer;
+    from->peer = 0;
     conn_set_server(c, from->server);
     p->idle_limit = from->limits->session_timeout;
     c->eof_seen = c->eof_due = from->eof_seen;

@@ -139,11 +139,11 @@ void children_kill(struct generation *g) {
 
 /* ── its start ────────────────────────────────────────────────────────────*/
 
-static void pipe_closed(struct stream *s, int reason) {
+static void child_pipe_closed(struct stream *s, int reason) {
     (void)reason;
     child_pipe_gone(s->owner);
 }
-static const struct stream_hooks pipe_hooks = {.on_close = pipe_closed};
+static const struct stream_hooks pipe_hooks = {.on_close = child_pipe_closed};
 
 static void take_pipes(struct child *c, const struct process_options *o) {
     for (size_t i = 0; i < o->fd_count; i++) {

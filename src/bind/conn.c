@@ -78,7 +78,7 @@ void conn_set_deadline(struct conn *c, uint64_t peer_deadline) {
 /* ── reading ──────────────────────────────────────────────────────────────*/
 
 void conn_update_reading(struct conn *c) {
-    if (!c->stream) return;
+    if (!c->stream || c->piped) return;
     bool wants = !c->paused && !c->closing && !c->eof_seen &&
                  buf_len(&c->in) < c->limits->max_pipelined;
     if (wants != c->stream->reading) stream_read(c->stream, wants);
@@ -151,6 +151,18 @@ void conn_join(struct conn *c, struct generation *g) {
     if (old) generation_check(old);
 }
 
+/* Pushed once; it follows the limits from then on. */
+int conn_push_throttle(struct stream *s, const struct limits *limits, struct port *p) {
+    if (!throttle_wanted(limits) || throttle_has(s)) return 0;
+    if (p && !p->rates) p->rates = throttle_group_new(p->rw->loop);
+    if (p && !p->rates) return RW_ENOMEM;
+    return throttle_push(s, p ? p->rates : NULL);
+}
+
+void conn_throttle(struct conn *c) {
+    if (c->stream && conn_push_throttle(c->stream, c->limits, c->port) < 0) conn_abort(c, RW_ENOMEM);
+}
+
 void conn_set_server(struct conn *c, struct server *s) {
     if (c->server == s) return;
     if (s) {
@@ -158,10 +170,21 @@ void conn_set_server(struct conn *c, struct server *s) {
         s->conns++;
         c->limits = &s->limits;
         if (c->stream) c->stream->limits = &s->limits;
+        conn_throttle(c);
     }
     struct server *old = c->server;
     c->server = s;
     if (old) server_unref(old);
+}
+
+void conn_join_port(struct conn *c, struct port *p) {
+    c->port = p;
+    if (p) p->conns++;
+}
+
+void conn_leave_port(struct conn *c) {
+    if (c->port) c->port->conns--;
+    c->port = NULL;
 }
 
 void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
@@ -187,6 +210,7 @@ void conn_free(struct conn *c) {
     rw->stats.connections_open--;
     rw->stats.connections_closed++;
     peer_leave(rw, c->peer);
+    conn_leave_port(c);
     conn_set_server(c, NULL);
     conn_join(c, NULL);
     mem_free(&rw->mem, c, c->size);

@@ -42,6 +42,7 @@ struct conn {
     bool eof_seen, eof_due;
     bool lost_due;         /* the stream is gone; told when not busy */
     bool unwritten;        /* ended tasks shall flush */
+    bool piped;            /* its bytes go to another one: pipe.c */
     int reason;
     uint64_t peer; /* peers.c: who it counts for; 0: nobody */
     struct child_pipe *pipe; /* of a child process; NULL: a connection */
@@ -51,10 +52,17 @@ void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
                  struct stream *s);
 void conn_join(struct conn *c, struct generation *g); /* into its list; leaves the old */
 void conn_set_server(struct conn *c, struct server *s);
+/* A port counts its connections; NULL: of no port. */
+void conn_join_port(struct conn *c, struct port *p);
+void conn_leave_port(struct conn *c);
+/* To the rates of its limits, if they say anything. Calls no hook. */
+void conn_throttle(struct conn *c);
+/* The same for a stream that is none yet. p: whose totals count, or NULL. */
+int conn_push_throttle(struct stream *s, const struct limits *limits, struct port *p);
 void conn_free(struct conn *c);
 
-/* Counts a connection for its address; false: that one has enough. */
-bool peer_enter(struct rw *rw, struct stream *s, uint64_t limit, uint64_t *peer_out);
+/* Counts a connection for its address; false: that one has enough here. */
+bool peer_enter(struct port *p, struct stream *s, uint64_t limit, uint64_t *peer_out);
 void peer_leave(struct rw *rw, uint64_t peer);
 
 /* accept.c: an accepted stream becomes a connection, or is refused. */

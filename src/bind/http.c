@@ -460,7 +460,7 @@ struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *
     if (!h) return NULL;
     struct conn *c = &h->base;
     c->size = sizeof *h;
-    c->port = server->port;
+    conn_join_port(c, server->port);
     conn_attach(c, &http_ops, rw, s);
     conn_join(c, server->gen);
     conn_set_server(c, server);

@@ -31,6 +31,7 @@ static void port_free(struct port *p) {
     struct rw *rw = p->rw;
     *p->prev = p->next;
     if (p->next) p->next->prev = p->prev;
+    if (p->rates) throttle_group_leave(p->rates);
     mem_free(&rw->mem, p, sizeof *p);
     worker_check_stopped(rw);
 }
@@ -91,7 +92,7 @@ static void port_close(struct port *p) {
     arrivals_abort(p);
     for (struct generation *g = p->rw->generations; g; g = g->next)
         for (struct conn *c = g->conns; c; c = c->next)
-            if (c->port == p) c->port = NULL;
+            if (c->port == p) conn_leave_port(c);
     if (p->socket) {
         port_rest(p);
         if (!p->borrowers) datagram_close(p->socket);
@@ -195,6 +196,7 @@ static void server_free(struct server *s) {
     struct rw *rw = s->gen->rw;
     if (s->gen->state != GENERATION_DEAD) door_protect(s->gen, registry_forget, s);
     if (s->box) s->box->server = NULL;
+    if (s->trace) trace_leave(s->trace);
     *s->prev = s->next;
     if (s->next) s->next->prev = s->prev;
     mem_free(&rw->mem, s, sizeof *s);

@@ -25,6 +25,8 @@ struct port {
     struct arrival *arrivals;  /* list: accept.c */
     uint64_t shed;             /* of listener_shed(): logged */
     unsigned claims;           /* servers that name this port */
+    unsigned conns;            /* accepted here, and still open */
+    struct throttle_group *rates; /* of all of them; NULL: not needed yet */
     char key[300];             /* the endpoint, canonical */
     struct endpoint endpoint;
     bool started; /* its one connection, when it is no listener */
@@ -38,6 +40,7 @@ struct server {
     struct limits limits;
     struct dgram *dgram;         /* udp: its protocol */
     struct trust trust;
+    struct trace *trace;         /* its connections' traffic log, or NULL */
     struct server_box *box;      /* Lua's handle; the factory is its uservalue */
     struct bind_router *router;  /* http: in the box, too */
     unsigned conns;              /* that use our limits */

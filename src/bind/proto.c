@@ -89,7 +89,7 @@ enum { PUSHED_BACK = 2 };
 
 static bool may_deliver(const struct proto_conn *p) {
     const struct conn *c = &p->base;
-    return !c->busy && !c->paused && !c->closing && !p->switching;
+    return !c->busy && !c->paused && !c->closing && !c->piped && !p->switching;
 }
 
 /* The script may still say something to a peer that went over a limit. */
@@ -252,7 +252,7 @@ static bool is_shut(const struct proto_conn *p) {
 
 static void update_deadline(struct proto_conn *p) {
     struct conn *c = &p->base;
-    if (!c->stream || c->closing) return;
+    if (!c->stream || c->closing || c->piped) return;
     uint64_t now = conn_peer_clock(c);
     if (p->class) conn_begin_output(c); /* it may have something to say */
     uint64_t deadline = p->class ? p->class->engine->tick(p->engine, now) : 0;
@@ -451,7 +451,9 @@ static void proto_retire(struct conn *c) {
         conn_close(c);
         return;
     }
-    if (c->port && c->server && c->server->policy == POLICY_MIGRATE) proto_migrate(p);
+    /* A producer is an object of the old code. */
+    if (c->port && c->server && c->server->policy == POLICY_MIGRATE && !p->producing)
+        proto_migrate(p);
 }
 
 const struct conn_ops proto_ops = {

@@ -89,7 +89,8 @@ void frame_format_read(lua_State *L, int index, struct frame_format *out);
 /* Pushes the transport of the connection, made if need be. */
 void transport_push(lua_State *L, struct proto_conn *p);
 void transport_detach(struct proto_conn *p);
-struct proto_conn *transport_check(lua_State *L); /* at 1; NULL: closed */
+/* The connection of the transport at `index`; NULL: closed. */
+struct proto_conn *transport_check(lua_State *L, int index);
 /* Read again before all that was not read yet: 0 or RW_ENOMEM. Line engine. */
 int proto_give_back(struct proto_conn *p, struct str bytes);
 void switch_open(lua_State *L); /* adds to the methods on top */

@@ -251,6 +251,7 @@ static int request_send_file(lua_State *L) {
     struct http_conn *h = live(r);
     if (!h) return push_failure(L, RW_ECLOSED);
     if (length == 0 || h->engine.out_no_body) return written(L, LUA_OK, 0);
+    if (!stream_can_send_file(h->base.stream)) return push_failure(L, RW_ESTATE);
     int rc = http1_send_elsewhere(&h->engine, (uint64_t)length);
     if (rc < 0) return raise_misuse(L, rc, "send_file");
     conn_flush(&h->base);

@@ -57,7 +57,7 @@ int proto_give_back(struct proto_conn *p, struct str bytes) {
 
 /* transport:clear_buffer() → what was not read, which is now forgotten. */
 static int transport_clear_buffer(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     struct buf all;
     if (!p || !p->engine) {
         lua_pushliteral(L, "");
@@ -83,7 +83,7 @@ static int transport_clear_buffer(lua_State *L) {
 static int transport_set_protocol(lua_State *L) {
     static const char *const modes[] = {"keep", "discard", "refuse", NULL};
     enum { KEEP, DISCARD, REFUSE };
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     int mode = luaL_checkoption(L, 3, "keep", modes);
     if (!p || !p->base.stream || p->base.closing) return 0;
@@ -121,7 +121,7 @@ static int transport_set_protocol(lua_State *L) {
 
 /* transport:read_on(): the new protocol was told. */
 static int transport_read_on(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!p) return 0;
     p->switching = false;
     if (p->base.stream && !p->base.busy) proto_continue(p);

@@ -4,8 +4,10 @@
  * uservalue 1 is the protocol, 2 the fields that scripts assign, 3 and 4 the
  * addresses of both ends as text, 5 the proxy between them: they are still
  * asked for when it is over. */
+#include <fcntl.h>
 #include <math.h>
 
+#include "bind/dir.h"
 #include "bind/proto.h"
 #include "proto/line.h"
 
@@ -50,13 +52,19 @@ void transport_detach(struct proto_conn *p) {
     if (p->base.gen->state != GENERATION_DEAD) door_protect(p->base.gen, registry_forget, p);
 }
 
-struct proto_conn *transport_check(lua_State *L) {
-    struct transport_box *box = class_check(L, 1, CLASS_TRANSPORT, transport_class);
+struct proto_conn *transport_check(lua_State *L, int index) {
+    struct transport_box *box = class_check(L, index, CLASS_TRANSPORT, transport_class);
     return box->conn;
 }
 
+
 static bool is_open(const struct proto_conn *p) {
     return p && p->base.stream && !p->base.closing;
+}
+
+/* A producer goes on until it is unregistered. */
+static bool may_write(const struct proto_conn *p) {
+    return p && p->base.stream && (!p->base.closing || p->producing);
 }
 
 /* ── writing ──────────────────────────────────────────────────────────────*/
@@ -109,9 +117,9 @@ static int push_pressure(lua_State *L, struct proto_conn *p) {
 }
 
 static int transport_write(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     luaL_checkany(L, 2);
-    if (!p || !p->base.stream || (p->base.closing && !p->producing)) return 0;
+    if (!may_write(p)) return 0;
     write_value(L, &p->base, 2, 0);
     return push_pressure(L, p);
 }
@@ -128,10 +136,10 @@ static void read_args(lua_State *L, const char *types, struct event *ev) {
 
 /* transport:send(event, …): through the engine, which adds the syntax. */
 static int transport_send(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     size_t n;
     const char *name = luaL_checklstring(L, 2, &n);
-    if (!is_open(p)) return 0;
+    if (!may_write(p)) return 0;
     const struct engine *engine = p->class->engine;
     int type = engine_event(engine, str_of(name, n));
     if (type < 0 || !(engine->events[type].way & EVENT_OUT))
@@ -147,6 +155,29 @@ static int transport_send(lua_State *L) {
     return push_pressure(L, p);
 }
 
+/* transport:send_file(file, offset, n): as write; RW_ESTATE where there is no
+ * sendfile, RW_EOF when the file is shorter. */
+static int transport_send_file(lua_State *L) {
+    struct proto_conn *p = transport_check(L, 1);
+    struct bind_file *file = file_check(L, 2);
+    lua_Integer offset = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, offset >= 0, 3, "negative");
+    luaL_argcheck(L, n > 0 && offset <= INT64_MAX - n, 4, "out of range");
+    if (!may_write(p)) return push_failure(L, RW_ECLOSED);
+    struct conn *c = &p->base;
+    char last;
+    int rc = file_read(file->fd, (uint64_t)(offset + n - 1), &last, 1);
+    if (rc <= 0) return push_failure(L, rc < 0 ? rc : RW_EOF);
+    conn_flush(c);
+    if (!c->stream || !stream_can_send_file(c->stream)) return push_failure(L, RW_ESTATE);
+    int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return push_failure(L, -errno);
+    rc = stream_send_file(c->stream, fd, (uint64_t)offset, (uint64_t)n);
+    if (rc < 0) return push_failure(L, rc);
+    c->rw->stats.bytes_out += (uint64_t)n;
+    return push_pressure(L, p);
+}
+
 static int drained(lua_State *L, int status, lua_KContext ctx) {
     (void)status, (void)ctx;
     if (lua_gettop(L) < 2) lua_pushboolean(L, 0);
@@ -154,11 +185,11 @@ static int drained(lua_State *L, int status, lua_KContext ctx) {
 }
 
 static int transport_drained(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     lua_settop(L, 1);
     if (p) conn_flush(&p->base);
-    if (!is_open(p) || !p->base.stream->told_to_pause) {
-        lua_pushboolean(L, is_open(p));
+    if (!may_write(p) || !p->base.stream->told_to_pause) {
+        lua_pushboolean(L, may_write(p));
         return 1;
     }
     struct task *t = task_running(p->base.rw);
@@ -172,7 +203,7 @@ static int transport_drained(lua_State *L) {
 /* ── closing, pausing ─────────────────────────────────────────────────────*/
 
 static int transport_lose_connection(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!is_open(p)) return 0;
     p->base.closing = true;
     if (!p->producing) conn_close(&p->base);
@@ -180,14 +211,14 @@ static int transport_lose_connection(lua_State *L) {
 }
 
 static int transport_abort_connection(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!p || !p->base.stream) return 0;
     conn_abort(&p->base, RW_EABORTED);
     return 0;
 }
 
 static int transport_lose_write(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!is_open(p)) return 0;
     conn_flush(&p->base);
     if (p->base.stream) stream_shutdown(p->base.stream);
@@ -195,7 +226,7 @@ static int transport_lose_write(lua_State *L) {
 }
 
 static int transport_pause(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!p) return 0;
     p->base.paused = true;
     conn_update_reading(&p->base);
@@ -203,7 +234,7 @@ static int transport_pause(lua_State *L) {
 }
 
 static int transport_resume(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!p || !p->base.paused) return 0;
     p->base.paused = false;
     conn_update_reading(&p->base);
@@ -213,7 +244,7 @@ static int transport_resume(lua_State *L) {
 
 /* A registered producer (transport.lua keeps it) holds the closing back. */
 static int transport_set_producing(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!p) return 0;
     p->producing = lua_toboolean(L, 2);
     if (!p->producing && p->base.closing && p->base.stream) conn_close(&p->base);
@@ -223,7 +254,7 @@ static int transport_set_producing(lua_State *L) {
 /* ── settings ─────────────────────────────────────────────────────────────*/
 
 static int transport_set_timeout(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     lua_Number seconds = luaL_optnumber(L, 2, -1);
     if (!p) return 0;
     p->idle_limit = seconds < 0 ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
@@ -233,7 +264,7 @@ static int transport_set_timeout(lua_State *L) {
 }
 
 static int transport_set_option(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     const char *name = luaL_checkstring(L, 2);
     lua_Integer value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : luaL_checkinteger(L, 3);
     if (!p || !p->base.stream) return push_failure(L, RW_ECLOSED);
@@ -245,7 +276,7 @@ static int transport_set_option(lua_State *L) {
 }
 
 static struct line *check_line(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!p || !p->engine) return NULL;
     if (p->class->engine != &line_engine)
         luaL_error(L, "this protocol's engine is '%s', not 'line'", p->class->engine->name);
@@ -264,7 +295,7 @@ static int transport_set_lines(lua_State *L) {
     size_t n;
     const char *rest = luaL_optlstring(L, 2, "", &n);
     if (!e) return 0;
-    if (n && proto_give_back(transport_check(L), str_of(rest, n)) < 0)
+    if (n && proto_give_back(transport_check(L, 1), str_of(rest, n)) < 0)
         return luaL_error(L, "not enough memory");
     line_set_lines(e);
     return 0;
@@ -305,6 +336,7 @@ static int own_limits_newindex(lua_State *L) {
     p->base.limits = p->own_limits;
     if (p->base.stream) p->base.stream->limits = p->own_limits;
     if (p->engine) ((struct engine_env *)p->engine)->limits = p->own_limits;
+    conn_throttle(&p->base);
     return 0;
 }
 
@@ -335,7 +367,7 @@ static void push_end(lua_State *L, bool peer) {
 }
 
 static int transport_index(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
     if (lua_getiuservalue(L, 1, 2) == LUA_TTABLE) {
@@ -376,7 +408,7 @@ static int transport_newindex(lua_State *L) {
 }
 
 static int transport_tostring(lua_State *L) {
-    struct proto_conn *p = transport_check(L);
+    struct proto_conn *p = transport_check(L, 1);
     if (!p || !p->base.stream) {
         lua_pushliteral(L, "transport (closed)");
         return 1;
@@ -395,10 +427,11 @@ void transport_open(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"write", transport_write}, {"write_sequence", transport_write},
         {"send", transport_send},
-        {"drained", transport_drained},
+        {"drained", transport_drained}, {"send_file", transport_send_file},
         {"lose_connection", transport_lose_connection},
         {"abort_connection", transport_abort_connection},
         {"lose_write", transport_lose_write},
+        {"stop_producing", transport_lose_connection},
         {"pause_producing", transport_pause},
         {"resume_producing", transport_resume},
         {"set_producing", transport_set_producing},

@@ -137,19 +137,33 @@ int filter_down_end(struct filter *f) {
     return s ? give_output_end(s, f->below) : RW_ESTATE;
 }
 
+void filter_delay(struct filter *f, int64_t change) {
+    struct stream *s = f->stream;
+    if (!s || flow_of(s)->dying) return;
+    s->queued += (size_t)change;
+    if (change < 0) stream_later(s);
+    else if (!timer_active(&flow_of(s)->deadline)) closing_watch(s);
+}
+
+/* The transport asks stream_wants_input before it reads. */
+static void read_on(struct stream *s) {
+    struct flow *flow = flow_of(s);
+    if (!flow->polling && !flow->eof && s->ops->read(s, true) < 0) stream_later(s);
+}
+
 void filter_hold(struct filter *f, int64_t change) {
     struct stream *s = f->stream;
     if (!s || flow_of(s)->dying) return;
-    struct flow *flow = flow_of(s);
-    flow->held += (size_t)change;
-    s->queued += (size_t)change;
-    if (change < 0) {
-        stream_later(s);
-        return;
-    }
-    if (!timer_active(&flow->deadline)) closing_watch(s);
-    if (!flow->polling && !flow->eof && s->ops->read(s, true) < 0)
-        stream_later(s);
+    flow_of(s)->held += (size_t)change;
+    filter_delay(f, change);
+    if (change > 0) read_on(s);
+}
+
+void filter_mute(struct filter *f, bool on) {
+    struct stream *s = f->stream;
+    if (!s || flow_of(s)->dying || flow_of(s)->muted == on) return;
+    flow_of(s)->muted = on;
+    if (!on && stream_wants_input(s)) read_on(s);
 }
 
 void filter_detach_all(struct stream *s) {

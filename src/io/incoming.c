@@ -13,6 +13,7 @@ bool stream_wants_input(const struct stream *s) {
     const struct flow *f = (const struct flow *)(const void *)s;
     if (f->dying) return false;
     if (f->lingering) return true;
+    if (f->muted) return false;
     return (s->state == STREAM_OPEN && s->reading && !f->backlog) || f->held;
 }
 

@@ -18,9 +18,12 @@
 #include "io/listen.h"
 #include "io/loop.h"
 #include "io/names.h"
+#include "io/pipe.h"
 #include "io/process.h"
 #include "io/proxy.h"
 #include "io/stream.h"
 #include "io/threads.h"
+#include "io/throttle.h"
+#include "io/trace.h"
 
 #endif

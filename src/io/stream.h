@@ -77,10 +77,15 @@ int filter_up(struct filter *f, struct str bytes);
 int filter_down(struct filter *f, struct str bytes);
 int filter_up_end(struct filter *f);
 int filter_down_end(struct filter *f);
-/* So many bytes more (or fewer) are kept back here (a handshake, a throttle):
+/* So many bytes more (or fewer) are kept back here (a handshake):
  * they count as stream->queued, close waits for them, the transport is read
  * meanwhile. 0 again before a pop. */
 void filter_hold(struct filter *f, int64_t change);
+/* The same, but for bytes that wait for nothing from the peer (a throttle): the
+ * transport is read only if the owner wants it. */
+void filter_delay(struct filter *f, int64_t change);
+/* No input for now: the transport is not read. */
+void filter_mute(struct filter *f, bool on);
 
 /* Public part of every stream; transports embed it as their first member. */
 struct stream {

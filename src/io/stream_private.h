@@ -50,6 +50,7 @@ struct flow {
     bool eof : 1;         /* the transport said so */
     bool eof_due : 1;     /* on_eof is to come */
     bool polling : 1;     /* the transport reads */
+    bool muted : 1;       /* a filter wants no input now */
     bool reset : 1;       /* close rudely */
     bool dying : 1;       /* ops->close was called */
     bool lingering : 1;   /* the owner is gone, see closing.c */

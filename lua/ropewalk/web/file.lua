@@ -31,13 +31,33 @@ local function etag_of(file)
   return string.format('"%x-%x.%x-%x"', file.size, file.mtime, file.mtime_ns, file.inode)
 end
 
+-- Under a filter (a throttle, a traffic log) there is no sendfile: slice by slice.
+local function send_slices(request, file, offset, left)
+  while left > 0 do
+    local bytes = file:read(offset, left < INLINE and left or INLINE)
+    if not bytes or bytes == "" then -- it has become shorter: the length was a promise
+      request:close()
+      return nil
+    end
+    if not request:write(bytes) then return nil end
+    offset, left = offset + #bytes, left - #bytes
+  end
+  return true
+end
+
+local function send(request, file, offset, length)
+  if length == 0 or request.method == "HEAD" then return true end
+  if request:can_send_file() then return request:send_file(file, offset, length) end
+  return send_slices(request, file, offset, length)
+end
+
 --- A producer that sends pieces: strings, and {offset, length} of the file.
 local function sender(file, pieces)
   return function(request)
     for _, piece in ipairs(pieces) do
       local ok
       if piece.length then
-        ok = piece.length == 0 or request:send_file(file, piece.offset, piece.length)
+        ok = send(request, file, piece.offset, piece.length)
       else
         ok = request:write(piece.text)
       end

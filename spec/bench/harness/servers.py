@@ -43,11 +43,11 @@ def has_twisted():
         stderr=subprocess.DEVNULL).returncode == 0
 
 
-def fill(name, place, port):
+def fill(name, place, port, behind=0):
     """A configuration from peers/ with its @WORDS@ filled in."""
     with open(os.path.join(PEERS, name)) as f:
         text = f.read()
-    words = {"PORT": str(port), "DIR": place, "PEERS": PEERS,
+    words = {"PORT": str(port), "BEHIND": str(behind), "DIR": place, "PEERS": PEERS,
              "MODULES": nginx_modules() or ""}
     for word, value in words.items():
         text = text.replace("@%s@" % word, value)
@@ -60,12 +60,13 @@ def fill(name, place, port):
 class Kind:
     """One way to serve. `command` takes (build, place, port); `missing` says
     what is not there, None when all is; `version` prints which one it is;
-    `patient` are arguments for a run that is 50 times slower."""
+    `patient` are arguments for a run that is 50 times slower; `behind` is the
+    kind that it forwards to, whose port `command` takes as well."""
 
     def __init__(self, name, title, protocol, command, package,
-                 missing=lambda build: None, version=None, patient=()):
+                 missing=lambda build: None, version=None, patient=(), behind=None):
         self.name, self.title, self.protocol = name, title, protocol
-        self.command, self.package = command, package
+        self.command, self.package, self.behind = command, package, behind
         self.missing, self.version, self.patient = missing, version, list(patient)
 
     def lacks(self, build):
@@ -138,6 +139,18 @@ OURS = dict(package=None, missing=ropewalk_missing,
             version=lambda build: [os.path.join(build, "ropewalk"), "version"],
             patient=["--limit", "script_slice=10000", "--limit", "script_budget=60000",
                      "--limit", "load_timeout=60000"])
+def forwarder(build, place, port, behind):
+    return ropewalk("forward.lua")(build, place, port) + [
+        "--set", "to=tcp:127.0.0.1:%d" % behind]
+
+
+def haproxy_tcp(config):
+    return lambda build, place, port, behind: [
+        "haproxy", "-db", "-f", fill(config, place, port, behind)]
+
+
+HAPROXY = dict(package="haproxy", missing=command_missing("haproxy"),
+               version=version_of("haproxy", "-v"))
 NGINX = dict(package="nginx", missing=command_missing("nginx"),
              version=version_of("nginx", "-v"))
 
@@ -157,12 +170,17 @@ KINDS = {kind.name: kind for kind in (
          version=version_of("nginx", "-v")),
     Kind("haproxy", "HAProxy, Lua service", "http",
          lambda build, place, port: ["haproxy", "-db", "-f", fill("haproxy.cfg", place, port)],
-         package="haproxy", missing=command_missing("haproxy"),
-         version=version_of("haproxy", "-v")),
+         **HAPROXY),
     Kind("node", "Node, `http`", "http", peer("node", "node-http.js"), **NODE),
     Kind("twisted", "Twisted, `web`", "http", peer(PYTHON, "twisted_http.py"), **TWISTED),
     Kind("uv-http", "libuv + Lua call, toy parser", "http", own("uv_http"), **bare("uv_http")),
     Kind("uv-echo", "libuv in C", "tcp", own("uv_echo"), **bare("uv_echo")),
+    Kind("ropewalk-forward", "Ropewalk, apps/forward.lua", "tcp", forwarder,
+         behind="uv-echo", **OURS),
+    Kind("haproxy-tcp", "HAProxy, `mode tcp`", "tcp", haproxy_tcp("haproxy-tcp.cfg"),
+         behind="uv-echo", **HAPROXY),
+    Kind("haproxy-splice", "HAProxy, `option splice-auto`", "tcp",
+         haproxy_tcp("haproxy-splice.cfg"), behind="uv-echo", **HAPROXY),
     Kind("node-echo", "Node, `net`", "tcp", peer("node", "node-echo.js"), **NODE),
     Kind("twisted-echo", "Twisted", "tcp", peer(PYTHON, "twisted_echo.py"), **TWISTED),
 )}
@@ -218,13 +236,15 @@ class Server:
 
     running = []
 
-    def __init__(self, kind, build, core, wrapper=()):
-        self.kind = kind
+    def __init__(self, kind, build, core, wrapper=(), load_core=None):
+        self.kind, self.behind = kind, None
         self.place = tempfile.mkdtemp(prefix="rw-bench-")
         os.chmod(self.place, 0o777)  # nginx' worker is another user
         self.process = None
         Server.running.append(self)
         try:
+            if kind.behind:
+                self.behind = Server(KINDS[kind.behind], build, load_core)
             self._start(build, core, list(wrapper))
         except BaseException:
             self.stop()
@@ -233,7 +253,8 @@ class Server:
     def _start(self, build, core, wrapper):
         self.port = free_port()
         self.output = os.path.join(self.place, "output")
-        argv = wrapper + self.kind.command(build, self.place, self.port)
+        behind = [self.behind.port] if self.behind else []
+        argv = wrapper + self.kind.command(build, self.place, self.port, *behind)
         if wrapper:
             argv += self.kind.patient
         with open(self.output, "wb") as out:
@@ -313,6 +334,8 @@ class Server:
                         pass
                 self.process.wait()
         shutil.rmtree(self.place, ignore_errors=True)
+        if self.behind:
+            self.behind.stop()
 
     def __enter__(self):
         return self
