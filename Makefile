@@ -218,7 +218,7 @@ $(call remember,$(OUT)/gen/torture,$(BELOW_OBJ) $(foreach t,$(TORTURES),$($(t)_O
 
 # ---------------------------------------------------------------- compiling
 
-CPPFLAGS_io      := $(uv_CPPFLAGS)
+CPPFLAGS_io      := $(uv_CPPFLAGS) $(mbedtls_CPPFLAGS)
 CPPFLAGS_bind    := $(lua_CPPFLAGS)
 CPPFLAGS_torture := -Ispec
 CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS)
@@ -276,7 +276,7 @@ $(OUT)/gen/lualib.o: $(OUT)/gen/lualib.c $(LUA) $(OUT)/flags
 
 # ---------------------------------------------------------------- linking
 
-CORE_LIBS := $(foreach d,lua uv yyjson,$($(d)_LIBS))
+CORE_LIBS := $(foreach d,lua mbedtls uv yyjson,$($(d)_LIBS))
 
 # Lua's C modules, loaded at run time, find Lua's functions in the binary: those
 # are exported, nothing else. The revision is that of the last link: taken only when linking anyway, so a
@@ -307,7 +307,7 @@ endif
 define torture_rule
 $(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $(BELOW_OBJ) $(OUT)/gen/torture
 	@echo "LINK $$@"
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(uv_LIBS) $$(yyjson_LIBS) $$(DEPS_NEEDS)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(mbedtls_LIBS) $$(uv_LIBS) $$(yyjson_LIBS) $$(DEPS_NEEDS)
 endef
 $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 

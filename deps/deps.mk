@@ -16,7 +16,7 @@
 # after which $(NAME_CPPFLAGS), $(NAME_LIBS) and $(NAME_NEEDS) are there to use.
 
 # the slowest to compile first: two jobs then end together
-DEPS := yyjson lua uv
+DEPS := mbedtls yyjson lua uv
 
 lua_INCLUDE := src
 lua_FILES    = $(filter-out %/lua.c %/luac.c,$(wildcard $(lua_TREE)/src/*.c))
@@ -28,6 +28,15 @@ include deps/config/uv.mk
 uv_FILES     = $(wildcard $(uv_NAMES:%=$(uv_TREE)/src/%.c))
 uv_CFLAGS    = -I$(uv_TREE)/src -D_FILE_OFFSET_BITS=64 -D_LARGEFILE_SOURCE
 uv_NEEDS    := -lpthread -ldl -lrt
+
+mbedtls_INCLUDE := include
+mbedtls_FILES = $(wildcard $(mbedtls_TREE)/library/*.c)
+mbedtls_CFLAGS = -I$(mbedtls_TREE)/library
+mbedtls_CPPFLAGS_EXTRA := -Ideps/config/mbedtls \
+    -DMBEDTLS_CONFIG_FILE='"ropewalk_mbedtls.h"'
+# what is compiled in, and the seams that accelerators fill, are our choice
+mbedtls_FROM = bundled
+mbedtls_NEEDS := -lpthread
 
 yyjson_INCLUDE := src
 yyjson_CFLAGS := -g1
@@ -55,12 +64,12 @@ include deps/versions.mk
 define dep_resolve
 $(1)_ASKED :=
 include $(DEPS_DIR)/$(1).mk
-$(1)_QUESTION := $(strip $(DEPS_FROM) $($(1)_MIN) $($(1)_PACKAGE) $($(1)_SHA256))
+$(1)_QUESTION := $(strip $(or $($(1)_FROM),$(DEPS_FROM)) $($(1)_MIN) $($(1)_PACKAGE) $($(1)_SHA256))
 ifneq ($$($(1)_QUESTION),$$($(1)_ASKED))
 $(DEPS_DIR)/$(1).mk: FORCE
 endif
 $(DEPS_DIR)/$(1).mk:
-	@DEPS_STATE=$(DEPS_DIR)/apt DEPS_FROM=$(DEPS_FROM) DEPS_CC='$(CC)' \
+	@DEPS_STATE=$(DEPS_DIR)/apt DEPS_FROM=$(or $($(1)_FROM),$(DEPS_FROM)) DEPS_CC='$(CC)' \
 	    sh deps/resolve.sh $$@ $(1) $$($(1)_MIN) '$$($(1)_PC)' \
 	    '$$($(1)_PACKAGE)' '$$($(1)_QUESTION)' $$($(1)_SHA256)
 endef
@@ -77,7 +86,7 @@ $$($(1)_LIBS): $$($(1)_OBJECTS)
 $(DEPS_DIR)/$(VARIANT)/$(1)/%.o: $$($(1)_TREE)/%.c $(DEPS_DIR)/$(1).mk $(OUT)/deps-flags
 	@mkdir -p $$(@D)
 	@echo "CC   $$@"
-	$$(Q)$$(CC) $$(DEPS_FLAGS) $$($(1)_CFLAGS) \
+	$$(Q)$$(CC) $$(DEPS_FLAGS) $$($(1)_CFLAGS) $$($(1)_CPPFLAGS_EXTRA) \
 	    $$(addprefix -I$$($(1)_TREE)/,$$($(1)_INCLUDE)) -c $$< -o $$@
 endif
 DEPS_NEEDS += $$($(1)_NEEDS)
