@@ -17,7 +17,7 @@ struct test {
     void (*run)(void);
 };
 extern const struct test loop_tests[], stream_tests[], file_tests[],
-    filter_tests[], listen_tests[], send_tests[], memory_tests[], chaos_tests[];
+    filter_tests[], tls_tests[], listen_tests[], send_tests[], memory_tests[], chaos_tests[];
 
 void check_failed(const char *file, int line, const char *what);
 unsigned check_failures(void); /* in this test */

@@ -65,6 +65,8 @@ struct loop {
     unsigned open[LEDGER_KINDS];
     size_t closing; /* objects whose end was asked for and has not come */
     int reserve;    /* descriptor given up to shed a connection; -1: none */
+    uint64_t handshake_turn; /* turn in which … */
+    unsigned handshakes;     /* … so many steps of TLS handshakes were made */
     bool turning, stopping;
     bool buffer_busy; /* a hook is looking at it */
     char buffer[LOOP_BUFFER];

@@ -35,6 +35,8 @@ struct tls_identity *tls_identity_ref(struct tls_identity *id);
 void tls_identity_unref(struct tls_identity **id);
 /* Is the first certificate for this host name? */
 bool tls_identity_serves(const struct tls_identity *id, struct str name);
+/* Signing with its key takes milliseconds (RSA). */
+bool tls_identity_is_slow(const struct tls_identity *id);
 
 /* What a certificate says. Texts borrow from the identity or session. */
 struct tls_certificate {
@@ -70,6 +72,7 @@ struct tls_settings {
     bool client;
     enum tls_verify verify;        /* of the peer's certificate */
     struct tls_trust *trust;       /* for that */
+    struct tls_identity *identity; /* client: its own, or NULL */
     const char *alpn[TLS_ALPN_MAX + 1]; /* NULL-ended, the best first */
     unsigned min_version;          /* TLS_12 (the default) or TLS_13 */
     bool tickets;                  /* server: lets clients resume */
@@ -84,6 +87,7 @@ int tls_context_new(const struct tls_settings *s, struct tls_context **out,
                     struct tls_why *why);
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context **c);
+bool tls_context_is_server(const struct tls_context *c);
 
 /* ── sessions ─────────────────────────────────────────────────────────────*/
 
@@ -91,8 +95,8 @@ struct tls;
 /* `name`: client: whom to ask for and to expect. */
 int tls_new(struct tls_context *c, struct mem *mem, const char *name, struct tls **out);
 void tls_free(struct tls **t);
-/* A server needs one before the handshake, a client may have one. */
-int tls_use(struct tls *t, struct tls_identity *id);
+/* A server's, before the handshake. */
+void tls_use(struct tls *t, struct tls_identity *id);
 
 /* Ciphertext from the peer; keeps a copy until it is read. */
 int tls_feed(struct tls *t, struct str bytes);
