@@ -10,6 +10,7 @@
 #include "bind/embedded.h"
 #include "bind/state.h"
 #include "bind/task.h"
+#include "bind/tls.h"
 
 static void *allocate(void *ud, void *p, size_t old, size_t size) {
     struct mem *m = ud;
@@ -89,7 +90,7 @@ static int open_libraries(lua_State *L) {
     static void (*const open[])(lua_State *) = {
         door_open, core_open, timer_open, port_open, transport_open, http_open,
         request_open, router_open, json_open, text_open, dir_open_lib,
-        sources_open,
+        sources_open, tls_open,
     };
     for (size_t i = 0; i < sizeof open / sizeof *open; i++) open[i](L);
     lua_setfield(L, -2, "ropewalk.core");

@@ -75,7 +75,8 @@ static int read_names(const char *const *names, struct names *out) {
         item->node.type = n ? MBEDTLS_X509_SAN_IP_ADDRESS : MBEDTLS_X509_SAN_DNS_NAME;
         item->node.san.unstructured_name.p = n ? address : (unsigned char *)*names;
         item->node.san.unstructured_name.len = n ? n : strlen(*names);
-        if (out->count) out->list[out->count - 1].next = item;
+        /* the last one first: the library writes them backwards */
+        if (out->count) item->next = &out->list[out->count - 1];
         out->count++;
     }
     return 0;
@@ -154,7 +155,8 @@ static int fill(mbedtls_x509write_cert *crt, const struct tls_wish *w, const cha
     if (rc == 0) rc = mbedtls_x509write_crt_set_authority_key_identifier(crt);
     if (rc == 0) rc = set_usage(crt, w, rsa);
     if (rc == 0 && names->count)
-        rc = mbedtls_x509write_crt_set_subject_alternative_name(crt, names->list);
+        rc = mbedtls_x509write_crt_set_subject_alternative_name(
+            crt, &names->list[names->count - 1]);
     return rc == 0 ? set_acme(crt, w->acme) : rc;
 }
 
@@ -215,7 +217,8 @@ int tls_make_request(const char *const *names, struct str key_pem, struct buf *d
         mbedtls_x509write_csr_set_md_alg(&csr, MBEDTLS_MD_SHA256);
         int code = mbedtls_x509write_csr_set_subject_name(&csr, subject);
         if (code == 0 && list.count)
-            code = mbedtls_x509write_csr_set_subject_alternative_name(&csr, list.list);
+            code = mbedtls_x509write_csr_set_subject_alternative_name(
+                &csr, &list.list[list.count - 1]);
         char *room = code == 0 ? buf_reserve(der, PEM_MAX) : NULL;
         if (room) { /* it is written at the end of the room */
             code = mbedtls_x509write_csr_der(&csr, (unsigned char *)room, PEM_MAX, RANDOM);
