@@ -242,7 +242,7 @@ $(call remember,$(OUT)/gen/torture,$(BELOW_OBJ) $(foreach t,$(TORTURES),$($(t)_O
 
 # ---------------------------------------------------------------- compiling
 
-CPPFLAGS_io      := $(uv_CPPFLAGS) $(ares_CPPFLAGS)
+CPPFLAGS_io      := $(uv_CPPFLAGS) $(ares_CPPFLAGS) $(mbedtls_CPPFLAGS)
 CPPFLAGS_bind    := $(lua_CPPFLAGS)
 CPPFLAGS_torture := -Ispec
 CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS)
@@ -300,7 +300,7 @@ $(OUT)/gen/lualib.o: $(OUT)/gen/lualib.c $(LUA) $(OUT)/flags
 
 # ---------------------------------------------------------------- linking
 
-CORE_LIBS := $(foreach d,lua ares uv yyjson,$($(d)_LIBS))
+CORE_LIBS := $(foreach d,lua ares mbedtls uv yyjson,$($(d)_LIBS))
 
 # Lua's C modules, loaded at run time, find Lua's functions in the binary: those
 # are exported, nothing else. The revision is that of the last link: taken only when linking anyway, so a
@@ -328,10 +328,12 @@ $(BUILD)/ropewalk $(BUILD)/libropewalk.a: $(BUILD)/%: $(OUT)/%
 	@ln -f $< $@
 endif
 
+BELOW_LIBS := $(foreach d,ares mbedtls uv yyjson,$($(d)_LIBS))
+
 define torture_rule
 $(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $(BELOW_OBJ) $(OUT)/gen/torture
 	@echo "LINK $$@"
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(ares_LIBS) $$(uv_LIBS) $$(yyjson_LIBS) $$(DEPS_NEEDS)
+	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(BELOW_LIBS) $$(DEPS_NEEDS)
 endef
 $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 

@@ -16,7 +16,7 @@
 # after which $(NAME_CPPFLAGS), $(NAME_LIBS) and $(NAME_NEEDS) are there to use.
 
 # the slowest to compile first: two jobs then end together
-DEPS := yyjson ares lua uv
+DEPS := mbedtls yyjson ares lua uv
 
 lua_INCLUDE := src
 lua_FILES    = $(filter-out %/lua.c %/luac.c,$(wildcard $(lua_TREE)/src/*.c))
@@ -36,6 +36,15 @@ ares_INCLUDE := include
 ares_FILES   = $(wildcard $(ares_TREE)/src/lib/*.c $(ares_TREE)/src/lib/*/*.c)
 ares_CFLAGS  = -DHAVE_CONFIG_H -I$(ares_TREE)/src/lib -I$(ares_TREE)/src/lib/include
 ares_CPPFLAGS_EXTRA := -DCARES_STATICLIB -isystem deps/config/ares
+
+mbedtls_INCLUDE := include
+mbedtls_FILES = $(wildcard $(mbedtls_TREE)/library/*.c)
+mbedtls_CFLAGS = -I$(mbedtls_TREE)/library
+mbedtls_CPPFLAGS_EXTRA := -isystem deps/config/mbedtls \
+    -DMBEDTLS_CONFIG_FILE='"ropewalk_mbedtls.h"'
+# what is compiled in, and the seams that accelerators fill, are our choice
+mbedtls_FROM = bundled
+mbedtls_NEEDS := -lpthread
 
 yyjson_INCLUDE := src
 yyjson_CFLAGS := -g1

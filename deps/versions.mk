@@ -24,6 +24,11 @@ yyjson_PC     := yyjson
 yyjson_PACKAGE := yyjson
 yyjson_SHA256 := ae6fde69a193e10afab426ef13f113d6903446405f9db9ee98bfb572bd6c961a
 
+mbedtls_MIN   := 3.6.2
+mbedtls_PC    := mbedtls
+mbedtls_PACKAGE := mbedtls
+mbedtls_SHA256 := 8fb65fae8dcae5840f793c0a334860a411f884cc537ea290ce1c52bb64ca007a
+
 # Fuzzing only, and only when it can be had: the oracle for our HTTP/1 parser.
 llhttp_MIN    := 9.0
 llhttp_PC     := libllhttp llhttp

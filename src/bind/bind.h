@@ -26,6 +26,8 @@
 #include "base/map.h"
 #include "base/stat.h"
 #include "bind/door.h"
+#include "bind/libraries.h"
+#include "bind/values.h"
 #include "io/io.h"
 
 struct child;
@@ -184,49 +186,6 @@ void host_calls_end(struct generation *g); /* its tasks are gone */
 /* A thread's worker: as the other one, but without a loop (0 or RW_ENOMEM). */
 int worker_copy(struct rw *inner, const struct rw *outer);
 void worker_copy_free(struct rw *inner);
-
-/* ── libraries: each expects core's table on top and adds to it ───────────*/
-
-void port_open(lua_State *L); /* core.listen, core.connect */
-void process_open(lua_State *L);
-void address_open(lua_State *L);
-void transport_open(lua_State *L);
-void dgram_transport_open(lua_State *L);
-void pipe_open(lua_State *L); /* core.pipe */
-void request_open(lua_State *L);
-void http_open(lua_State *L);
-void timer_open(lua_State *L);
-void deferred_open(lua_State *L);
-void core_open(lua_State *L);  /* log, config, limits, … */
-void router_open(lua_State *L);
-void json_open(lua_State *L);
-void embedded_open(lua_State *L); /* the library; expects nothing */
-void simulator_open(lua_State *L);
-void text_open(lua_State *L);
-void dir_open_lib(lua_State *L);
-void names_open_lib(lua_State *L);
-void host_open(lua_State *L);          /* core.host, core.exports */
-void thread_open(lua_State *L);        /* core.thread_pool … */
-void thread_open_inside(lua_State *L); /* … and what there is within a thread */
-
-/* Copies plain data (nil, booleans, numbers, strings, tables of these, to a
- * depth of 64) from the value at `index` of `from` to the top of `to`: 0,
- * RW_EINVAL when something else is in it, or RW_ELIMIT when it takes more than
- * *left bytes, of which it takes its own. Both protected by the caller. */
-int transfer(lua_State *from, int index, lua_State *to, size_t *left);
-const char *transfer_refused(void); /* "a function in users" */
-/* What the services of one generation save, the other's restore (handover.c);
- * false: one of them failed, nothing is changed for the old generation. */
-bool handover(struct generation *from, struct generation *to);
-
-/* Limits as a proxy table, and the reading of overrides from a table. */
-void limits_override(lua_State *L, int index, struct limits *l);
-/* Pushes limit `key` (or nil); sets it from the value at `value`. */
-void limits_push(lua_State *L, int key, const struct limits *l);
-void limits_assign(lua_State *L, int key, int value, struct limits *l);
-
-/* "nil, code name, message" */
-int push_failure(lua_State *L, int code);
 
 /* Counts a limit that fired, and logs it: at most one line a second. `peer` may
  * be NULL. */

@@ -22,7 +22,8 @@
 #include "bind/state.h"
 #include "bind/task.h"
 
-enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100, GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64 };
+enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100,
+       GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64 };
 
 /* ── the watchdog's view: one door is open per thread at a time ───────────*/
 
@@ -260,57 +261,6 @@ static int task_status(const struct task *t, int lua_status) {
     return lua_status == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT;
 }
 
-/* Makes a Failure with the traceback of where it was raised. */
-int door_traceback(lua_State *L) {
-    lua_settop(L, 1);
-    struct task *t = task_running(generation_of(L)->rw);
-    door_clear_hook(L); /* it may be a killed task's error; it is described */
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    if (lua_getfield(L, -1, "ropewalk.failure") != LUA_TTABLE) {
-        lua_settop(L, 1);
-        return 1;
-    }
-    lua_getfield(L, -1, "wrap");
-    lua_pushvalue(L, 1);
-    lua_call(L, 1, 1);
-    if (lua_getfield(L, -1, "traceback") == LUA_TNIL) {
-        luaL_traceback(L, L, NULL, 1);
-        lua_setfield(L, -3, "traceback");
-    }
-    lua_settop(L, 4);
-    lua_replace(L, 1);
-    lua_settop(L, 1);
-    if (t) task_set_hook(t, L); /* and nobody on its way out may keep it */
-    return 1;
-}
-
-void door_report(lua_State *L, int index, const char *message) {
-    struct generation *g = generation_of(L);
-    index = lua_absindex(L, index);
-    const char *text = luaL_tolstring(L, index, NULL);
-    const char *traceback = "";
-    if (lua_istable(L, index) && lua_getfield(L, index, "traceback") == LUA_TSTRING)
-        traceback = lua_tostring(L, -1);
-    log_error(&g->rw->log, message, LF_UINT("generation", g->id), LF_Z("error", text),
-              LF_BLOCK("traceback", str_c(traceback)));
-    lua_settop(L, index);
-}
-
-static int report_failed(lua_State *L) {
-    struct task *t = lua_touserdata(L, 1);
-    const char *text = NULL;
-    if (!lua_checkstack(t->co, 4)) return 0;
-    lua_pushvalue(t->co, -1);
-    lua_xmove(t->co, L, 1);
-    text = luaL_tolstring(L, -1, NULL);
-    if (strstr(text, "\nstack traceback:")) lua_pushstring(L, text); /* has one */
-    else luaL_traceback(L, t->co, text, 0);
-    log_error(&t->gen->rw->log, "script error",
-              LF_UINT("generation", t->gen->id),
-              LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
-    return 0;
-}
-
 /* Runs it until it ends (false) or waits. */
 static bool task_resume(struct task *t, lua_State *from, int nargs) {
     struct rw *rw = t->gen->rw;
@@ -344,7 +294,7 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
         door_clear_hook(t->co);
         if (!t->orphan) { /* else: its connection went away, and it was told so */
             rw->stats.script_errors++;
-            if (door_protect(t->gen, report_failed, t) < 0)
+            if (door_protect(t->gen, task_report, t) < 0)
                 log_error(&rw->log, "script error", LF_Z("error", "out of memory"));
         }
         task_end(t, task_status(t, status));
@@ -375,17 +325,6 @@ struct task *door_enter(struct generation *g, const struct door_call *call) {
     lua_pushlightuserdata(co, call->arg);
     return task_resume(t, g->rw->door.running, 1) ? t : NULL;
 }
-
-static int log_place(lua_State *L) {
-    struct task *t = lua_touserdata(L, 1);
-    luaL_traceback(L, t->co, NULL, 0);
-    log_error(&t->gen->rw->log, "the script is at this point",
-              LF_UINT("generation", t->gen->id),
-              LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
-    return 0;
-}
-
-void door_report_place(struct task *t) { door_protect(t->gen, log_place, t); }
 
 /* ── the ready queue ──────────────────────────────────────────────────────*/
 

@@ -12,6 +12,7 @@
 #include "bind/ship.h"
 #include "bind/state.h"
 #include "bind/task.h"
+#include "bind/tls.h"
 
 static void *allocate(void *ud, void *p, size_t old, size_t size) {
     struct mem *m = ud;
@@ -57,7 +58,7 @@ static void use_tree(lua_State *L, const char *root) {
 /* What of core needs neither a loop nor other tasks; in this order. */
 static void (*const open_anywhere[])(lua_State *) = {
     door_open, core_open, router_open, json_open, text_open, dir_open_lib,
-    sources_open, ship_open, host_open, deferred_open,
+    sources_open, ship_open, host_open, deferred_open, tls_open,
 };
 static void (*const open_with_loop[])(lua_State *) = {
     timer_open, port_open, address_open, transport_open, http_open, request_open, thread_open,

@@ -135,6 +135,11 @@ void stream_close(struct stream *s) {
     else stream_later(s);
 }
 
+void stream_close_for(struct stream *s, int reason) {
+    if (s->state == STREAM_OPEN) flow_of(s)->reason = reason;
+    stream_close(s);
+}
+
 void stream_abort(struct stream *s, int reason) {
     struct flow *f = flow_of(s);
     if (f->dying || s->state == STREAM_CLOSED) return;

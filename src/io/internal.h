@@ -68,6 +68,8 @@ struct loop {
     size_t closing; /* objects whose end was asked for and has not come */
     struct names *names; /* list */
     int reserve;    /* descriptor given up to shed a connection; -1: none */
+    uint64_t handshake_turn; /* turn in which … */
+    unsigned handshakes;     /* … so many steps of TLS handshakes were made */
     bool turning, stopping;
     bool buffer_busy; /* a hook is looking at it */
     char *batch; /* owned: what datagram sockets read into; NULL: there are none */

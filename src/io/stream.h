@@ -119,6 +119,8 @@ void stream_read(struct stream *s, bool on); /* off after opening */
 int stream_shutdown(struct stream *s);       /* half-close, flushes first */
 /* Flushes first; a peer that takes nothing for close_timeout is aborted. */
 void stream_close(struct stream *s);
+/* The same, and on_close gets this reason: the peer shall read our last words. */
+void stream_close_for(struct stream *s, int reason);
 void stream_abort(struct stream *s, int reason); /* at once (RST where there is one) */
 
 /* Of the connection that is carried, if a proxy introduced one. */

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* What went wrong in a script, and where, for the log. */
+#include "bind/task.h"
+
+/* Makes a Failure with the traceback of where it was raised. */
+int door_traceback(lua_State *L) {
+    lua_settop(L, 1);
+    struct task *t = task_running(generation_of(L)->rw);
+    door_clear_hook(L); /* it may be a killed task's error; it is described */
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, "ropewalk.failure") != LUA_TTABLE) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    lua_getfield(L, -1, "wrap");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    if (lua_getfield(L, -1, "traceback") == LUA_TNIL) {
+        luaL_traceback(L, L, NULL, 1);
+        lua_setfield(L, -3, "traceback");
+    }
+    lua_settop(L, 4);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    if (t) task_set_hook(t, L); /* and nobody on its way out may keep it */
+    return 1;
+}
+
+void door_report(lua_State *L, int index, const char *message) {
+    struct generation *g = generation_of(L);
+    index = lua_absindex(L, index);
+    const char *text = luaL_tolstring(L, index, NULL);
+    const char *traceback = "";
+    if (lua_istable(L, index) && lua_getfield(L, index, "traceback") == LUA_TSTRING)
+        traceback = lua_tostring(L, -1);
+    log_error(&g->rw->log, message, LF_UINT("generation", g->id), LF_Z("error", text),
+              LF_BLOCK("traceback", str_c(traceback)));
+    lua_settop(L, index);
+}
+
+int task_report(lua_State *L) {
+    struct task *t = lua_touserdata(L, 1);
+    const char *text = NULL;
+    if (!lua_checkstack(t->co, 4)) return 0;
+    lua_pushvalue(t->co, -1);
+    lua_xmove(t->co, L, 1);
+    text = luaL_tolstring(L, -1, NULL);
+    if (strstr(text, "\nstack traceback:")) lua_pushstring(L, text); /* has one */
+    else luaL_traceback(L, t->co, text, 0);
+    log_error(&t->gen->rw->log, "script error",
+              LF_UINT("generation", t->gen->id),
+              LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
+    return 0;
+}
+
+static int log_place(lua_State *L) {
+    struct task *t = lua_touserdata(L, 1);
+    luaL_traceback(L, t->co, NULL, 0);
+    log_error(&t->gen->rw->log, "the script is at this point",
+              LF_UINT("generation", t->gen->id),
+              LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
+    return 0;
+}
+
+void door_report_place(struct task *t) { door_protect(t->gen, log_place, t); }

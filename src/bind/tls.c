@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+/* core.tls_identity, tls_trust, tls_context, and the making of certificates. */
+#include "bind/tls.h"
+
+#include "io/tls_issue.h"
+
+static const char identity_class[] = "ropewalk.tls_identity";
+static const char trust_class[] = "ropewalk.tls_trust";
+static const char context_class[] = "ropewalk.tls_context";
+
+enum { NAME_MAX_LENGTH = 255, NAMES_MAX = 1 << 20 };
+
+static struct str check_str(lua_State *L, int index) {
+    size_t n;
+    const char *p = luaL_checklstring(L, index, &n);
+    return str_of(p, n);
+}
+
+static struct str opt_str(lua_State *L, int index) {
+    size_t n;
+    const char *p = luaL_optlstring(L, index, "", &n);
+    return str_of(p, n);
+}
+
+/* nil, code name, why */
+static int refuse(lua_State *L, int code, const struct tls_why *why) {
+    lua_pushnil(L);
+    lua_pushstring(L, err_name(code));
+    lua_pushstring(L, *why->text ? why->text : err_text(code));
+    return 3;
+}
+
+/* ── identities ───────────────────────────────────────────────────────────*/
+
+struct tls_identity *tls_check_identity(lua_State *L, int index) {
+    return *(struct tls_identity **)luaL_checkudata(L, index, identity_class);
+}
+
+/* core.tls_identity(chain, key[, password]) */
+static int core_tls_identity(lua_State *L) {
+    struct str chain = check_str(L, 1), key = check_str(L, 2), password = opt_str(L, 3);
+    struct tls_why why = {""};
+    struct tls_identity **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, identity_class);
+    int rc = tls_identity_new(chain, key, password, box, &why);
+    return rc < 0 ? refuse(L, rc, &why) : 1;
+}
+
+static int identity_gc(lua_State *L) {
+    tls_identity_unref(luaL_checkudata(L, 1, identity_class));
+    return 0;
+}
+
+void tls_push_certificate(lua_State *L, const struct tls_certificate *c) {
+    const struct { const char *name, *value; } texts[] = {
+        {"subject", c->subject}, {"issuer", c->issuer}, {"serial", c->serial},
+        {"fingerprint", c->fingerprint},
+    };
+    lua_createtable(L, 0, 9);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        lua_pushstring(L, texts[i].value);
+        lua_setfield(L, -2, texts[i].name);
+    }
+    lua_pushinteger(L, c->not_before);
+    lua_setfield(L, -2, "not_before");
+    lua_pushinteger(L, c->not_after);
+    lua_setfield(L, -2, "not_after");
+    lua_pushboolean(L, c->self_signed);
+    lua_setfield(L, -2, "self_signed");
+    lua_pushlstring(L, c->der.p, c->der.n);
+    lua_setfield(L, -2, "der");
+    lua_newtable(L);
+    char name[NAME_MAX_LENGTH + 1];
+    for (size_t i = 0; tls_certificate_name(c->der, i, name, sizeof name); i++) {
+        lua_pushstring(L, name);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "names");
+}
+
+static int identity_describe(lua_State *L) {
+    struct tls_certificate c;
+    tls_identity_describe(tls_check_identity(L, 1), &c);
+    tls_push_certificate(L, &c);
+    return 1;
+}
+
+static int identity_serves(lua_State *L) {
+    lua_pushboolean(L, tls_identity_serves(tls_check_identity(L, 1), check_str(L, 2)));
+    return 1;
+}
+
+/* core.tls_certificate(der) → what it says */
+static int core_tls_certificate(lua_State *L) {
+    struct tls_certificate c;
+    int rc = tls_certificate_describe(check_str(L, 1), &c);
+    if (rc < 0) return push_failure(L, rc);
+    tls_push_certificate(L, &c);
+    return 1;
+}
+
+/* ── trust ────────────────────────────────────────────────────────────────*/
+
+static struct tls_trust *check_trust(lua_State *L, int index) {
+    return *(struct tls_trust **)luaL_checkudata(L, index, trust_class);
+}
+
+static int core_tls_trust(lua_State *L) {
+    struct tls_trust **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, trust_class);
+    int rc = tls_trust_new(box);
+    return rc < 0 ? push_failure(L, rc) : 1;
+}
+
+static int trust_gc(lua_State *L) {
+    tls_trust_unref(luaL_checkudata(L, 1, trust_class));
+    return 0;
+}
+
+static int trust_result(lua_State *L, int rc, const struct tls_why *why) {
+    if (rc < 0) return refuse(L, rc, why);
+    lua_pushinteger(L, rc);
+    return 1;
+}
+
+static int trust_add(lua_State *L) {
+    struct tls_why why = {""};
+    return trust_result(L, tls_trust_add(check_trust(L, 1), check_str(L, 2), &why), &why);
+}
+
+static int trust_add_system(lua_State *L) {
+    struct tls_why why = {""};
+    return trust_result(L, tls_trust_add_system(check_trust(L, 1), &why), &why);
+}
+
+static int trust_add_revoked(lua_State *L) {
+    struct tls_why why = {""};
+    return trust_result(L, tls_trust_add_revoked(check_trust(L, 1), check_str(L, 2), &why),
+                        &why);
+}
+
+/* ── contexts ─────────────────────────────────────────────────────────────*/
+
+struct bind_tls *tls_check_context(lua_State *L, int index) {
+    return luaL_checkudata(L, index, context_class);
+}
+
+static void lower_name(struct str name, char *out, size_t *n) {
+    *n = 0;
+    for (size_t i = 0; i < name.n && i < NAME_MAX_LENGTH; i++)
+        out[(*n)++] = ascii_lower(name.p[i]);
+}
+
+struct tls_identity *tls_find_identity(const struct bind_tls *t, struct str name) {
+    char key[NAME_MAX_LENGTH + 1];
+    size_t n;
+    lower_name(name, key, &n);
+    if (n == 0) return t->fallback;
+    union map_value *value = map_find(&t->names, str_of(key, n));
+    size_t dot = str_find(str_of(key, n), '.');
+    if (!value && dot && dot < n)
+        value = map_find(&t->names, str_of(key + dot, n - dot));
+    return value ? value->ptr : t->fallback;
+}
+
+static void forget_names(struct bind_tls *t) {
+    size_t cursor = 0;
+    struct str key;
+    union map_value *value;
+    while (map_next(&t->names, &cursor, &key, &value)) {
+        struct tls_identity *id = value->ptr;
+        tls_identity_unref(&id);
+    }
+    map_release(&t->names);
+    tls_identity_unref(&t->fallback);
+}
+
+static int add_name(struct bind_tls *t, struct str name, struct tls_identity *id) {
+    char key[NAME_MAX_LENGTH + 1];
+    size_t n;
+    union map_value *value;
+    if (str_starts(name, STR("*."))) name = str_skip(name, 1);
+    lower_name(name, key, &n);
+    int rc = map_put(&t->names, str_of(key, n), &value);
+    if (rc < 0) return rc;
+    struct tls_identity *old = value->ptr;
+    value->ptr = tls_identity_ref(id);
+    tls_identity_unref(&old);
+    return 0;
+}
+
+/* context:set_names({name = identity}, fallback or nil): from now on, for new
+ * connections; the old ones have what they have. */
+static int context_set_names(lua_State *L) {
+    struct bind_tls *t = tls_check_context(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 3);
+    struct tls_identity *fallback = lua_isnil(L, 3) ? NULL : tls_check_identity(L, 3);
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) { /* raise before changing */
+        luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, 2, "names are strings");
+        tls_check_identity(L, -1);
+    }
+    forget_names(t);
+    if (fallback) t->fallback = tls_identity_ref(fallback);
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1))
+        if (add_name(t, check_str(L, -2), tls_check_identity(L, -1)) < 0)
+            return luaL_error(L, "not enough memory");
+    return 0;
+}
+
+static int context_gc(lua_State *L) {
+    struct bind_tls *t = tls_check_context(L, 1);
+    forget_names(t);
+    tls_context_unref(&t->context);
+    return 0;
+}
+
+static void read_alpn(lua_State *L, struct tls_settings *s) {
+    if (lua_getfield(L, 1, "alpn") != LUA_TNIL) {
+        luaL_argcheck(L, lua_istable(L, -1), 1, "alpn: a list is expected");
+        lua_Integer n = luaL_len(L, -1);
+        luaL_argcheck(L, n <= TLS_ALPN_MAX, 1, "alpn: too many names");
+        for (lua_Integer i = 1; i <= n; i++) {
+            lua_rawgeti(L, -1, i);
+            s->alpn[i - 1] = luaL_checkstring(L, -1); /* the list keeps it */
+            luaL_argcheck(L, *s->alpn[i - 1] && strlen(s->alpn[i - 1]) < 256, 1,
+                          "alpn: names have 1 to 255 bytes");
+            lua_pop(L, 1);
+        }
+    }
+    lua_pop(L, 1);
+}
+
+static int option_field(lua_State *L, const char *name, const char *otherwise,
+                        const char *const *list) {
+    lua_getfield(L, 1, name);
+    int value = luaL_checkoption(L, -1, otherwise, list);
+    lua_pop(L, 1);
+    return value;
+}
+
+static bool bool_field(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static void read_settings(lua_State *L, struct tls_settings *s) {
+    static const char *const verify[] = {"none", "optional", "required", NULL};
+    static const char *const versions[] = {"1.2", "1.3", NULL};
+    s->client = bool_field(L, "client");
+    s->tickets = !s->client && bool_field(L, "tickets");
+    s->verify = (enum tls_verify)option_field(L, "verify", s->client ? "required" : "none",
+                                              verify);
+    s->min_version = option_field(L, "min_version", "1.2", versions) ? TLS_13 : TLS_12;
+    if (lua_getfield(L, 1, "trust") != LUA_TNIL) s->trust = check_trust(L, -1);
+    if (lua_getfield(L, 1, "identity") != LUA_TNIL) s->identity = tls_check_identity(L, -1);
+    lua_pop(L, 2);
+    luaL_argcheck(L, s->trust || s->verify == TLS_VERIFY_NONE, 1,
+                  "verify needs trust: the authorities to check against");
+    if (lua_getfield(L, 1, "ticket_secret") != LUA_TNIL) {
+        struct str secret = check_str(L, -1);
+        luaL_argcheck(L, secret.n == sizeof s->ticket_secret, 1, "ticket_secret: 32 bytes");
+        memcpy(s->ticket_secret, secret.p, secret.n);
+    } else if (s->tickets) {
+        luaL_argerror(L, 1, "tickets need a ticket_secret");
+    }
+    lua_pop(L, 1);
+    read_alpn(L, s);
+}
+
+/* core.tls_context{client=, verify=, trust=, identity=, min_version=, alpn=,
+ * tickets=, ticket_secret=, choose=} */
+static int core_tls_context(lua_State *L) {
+    static const uint64_t seed[2] = {1, 2}; /* names come from the operator */
+    struct tls_settings settings = {0};
+    struct tls_why why = {""};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    read_settings(L, &settings);
+    struct bind_tls *t = lua_newuserdatauv(L, sizeof *t, 1);
+    *t = (struct bind_tls){0};
+    map_init(&t->names, &generation_of(L)->rw->mem, seed, NAMES_MAX);
+    luaL_setmetatable(L, context_class);
+    t->has_hook = lua_getfield(L, 1, "choose") == LUA_TFUNCTION;
+    lua_setiuservalue(L, -2, 1);
+    int rc = tls_context_new(&settings, &t->context, &why);
+    return rc < 0 ? refuse(L, rc, &why) : 1;
+}
+
+/* ── making ───────────────────────────────────────────────────────────────*/
+
+enum { ISSUE_MAX = 1 << 20, WISH_NAMES_MAX = 100 };
+
+static int push_made(lua_State *L, int rc, struct buf *b, const struct tls_why *why) {
+    struct str made = buf_str(b);
+    if (rc == 0) lua_pushlstring(L, made.p ? made.p : "", made.n);
+    int results = rc == 0 ? 1 : refuse(L, rc, why);
+    buf_release(b);
+    return results;
+}
+
+/* core.tls_make_key("p256" | "p384" | "rsa2048" | "rsa4096") → PEM */
+static int core_tls_make_key(lua_State *L) {
+    static const char *const kinds[] = {"p256", "p384", "rsa2048", "rsa4096", NULL};
+    int kind = luaL_checkoption(L, 1, "p256", kinds);
+    struct tls_why why = {""};
+    struct buf pem;
+    buf_init(&pem, &generation_of(L)->rw->mem, ISSUE_MAX);
+    return push_made(L, tls_make_key((enum tls_key_kind)kind, &pem), &pem, &why);
+}
+
+static void read_names(lua_State *L, int index, const char **names) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_Integer n = luaL_len(L, index);
+    luaL_argcheck(L, n <= WISH_NAMES_MAX, index, "too many names");
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_rawgeti(L, index, i);
+        names[i - 1] = luaL_checkstring(L, -1); /* the table keeps it */
+        lua_pop(L, 1);
+    }
+    names[n] = NULL;
+}
+
+static struct str str_field(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name);
+    struct str s = opt_str(L, -1);
+    lua_pop(L, 1); /* the table keeps it */
+    return s;
+}
+
+/* core.tls_make_certificate{key=, names=, subject=, not_before=, not_after=,
+ * authority=, client=, issuer=, issuer_key=, acme=} → PEM */
+static int core_tls_make_certificate(lua_State *L) {
+    const char *names[WISH_NAMES_MAX + 1] = {NULL};
+    struct tls_why why = {""};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    if (lua_getfield(L, 1, "names") != LUA_TNIL) read_names(L, lua_gettop(L), names);
+    lua_getfield(L, 1, "not_before");
+    lua_getfield(L, 1, "not_after");
+    struct str subject = str_field(L, "subject");
+    struct tls_wish wish = {
+        .subject = subject.n ? subject.p : NULL, .names = names,
+        .not_before = luaL_checkinteger(L, -2), .not_after = luaL_checkinteger(L, -1),
+        .authority = bool_field(L, "authority"), .client = bool_field(L, "client"),
+        .issuer = str_field(L, "issuer"), .issuer_key = str_field(L, "issuer_key"),
+        .acme = str_field(L, "acme"),
+    };
+    struct buf pem;
+    buf_init(&pem, &generation_of(L)->rw->mem, ISSUE_MAX);
+    int rc = tls_make_certificate(&wish, str_field(L, "key"), &pem, &why);
+    return push_made(L, rc, &pem, &why);
+}
+
+/* core.tls_make_request(names, key) → DER */
+static int core_tls_make_request(lua_State *L) {
+    const char *names[WISH_NAMES_MAX + 1];
+    struct tls_why why = {""};
+    struct buf der;
+    read_names(L, 1, names);
+    struct str key = check_str(L, 2);
+    buf_init(&der, &generation_of(L)->rw->mem, ISSUE_MAX);
+    int rc = tls_make_request(names, key, &der, &why);
+    return push_made(L, rc, &der, &why);
+}
+
+/* ── the library ──────────────────────────────────────────────────────────*/
+
+static void new_class(lua_State *L, const char *name, const luaL_Reg *methods,
+                      lua_CFunction gc) {
+    luaL_newmetatable(L, name);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+}
+
+void tls_open(lua_State *L) {
+    static const luaL_Reg identity[] = {
+        {"describe", identity_describe}, {"serves", identity_serves}, {NULL, NULL},
+    };
+    static const luaL_Reg trust[] = {
+        {"add", trust_add}, {"add_system", trust_add_system},
+        {"add_revoked", trust_add_revoked}, {NULL, NULL},
+    };
+    static const luaL_Reg context[] = {{"set_names", context_set_names}, {NULL, NULL}};
+    new_class(L, identity_class, identity, identity_gc);
+    new_class(L, trust_class, trust, trust_gc);
+    new_class(L, context_class, context, context_gc);
+    static const luaL_Reg functions[] = {
+        {"tls_identity", core_tls_identity}, {"tls_certificate", core_tls_certificate},
+        {"tls_trust", core_tls_trust}, {"tls_context", core_tls_context},
+        {"tls_make_key", core_tls_make_key},
+        {"tls_make_certificate", core_tls_make_certificate},
+        {"tls_make_request", core_tls_make_request}, {NULL, NULL},
+    };
+    luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* TLS behind few calls, so that the library under it can be changed: only
+ * tls_*.c know it. A session is sans-IO, bytes in and bytes out, and does not
+ * know what carries them; tls_filter.h puts it on a stream.
+ *
+ *      identity   a certificate chain and its private key ┐
+ *      trust      authorities, to check peers against     ├ shared, counted
+ *      context    how to shake hands: role, versions, …   ┘
+ *      session    one connection
+ *
+ * Versions 1.3 and 1.2; AEAD suites with forward secrecy; no renegotiation, no
+ * compression, no early data. A client checks the peer's certificate and name
+ * unless its context says otherwise. */
+#ifndef IO_TLS_H
+#define IO_TLS_H
+
+#include "base/buf.h"
+#include "base/str.h"
+
+enum { TLS_ALPN_MAX = 8, TLS_12 = 0x0303, TLS_13 = 0x0304 };
+
+/* Why something failed, for people. */
+struct tls_why {
+    char text[400];
+};
+
+/* ── identities ───────────────────────────────────────────────────────────*/
+
+struct tls_identity;
+/* From PEM (or DER for a single certificate). The key must belong to the first
+ * certificate, the chain must be in order. */
+int tls_identity_new(struct str chain, struct str key, struct str password,
+                     struct tls_identity **out, struct tls_why *why);
+struct tls_identity *tls_identity_ref(struct tls_identity *id);
+void tls_identity_unref(struct tls_identity **id);
+/* Is the first certificate for this host name? */
+bool tls_identity_serves(const struct tls_identity *id, struct str name);
+/* Signing with its key takes milliseconds (RSA). */
+bool tls_identity_is_slow(const struct tls_identity *id);
+
+/* What a certificate says. Texts borrow from the identity or session. */
+struct tls_certificate {
+    struct str der;
+    char subject[256], issuer[256], serial[64];
+    char fingerprint[65];         /* SHA-256, lower-case hex */
+    int64_t not_before, not_after; /* seconds since 1970 */
+    bool self_signed;
+};
+int tls_identity_describe(const struct tls_identity *id, struct tls_certificate *out);
+/* The host names and addresses it is for, the nth; false: no more. */
+bool tls_certificate_name(struct str der, size_t n, char *out, size_t size);
+int tls_certificate_describe(struct str der, struct tls_certificate *out);
+
+/* ── trust ────────────────────────────────────────────────────────────────*/
+
+struct tls_trust;
+int tls_trust_new(struct tls_trust **out);
+/* All certificates in `pem`; how many, or < 0. */
+int tls_trust_add(struct tls_trust *t, struct str pem, struct tls_why *why);
+/* The system's, from where Debian and others keep them; SSL_CERT_FILE and
+ * SSL_CERT_DIR come first. */
+int tls_trust_add_system(struct tls_trust *t, struct tls_why *why);
+int tls_trust_add_revoked(struct tls_trust *t, struct str crl, struct tls_why *why);
+struct tls_trust *tls_trust_ref(struct tls_trust *t);
+void tls_trust_unref(struct tls_trust **t);
+
+/* ── contexts ─────────────────────────────────────────────────────────────*/
+
+enum tls_verify { TLS_VERIFY_NONE, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED };
+
+struct tls_settings {
+    bool client;
+    enum tls_verify verify;        /* of the peer's certificate */
+    struct tls_trust *trust;       /* for that */
+    struct tls_identity *identity; /* client: its own, or NULL */
+    const char *alpn[TLS_ALPN_MAX + 1]; /* NULL-ended, the best first */
+    unsigned min_version;          /* TLS_12 (the default) or TLS_13 */
+    bool tickets;                  /* server: lets clients resume */
+    uint8_t ticket_secret[32];     /* the keys are made from it and the time */
+    uint32_t ticket_lifetime;      /* seconds; 0: a day */
+    /* A line for a key log file (debugging only), or NULL. */
+    void (*keylog)(void *owner, const char *line);
+    void *keylog_owner;
+};
+struct tls_context;
+int tls_context_new(const struct tls_settings *s, struct tls_context **out,
+                    struct tls_why *why);
+struct tls_context *tls_context_ref(struct tls_context *c);
+void tls_context_unref(struct tls_context **c);
+bool tls_context_is_server(const struct tls_context *c);
+
+/* ── sessions ─────────────────────────────────────────────────────────────*/
+
+struct tls;
+/* `name`: client: whom to ask for and to expect. */
+int tls_new(struct tls_context *c, struct mem *mem, const char *name, struct tls **out);
+void tls_free(struct tls **t);
+/* A server's, before the handshake. */
+void tls_use(struct tls *t, struct tls_identity *id);
+
+/* Ciphertext from the peer; keeps a copy until it is read. */
+int tls_feed(struct tls *t, struct str bytes);
+/* Goes on with the handshake: 1 done, 0 waits for more bytes, or < 0 (an alert
+ * may be in the output then). One call is at most one private-key operation;
+ * it may run in another thread while nobody else touches the session. */
+int tls_handshake(struct tls *t);
+/* Decrypts: bytes > 0, 0 none yet, RW_EOF after the peer's close_notify. */
+int tls_read(struct tls *t, char *out, size_t size);
+/* Encrypts all of it into records of at most `record` bytes each (0: the
+ * largest), to the output. */
+int tls_write(struct tls *t, struct str bytes, size_t record);
+int tls_end(struct tls *t); /* close_notify */
+/* What is to be sent: the caller drops what it took. */
+struct buf *tls_output(struct tls *t);
+/* Gives memory back that only a busy connection needs. */
+void tls_idle(struct tls *t);
+
+struct tls_info {
+    unsigned version;        /* TLS_12, TLS_13 */
+    const char *cipher;      /* "TLS1-3-AES-128-GCM-SHA256" */
+    const char *alpn;        /* "" when none was agreed on */
+    bool resumed;
+    struct str peer;         /* the peer's certificate, DER; none: empty */
+    bool peer_verified;
+};
+void tls_describe(const struct tls *t, struct tls_info *out);
+/* Why the last call failed. */
+const char *tls_why_failed(const struct tls *t);
+
+/* Bytes for applications that bind to the session (RFC 5705, 8446 §7.5). */
+int tls_export(struct tls *t, const char *label, struct str context, void *out, size_t size);
+
+/* A client's session, to resume it later: plain bytes. */
+int tls_session_save(struct tls *t, struct buf *out);
+int tls_session_load(struct tls *t, struct str session);
+
+#endif

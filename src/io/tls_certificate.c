@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* What a certificate says, in plain terms. */
+#include <stdio.h>
+#include <time.h>
+
+#include "base/codec.h"
+#include "io/tls_internal.h"
+
+static int64_t seconds_of(const mbedtls_x509_time *t) {
+    struct tm tm = {.tm_year = t->year - 1900, .tm_mon = t->mon - 1, .tm_mday = t->day,
+                    .tm_hour = t->hour, .tm_min = t->min, .tm_sec = t->sec};
+    return (int64_t)timegm(&tm);
+}
+
+static void describe(const mbedtls_x509_crt *crt, struct tls_certificate *out) {
+    *out = (struct tls_certificate){.der = str_of((const char *)crt->raw.p, crt->raw.len)};
+    mbedtls_x509_dn_gets(out->subject, sizeof out->subject, &crt->subject);
+    mbedtls_x509_dn_gets(out->issuer, sizeof out->issuer, &crt->issuer);
+    mbedtls_x509_serial_gets(out->serial, sizeof out->serial, &crt->serial);
+    out->not_before = seconds_of(&crt->valid_from);
+    out->not_after = seconds_of(&crt->valid_to);
+    out->self_signed = crt->subject_raw.len == crt->issuer_raw.len &&
+                       memcmp(crt->subject_raw.p, crt->issuer_raw.p, crt->subject_raw.len) == 0;
+    uint8_t digest[32];
+    size_t n;
+    if (psa_hash_compute(PSA_ALG_SHA_256, crt->raw.p, crt->raw.len, digest, sizeof digest,
+                         &n) != PSA_SUCCESS)
+        return;
+    for (size_t i = 0; i < n; i++)
+        snprintf(out->fingerprint + 2 * i, 3, "%02x", digest[i]);
+}
+
+int tls_certificate_describe(struct str der, struct tls_certificate *out) {
+    if (tls_library_init() < 0) return RW_ETLS;
+    mbedtls_x509_crt crt;
+    mbedtls_x509_crt_init(&crt);
+    int rc = mbedtls_x509_crt_parse_der_nocopy(&crt, (const unsigned char *)der.p, der.n);
+    if (rc == 0) describe(&crt, out);
+    out->der = der;
+    mbedtls_x509_crt_free(&crt);
+    return rc == 0 ? 0 : RW_ECERTIFICATE;
+}
+
+int tls_identity_describe(const struct tls_identity *id, struct tls_certificate *out) {
+    describe(&id->chain, out);
+    return 0;
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of TLS on a stream:
+ *
+ *      HELLO ─→ CHOOSING ─→ HANDSHAKE ⇄ WORKING ─→ OPEN ─→ (the peer's end, ours)
+ *        └── a client begins here ──↑                any: FAILED
+ *
+ * HELLO and CHOOSING are a server's: the client's first flight is kept until
+ * somebody says which certificate it gets. One step of a handshake is a private
+ * key operation, 0.2 ms with a curve: so many steps are made per turn of the
+ * loop. With RSA it is some milliseconds: WORKING is in the thread pool.
+ *
+ * A write goes out as a record at once, further ones of the same turn of the
+ * loop together when it ends. Records begin small, so that the first bytes of a
+ * response can be read before the last ones have come, and grow when much is
+ * sent without a pause.
+ */
+#include "io/tls_filter.h"
+
+#include <stdio.h>
+
+#include "io/internal.h"
+
+enum {
+    STEPS_PER_TURN = 8,
+    PENDING_MAX = 1 << 26,       /* the stream's max_buffered comes first */
+    RECORD_SMALL = 1300,         /* fits a packet */
+    RECORD_LARGE = 16384,
+    RECORD_WARM = 96 * 1024,     /* bytes sent before records are large */
+    RECORD_COOL_MS = 1000,       /* … again small after such a pause */
+    PLAIN = 16384,               /* decrypted at a time */
+    ALERT_UNRECOGNIZED_NAME = 112,
+};
+
+struct tls_filter {
+    struct filter f;
+    struct tls *tls;
+    const struct tls_filter_hooks *hooks;
+    void *owner;
+    struct loop *loop;
+    struct buf early;        /* HELLO, CHOOSING, WORKING: from the peer */
+    struct buf pending;      /* from the owner, not encrypted yet; held */
+    struct timer deadline;   /* of the handshake */
+    struct deferral later;   /* a step, or the flush of `pending` */
+    uv_work_t work;
+    int work_result;
+    uint64_t written_turn;   /* turn of the last record */
+    uint64_t warm_bytes, warm_at;
+    enum { HELLO, CHOOSING, HANDSHAKE, WORKING, OPEN, FAILED } state;
+    bool server, rsa, peer_ended, ended, end_due, eof, detached;
+};
+
+static int advance(struct tls_filter *t);
+static void run_later(struct deferral *d);
+
+/* ── failing ──────────────────────────────────────────────────────────────*/
+
+static int send_output(struct tls_filter *t) {
+    struct buf *out = tls_output(t->tls);
+    if (buf_len(out) == 0) return 0;
+    int rc = filter_down(&t->f, buf_str(out));
+    buf_clear(out);
+    return rc < 0 ? rc : 0;
+}
+
+static void forget_pending(struct tls_filter *t) {
+    size_t n = buf_len(&t->pending);
+    buf_release(&t->pending);
+    if (n) filter_hold(&t->f, -(int64_t)n);
+}
+
+/* The alert goes out, then the stream is closed for this reason. */
+static int fail(struct tls_filter *t, int code, const char *why) {
+    if (t->state == FAILED) return 0;
+    t->state = FAILED;
+    timer_stop(t->loop, &t->deadline);
+    forget_pending(t);
+    if (t->hooks && t->hooks->on_failed) t->hooks->on_failed(t->owner, code, why);
+    struct stream *s = t->f.stream;
+    if (!s) return 0;
+    if (send_output(t) < 0) stream_abort(s, code);
+    else stream_close_for(s, code);
+    return 0;
+}
+
+static int fail_tls(struct tls_filter *t, int code) {
+    return fail(t, code, tls_why_failed(t->tls));
+}
+
+static void too_slow(struct timer *timer) {
+    struct tls_filter *t = CONTAINER(timer, struct tls_filter, deadline);
+    fail(t, RW_ETIMEDOUT, "the handshake took too long (limit handshake_timeout)");
+}
+
+/* ── upwards ──────────────────────────────────────────────────────────────*/
+
+static int deliver(struct tls_filter *t) {
+    char plain[PLAIN];
+    while (t->state == OPEN && !t->peer_ended) {
+        int n = tls_read(t->tls, plain, sizeof plain);
+        if (n == 0) break;
+        if (n == RW_EOF) {
+            t->peer_ended = true;
+            return filter_up_end(&t->f);
+        }
+        if (n < 0) return fail_tls(t, n);
+        int rc = filter_up(&t->f, str_of(plain, (size_t)n));
+        if (rc < 0) return rc;
+        if (!t->f.stream) return 0;
+    }
+    if (t->state != OPEN) return 0;
+    int rc = send_output(t); /* a key update's answer, say */
+    if (rc == 0) tls_idle(t->tls);
+    return rc;
+}
+
+/* ── the handshake ────────────────────────────────────────────────────────*/
+
+static int flush_pending(struct tls_filter *t);
+
+static int established(struct tls_filter *t) {
+    t->state = OPEN;
+    timer_stop(t->loop, &t->deadline);
+    if (t->hooks && t->hooks->on_established) t->hooks->on_established(t->owner, t);
+    if (!t->f.stream || t->state != OPEN) return 0;
+    int rc = flush_pending(t);
+    if (rc == 0 && t->end_due && t->state == OPEN && t->f.stream) {
+        tls_end(t->tls);
+        t->ended = true;
+        rc = send_output(t);
+        if (rc == 0) rc = filter_down_end(&t->f);
+    }
+    if (rc < 0 || !t->f.stream) return rc;
+    return deliver(t);
+}
+
+static int stepped(struct tls_filter *t, int rc) {
+    if (rc < 0) return fail_tls(t, rc);
+    int sent = send_output(t);
+    if (sent < 0) return sent;
+    if (rc == 1) return established(t);
+    if (t->eof) return fail(t, RW_ETRUNCATED, "the peer went away in the handshake");
+    return 0;
+}
+
+static void work(uv_work_t *w) {
+    struct tls_filter *t = CONTAINER(w, struct tls_filter, work);
+    t->work_result = tls_handshake(t->tls);
+}
+
+static void tls_filter_free(struct tls_filter *t) {
+    struct mem *mem = t->loop->mem;
+    timer_stop(t->loop, &t->deadline);
+    loop_defer_cancel(&t->later);
+    buf_release(&t->early);
+    buf_release(&t->pending);
+    tls_free(&t->tls);
+    mem_free(mem, t, sizeof *t);
+}
+
+static void worked(uv_work_t *w, int status) {
+    struct tls_filter *t = CONTAINER(w, struct tls_filter, work);
+    if (t->detached) {
+        tls_filter_free(t);
+        return;
+    }
+    if (t->state != WORKING) return;
+    t->state = HANDSHAKE;
+    int rc = status < 0 ? status : stepped(t, t->work_result);
+    if (rc == 0 && t->f.stream && t->state != FAILED) rc = advance(t);
+    if (rc < 0 && t->f.stream) stream_abort(t->f.stream, rc);
+}
+
+static int step(struct tls_filter *t) {
+    struct loop *l = t->loop;
+    if (t->rsa) {
+        t->state = WORKING;
+        return uv_queue_work(&l->uv, &t->work, work, worked);
+    }
+    if (l->handshake_turn != l->turn) l->handshake_turn = l->turn, l->handshakes = 0;
+    if (l->handshakes >= STEPS_PER_TURN) {
+        t->later.run = run_later;
+        loop_defer(l, &t->later);
+        return 0;
+    }
+    l->handshakes++;
+    return stepped(t, tls_handshake(t->tls));
+}
+
+/* What came meanwhile goes to the session, and the session goes on. */
+static int advance(struct tls_filter *t) {
+    if (t->state != HANDSHAKE && t->state != OPEN) return 0;
+    if (buf_len(&t->early)) {
+        int rc = tls_feed(t->tls, buf_str(&t->early));
+        buf_release(&t->early);
+        if (rc < 0) return rc;
+        if (t->state == HANDSHAKE) return step(t);
+    }
+    return t->state == OPEN ? deliver(t) : 0;
+}
+
+/* ── choosing a certificate ───────────────────────────────────────────────*/
+
+static int look_at_hello(struct tls_filter *t) {
+    char scratch[CLIENT_HELLO_MAX];
+    struct client_hello hello;
+    int rc = client_hello_parse(buf_str(&t->early), scratch, &hello);
+    if (rc == 0) return 0;
+    if (rc == RW_ELIMIT) return fail(t, rc, "the client's first message is too long");
+    if (rc < 0) return fail(t, RW_ETLS, "the client does not speak TLS");
+    t->state = CHOOSING;
+    t->hooks->on_hello(t->owner, t, &hello);
+    return 0;
+}
+
+void tls_filter_use(struct tls_filter *t, struct tls_identity *id) {
+    if (t->state != CHOOSING || !t->f.stream) return;
+    struct stream *s = t->f.stream;
+    t->rsa = tls_identity_is_slow(id);
+    tls_use(t->tls, id);
+    t->state = HANDSHAKE;
+    int rc = advance(t);
+    if (rc < 0) stream_abort(s, rc);
+}
+
+void tls_filter_refuse(struct tls_filter *t, const char *why) {
+    static const char alert[] = {21, 3, 3, 0, 2, 2, ALERT_UNRECOGNIZED_NAME};
+    if (t->state != CHOOSING || !t->f.stream) return;
+    buf_add(tls_output(t->tls), alert, sizeof alert);
+    fail(t, RW_ECERTIFICATE, why);
+}
+
+/* ── the filter's calls ───────────────────────────────────────────────────*/
+
+static struct tls_filter *of(struct filter *f) { return CONTAINER(f, struct tls_filter, f); }
+
+static int input(struct filter *f, struct str bytes) {
+    struct tls_filter *t = of(f);
+    int rc;
+    switch (t->state) {
+    case HELLO:
+        rc = buf_add_str(&t->early, bytes);
+        return rc < 0 ? rc : look_at_hello(t);
+    case CHOOSING:
+    case WORKING:
+        return buf_add_str(&t->early, bytes);
+    case HANDSHAKE:
+        rc = tls_feed(t->tls, bytes);
+        return rc < 0 ? rc : step(t);
+    case OPEN:
+        rc = tls_feed(t->tls, bytes);
+        return rc < 0 ? rc : deliver(t);
+    default:
+        return 0;
+    }
+}
+
+static int input_end(struct filter *f) {
+    struct tls_filter *t = of(f);
+    t->eof = true;
+    if (t->state == FAILED || t->peer_ended) return 0;
+    if (t->state == OPEN && t->ended) return filter_up_end(f);
+    if (t->state == OPEN)
+        return fail(t, RW_ETRUNCATED, "the peer went away without ending the session");
+    if (t->state == WORKING) return 0;
+    return fail(t, RW_ETRUNCATED, "the peer went away in the handshake");
+}
+
+static size_t record_size(struct tls_filter *t, size_t n) {
+    uint64_t now = loop_now(t->loop);
+    if (now - t->warm_at >= RECORD_COOL_MS) t->warm_bytes = 0;
+    t->warm_at = now;
+    t->warm_bytes += n;
+    return t->warm_bytes > RECORD_WARM ? RECORD_LARGE : RECORD_SMALL;
+}
+
+static int encrypt(struct tls_filter *t, struct str bytes) {
+    int rc = tls_write(t->tls, bytes, record_size(t, bytes.n));
+    if (rc < 0) return fail_tls(t, rc);
+    t->written_turn = t->loop->turn;
+    rc = send_output(t);
+    if (rc == 0) tls_idle(t->tls);
+    return rc;
+}
+
+static int flush_pending(struct tls_filter *t) {
+    size_t n = buf_len(&t->pending);
+    if (n == 0) return 0;
+    int rc = encrypt(t, buf_str(&t->pending));
+    forget_pending(t);
+    return rc;
+}
+
+static int keep(struct tls_filter *t, struct str bytes) {
+    int rc = buf_add_str(&t->pending, bytes);
+    if (rc == 0) filter_hold(&t->f, (int64_t)bytes.n);
+    return rc;
+}
+
+static int output(struct filter *f, struct str bytes) {
+    struct tls_filter *t = of(f);
+    if (t->state == FAILED) return RW_ECLOSED;
+    if (t->state != OPEN) return keep(t, bytes);
+    if (t->written_turn != t->loop->turn && buf_len(&t->pending) == 0) return encrypt(t, bytes);
+    if (bytes.n + buf_len(&t->pending) < RECORD_LARGE) {
+        t->later.run = run_later;
+        loop_defer(t->loop, &t->later);
+        return keep(t, bytes);
+    }
+    int rc = flush_pending(t);
+    return rc < 0 ? rc : t->state == OPEN ? encrypt(t, bytes) : 0;
+}
+
+static int output_end(struct filter *f) {
+    struct tls_filter *t = of(f);
+    if (t->state == FAILED) return filter_down_end(f);
+    t->end_due = true;
+    if (t->state != OPEN) return 0;
+    int rc = flush_pending(t);
+    if (rc < 0 || t->state != OPEN) return rc;
+    tls_end(t->tls);
+    t->ended = true;
+    rc = send_output(t);
+    return rc < 0 ? rc : filter_down_end(f);
+}
+
+static void run_later(struct deferral *d) {
+    struct tls_filter *t = CONTAINER(d, struct tls_filter, later);
+    struct stream *s = t->f.stream;
+    if (!s) return;
+    int rc = t->state == HANDSHAKE ? step(t) : t->state == OPEN ? flush_pending(t) : 0;
+    if (rc < 0) stream_abort(s, rc);
+}
+
+static void detach(struct filter *f) {
+    struct tls_filter *t = of(f);
+    if (t->state == WORKING) {
+        t->detached = true;
+        timer_stop(t->loop, &t->deadline);
+        loop_defer_cancel(&t->later);
+    } else {
+        tls_filter_free(t);
+    }
+}
+
+static const struct filter_ops ops = {
+    .name = "tls", .input = input, .output = output, .input_end = input_end,
+    .output_end = output_end, .detach = detach,
+};
+
+/* ── life ─────────────────────────────────────────────────────────────────*/
+
+int tls_filter_push(struct stream *s, struct tls_context *c, const char *name,
+                    const struct tls_filter_hooks *hooks, void *owner,
+                    struct tls_filter **out) {
+    struct loop *l = s->loop;
+    struct tls_filter *t = mem_zalloc(l->mem, sizeof *t);
+    *out = NULL;
+    if (!t) return RW_ENOMEM;
+    t->f.ops = &ops;
+    t->loop = l;
+    t->server = tls_context_is_server(c);
+    buf_init(&t->early, l->mem, 2 * CLIENT_HELLO_MAX + LOOP_BUFFER);
+    buf_init(&t->pending, l->mem, PENDING_MAX);
+    int rc = tls_new(c, l->mem, name, &t->tls);
+    if (rc < 0) {
+        tls_filter_free(t);
+        return rc;
+    }
+    tls_filter_own(t, hooks, owner);
+    t->state = t->server ? HELLO : HANDSHAKE;
+    stream_push_filter(s, &t->f);
+    timer_start(l, &t->deadline, s->limits->handshake_timeout, too_slow);
+    if (!t->server) { /* the first flight */
+        t->later.run = run_later;
+        loop_defer(l, &t->later);
+    }
+    *out = t;
+    return 0;
+}
+
+void tls_filter_own(struct tls_filter *t, const struct tls_filter_hooks *hooks, void *owner) {
+    t->hooks = hooks;
+    t->owner = owner;
+}
+
+struct tls *tls_filter_session(struct tls_filter *t) { return t->f.stream ? t->tls : NULL; }
+
+bool tls_filter_established(const struct tls_filter *t) { return t->state == OPEN; }

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the tls_*.c files: the only header that includes mbedTLS. */
+#ifndef IO_TLS_INTERNAL_H
+#define IO_TLS_INTERNAL_H
+
+/* The fields of a session's buffers, see tls_idle. */
+#define MBEDTLS_ALLOW_PRIVATE_ACCESS
+#include <mbedtls/pk.h>
+#include <mbedtls/psa_util.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/x509_crl.h>
+#include <mbedtls/x509_crt.h>
+#include <psa/crypto.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "io/tls.h"
+
+struct tls_identity {
+    unsigned refs;
+    mbedtls_x509_crt chain; /* the first is ours */
+    mbedtls_pk_context key;
+    psa_key_id_t opaque;    /* what `key` stands for, or 0 */
+    bool is_rsa;            /* then signing takes milliseconds */
+};
+
+struct tls_trust {
+    unsigned refs;
+    mbedtls_x509_crt authorities;
+    mbedtls_x509_crl revoked;
+};
+
+struct tls_context {
+    unsigned refs;
+    struct tls_settings settings; /* alpn: the array below */
+    mbedtls_ssl_config config;
+    char *alpn_text;              /* owned: the names of `alpn` */
+    size_t alpn_size;
+    const char *alpn[TLS_ALPN_MAX + 1];
+    struct tls_trust *trust;      /* a reference */
+    struct tls_identity *identity; /* likewise, or NULL */
+};
+
+enum { PREFIX_MAX = 64 }; /* of a record buffer: counter and header */
+
+struct tls {
+    mbedtls_ssl_context ssl;
+    struct tls_context *context; /* a reference */
+    struct tls_identity *identity; /* likewise, or NULL */
+    struct mem *mem;
+    struct buf in, out;
+    char name[256];      /* client: who is expected; "" otherwise */
+    bool established, ended, resumed, failed, parked;
+    uint8_t prefix[2][PREFIX_MAX]; /* of the buffers that tls_idle freed */
+    struct tls_why why;
+};
+
+/* Once per process; 0 or RW_ETLS. */
+int tls_library_init(void);
+
+/* A code of mbedTLS in ours; the text says what was being done, and why. */
+int tls_explain(struct tls_why *why, int code, const char *what);
+
+/* Does a name of a certificate ("*.example.com") stand for this one? */
+bool tls_name_matches(struct str pattern, struct str name);
+/* Of this certificate, any of its names. */
+bool tls_certificate_is_for(const mbedtls_x509_crt *crt, struct str name);
+
+/* For mbedtls_ssl_set_verify; p: the session. */
+int tls_check_name(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
+
+/* The session whose handshake this thread is in: the library's callbacks know
+ * no more than the configuration. */
+extern _Thread_local struct tls *tls_current;
+
+/* Session tickets: callbacks for mbedTLS, p: the context. */
+int tls_ticket_write(void *p, const mbedtls_ssl_session *session, unsigned char *start,
+                     const unsigned char *end, size_t *length, uint32_t *lifetime);
+int tls_ticket_parse(void *p, mbedtls_ssl_session *session, unsigned char *bytes, size_t n);
+
+#endif

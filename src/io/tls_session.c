@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/* One session: ciphertext gathers in `in` until mbedTLS reads it, and in `out`
+ * until somebody sends it.
+ *
+ * An established session that has nothing to do gives its two record buffers
+ * (33 kB, most of what it has) back: their first bytes, which hold a counter,
+ * are kept, and the library's pointers into them are moved to the copy. No
+ * call of the library happens before they are moved back.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <mbedtls/error.h>
+
+#include "base/codec.h"
+#include "io/tls_internal.h"
+
+enum { RECORD_MAX = 16384, BUFFERED_MAX = 1 << 20 };
+
+_Thread_local struct tls *tls_current;
+
+/* ── bytes ────────────────────────────────────────────────────────────────*/
+
+static int receive(void *p, unsigned char *out, size_t size) {
+    struct tls *t = p;
+    size_t n = buf_len(&t->in);
+    if (n == 0) return t->ended ? MBEDTLS_ERR_SSL_CONN_EOF : MBEDTLS_ERR_SSL_WANT_READ;
+    if (n > size) n = size;
+    memcpy(out, buf_str(&t->in).p, n);
+    buf_drop(&t->in, n);
+    return (int)n;
+}
+
+static int transmit(void *p, const unsigned char *bytes, size_t n) {
+    struct tls *t = p;
+    return buf_add(&t->out, bytes, n) < 0 ? MBEDTLS_ERR_SSL_ALLOC_FAILED : (int)n;
+}
+
+struct buf *tls_output(struct tls *t) { return &t->out; }
+
+/* ── the key log ──────────────────────────────────────────────────────────*/
+
+static void log_secret(void *p, mbedtls_ssl_key_export_type type,
+                       const unsigned char *secret, size_t n,
+                       const unsigned char client_random[32],
+                       const unsigned char server_random[32], mbedtls_tls_prf_types prf) {
+    (void)server_random, (void)prf;
+    const struct tls *t = p;
+    const char *label;
+    switch (type) {
+    case MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET: label = "CLIENT_RANDOM"; break;
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_HANDSHAKE_TRAFFIC_SECRET:
+        label = "CLIENT_HANDSHAKE_TRAFFIC_SECRET"; break;
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_HANDSHAKE_TRAFFIC_SECRET:
+        label = "SERVER_HANDSHAKE_TRAFFIC_SECRET"; break;
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_APPLICATION_TRAFFIC_SECRET:
+        label = "CLIENT_TRAFFIC_SECRET_0"; break;
+    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET:
+        label = "SERVER_TRAFFIC_SECRET_0"; break;
+    default: return;
+    }
+    char line[256];
+    size_t at = (size_t)snprintf(line, sizeof line, "%s ", label);
+    for (size_t i = 0; i < 32; i++)
+        at += (size_t)snprintf(line + at, sizeof line - at, "%02x", client_random[i]);
+    line[at++] = ' ';
+    for (size_t i = 0; i < n && at + 4 < sizeof line; i++)
+        at += (size_t)snprintf(line + at, sizeof line - at, "%02x", secret[i]);
+    const struct tls_settings *s = &t->context->settings;
+    s->keylog(s->keylog_owner, line);
+    mbedtls_platform_zeroize(line, sizeof line);
+}
+
+/* ── life ─────────────────────────────────────────────────────────────────*/
+
+static int set_up(struct tls *t) {
+    int rc = mbedtls_ssl_setup(&t->ssl, &t->context->config);
+    if (rc < 0) return rc;
+    mbedtls_ssl_set_user_data_p(&t->ssl, t);
+    mbedtls_ssl_set_bio(&t->ssl, t, transmit, receive, NULL);
+    if (t->context->settings.keylog) mbedtls_ssl_set_export_keys_cb(&t->ssl, log_secret, t);
+    if (!t->context->settings.client) return 0;
+    mbedtls_ssl_set_verify(&t->ssl, tls_check_name, t);
+    bool is_address = strchr(t->name, ':') || (*t->name && strspn(t->name, "0123456789.") ==
+                                                              strlen(t->name));
+    return mbedtls_ssl_set_hostname(&t->ssl, *t->name && !is_address ? t->name : NULL);
+}
+
+int tls_new(struct tls_context *c, struct mem *mem, const char *name, struct tls **out) {
+    *out = NULL;
+    struct tls *t = mem_zalloc(mem, sizeof *t);
+    if (!t) return RW_ENOMEM;
+    t->mem = mem;
+    t->context = tls_context_ref(c);
+    buf_init(&t->in, mem, BUFFERED_MAX);
+    buf_init(&t->out, mem, SIZE_MAX / 4);
+    mbedtls_ssl_init(&t->ssl);
+    int rc = -EINVAL;
+    if (!name || strlen(name) < sizeof t->name) {
+        snprintf(t->name, sizeof t->name, "%s", name ? name : "");
+        rc = set_up(t);
+        if (rc < 0) rc = tls_explain(&t->why, rc, "TLS cannot be set up");
+    }
+    if (rc < 0) tls_free(&t);
+    *out = t;
+    return rc;
+}
+
+/* ── buffers of an idle session ───────────────────────────────────────────*/
+
+static void move(unsigned char **pointer, const unsigned char *from, unsigned char *to) {
+    if (*pointer) *pointer = to + (*pointer - from);
+}
+
+static void move_in(mbedtls_ssl_context *ssl, unsigned char *to) {
+    unsigned char *from = ssl->in_buf;
+    unsigned char **all[] = {&ssl->in_ctr, &ssl->in_hdr, &ssl->in_len,
+                             &ssl->in_iv, &ssl->in_msg, &ssl->in_offt};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) move(all[i], from, to);
+    ssl->in_buf = to;
+}
+
+static void move_out(mbedtls_ssl_context *ssl, unsigned char *to) {
+    unsigned char *from = ssl->out_buf;
+    unsigned char **all[] = {&ssl->out_ctr, &ssl->out_hdr, &ssl->out_len,
+                             &ssl->out_iv, &ssl->out_msg};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) move(all[i], from, to);
+    ssl->out_buf = to;
+}
+
+static void release(unsigned char *p, size_t n) {
+    mbedtls_platform_zeroize(p, n);
+    free(p);
+}
+
+void tls_idle(struct tls *t) {
+    mbedtls_ssl_context *ssl = &t->ssl;
+    if (buf_len(&t->in) == 0) buf_release(&t->in);
+    if (buf_len(&t->out) == 0) buf_release(&t->out);
+    if (!t->established || t->parked || t->failed) return;
+    if (ssl->in_left || ssl->in_offt || ssl->in_msglen || ssl->in_hslen || ssl->out_left) return;
+    if (ssl->in_msg - ssl->in_buf > PREFIX_MAX || ssl->out_msg - ssl->out_buf > PREFIX_MAX) return;
+    unsigned char *in = ssl->in_buf, *out = ssl->out_buf;
+    memcpy(t->prefix[0], in, PREFIX_MAX);
+    memcpy(t->prefix[1], out, PREFIX_MAX);
+    move_in(ssl, t->prefix[0]);
+    move_out(ssl, t->prefix[1]);
+    release(in, ssl->in_buf_len);
+    release(out, ssl->out_buf_len);
+    t->parked = true;
+}
+
+static int wake(struct tls *t) {
+    if (!t->parked) return 0;
+    mbedtls_ssl_context *ssl = &t->ssl;
+    unsigned char *in = calloc(1, ssl->in_buf_len), *out = calloc(1, ssl->out_buf_len);
+    if (!in || !out) {
+        free(in);
+        free(out);
+        return RW_ENOMEM;
+    }
+    memcpy(in, t->prefix[0], PREFIX_MAX);
+    memcpy(out, t->prefix[1], PREFIX_MAX);
+    move_in(ssl, in);
+    move_out(ssl, out);
+    t->parked = false;
+    return 0;
+}
+
+void tls_free(struct tls **handle) {
+    struct tls *t = *handle;
+    *handle = NULL;
+    if (!t) return;
+    if (t->parked) t->ssl.in_buf = t->ssl.out_buf = NULL;
+    mbedtls_ssl_free(&t->ssl);
+    buf_release(&t->in);
+    buf_release(&t->out);
+    tls_identity_unref(&t->identity);
+    tls_context_unref(&t->context);
+    mbedtls_platform_zeroize(t->prefix, sizeof t->prefix);
+    mem_free(t->mem, t, sizeof *t);
+}
+
+/* ── failures ─────────────────────────────────────────────────────────────*/
+
+static const char *alert_name(unsigned code) {
+    static const struct { unsigned code; const char *name; } names[] = {
+        {10, "unexpected_message"}, {20, "bad_record_mac"}, {22, "record_overflow"},
+        {40, "handshake_failure"}, {42, "bad_certificate"}, {43, "unsupported_certificate"},
+        {44, "certificate_revoked"}, {45, "certificate_expired"}, {46, "certificate_unknown"},
+        {47, "illegal_parameter"}, {48, "unknown_ca"}, {49, "access_denied"},
+        {50, "decode_error"}, {51, "decrypt_error"}, {70, "protocol_version"},
+        {71, "insufficient_security"}, {80, "internal_error"}, {86, "inappropriate_fallback"},
+        {90, "user_canceled"}, {109, "missing_extension"}, {110, "unsupported_extension"},
+        {112, "unrecognized_name"}, {115, "unknown_psk_identity"},
+        {116, "certificate_required"}, {120, "no_application_protocol"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].code == code) return names[i].name;
+    return "unknown";
+}
+
+static void explain_certificate(struct tls *t) {
+    static const struct { uint32_t flag; const char *text; } reasons[] = {
+        {MBEDTLS_X509_BADCERT_EXPIRED, "it has expired"},
+        {MBEDTLS_X509_BADCERT_FUTURE, "it is not valid yet"},
+        {MBEDTLS_X509_BADCERT_REVOKED, "it has been revoked"},
+        {MBEDTLS_X509_BADCERT_CN_MISMATCH, "it is for another name"},
+        {MBEDTLS_X509_BADCERT_NOT_TRUSTED, "no trusted authority has signed it"},
+        {MBEDTLS_X509_BADCERT_MISSING, "there is none"},
+        {MBEDTLS_X509_BADCERT_KEY_USAGE, "its key usage does not allow this"},
+        {MBEDTLS_X509_BADCERT_EXT_KEY_USAGE, "its extended key usage does not allow this"},
+        {MBEDTLS_X509_BADCERT_NS_CERT_TYPE, "its type does not allow this"},
+        {MBEDTLS_X509_BADCERT_BAD_MD, "it is signed with a weak hash"},
+        {MBEDTLS_X509_BADCERT_BAD_PK, "it is signed with a weak kind of key"},
+        {MBEDTLS_X509_BADCERT_BAD_KEY, "its key is too weak"},
+    };
+    uint32_t flags = mbedtls_ssl_get_verify_result(&t->ssl);
+    size_t at = (size_t)snprintf(t->why.text, sizeof t->why.text, "the peer's certificate%s%s%s",
+                                 *t->name ? " for " : "", t->name, " is refused");
+    if (flags == UINT32_MAX) return;
+    const char *joint = ": ";
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons && at < sizeof t->why.text; i++) {
+        if (!(flags & reasons[i].flag)) continue;
+        at += (size_t)snprintf(t->why.text + at, sizeof t->why.text - at, "%s%s", joint,
+                               reasons[i].text);
+        joint = "; ";
+    }
+}
+
+static int fail(struct tls *t, int code, const char *what) {
+    t->failed = true;
+    int rc = tls_explain(&t->why, code, what);
+    if (code == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
+        snprintf(t->why.text, sizeof t->why.text, "%s: the peer sent the alert %s", what,
+                 alert_name(t->ssl.in_msg[1]));
+    else if (code == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
+        explain_certificate(t);
+    return rc;
+}
+
+const char *tls_why_failed(const struct tls *t) { return t->why.text; }
+
+/* ── the handshake ────────────────────────────────────────────────────────*/
+
+void tls_use(struct tls *t, struct tls_identity *id) {
+    tls_identity_unref(&t->identity);
+    t->identity = tls_identity_ref(id);
+}
+
+int tls_feed(struct tls *t, struct str bytes) {
+    return buf_add_str(&t->in, bytes);
+}
+
+int tls_handshake(struct tls *t) {
+    if (t->established) return 1;
+    if (t->failed) return RW_ESTATE;
+    tls_current = t;
+    int rc = mbedtls_ssl_handshake(&t->ssl);
+    tls_current = NULL;
+    if (rc == 0) {
+        t->established = true;
+        return 1;
+    }
+    if (rc == MBEDTLS_ERR_SSL_WANT_READ) return 0;
+    return fail(t, rc, "the handshake failed");
+}
+
+/* ── data ─────────────────────────────────────────────────────────────────*/
+
+int tls_read(struct tls *t, char *out, size_t size) {
+    if (t->failed) return RW_ESTATE;
+    if (buf_len(&t->in) == 0 && t->parked && !t->ended) return 0;
+    int rc = wake(t);
+    if (rc < 0) return rc;
+    for (;;) {
+        size_t before = buf_len(&t->in);
+        rc = mbedtls_ssl_read(&t->ssl, (unsigned char *)out, size);
+        if (rc > 0) return rc;
+        if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) continue;
+        if (rc != MBEDTLS_ERR_SSL_WANT_READ) break;
+        /* after a message that is not data it says so, too, with bytes left */
+        if (buf_len(&t->in) == 0 || buf_len(&t->in) == before) return 0;
+    }
+    if (rc == 0 || rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY) return RW_EOF;
+    return fail(t, rc, "a record was refused");
+}
+
+int tls_write(struct tls *t, struct str bytes, size_t record) {
+    if (t->failed || !t->established) return RW_ESTATE;
+    if (record == 0 || record > RECORD_MAX) record = RECORD_MAX;
+    int rc = wake(t);
+    if (rc < 0) return rc;
+    while (bytes.n) {
+        size_t n = bytes.n < record ? bytes.n : record;
+        rc = mbedtls_ssl_write(&t->ssl, (const unsigned char *)bytes.p, n);
+        if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) continue;
+        if (rc <= 0) return fail(t, rc, "a record could not be written");
+        bytes = str_skip(bytes, (size_t)rc);
+    }
+    return 0;
+}
+
+int tls_end(struct tls *t) {
+    if (t->failed || !t->established) return RW_ESTATE;
+    int rc = wake(t);
+    if (rc < 0) return rc;
+    rc = mbedtls_ssl_close_notify(&t->ssl);
+    return rc < 0 ? fail(t, rc, "the end could not be written") : 0;
+}
+
+/* ── facts ────────────────────────────────────────────────────────────────*/
+
+void tls_describe(const struct tls *t, struct tls_info *out) {
+    const mbedtls_ssl_context *ssl = &t->ssl;
+    const char *alpn = mbedtls_ssl_get_alpn_protocol(ssl), *suite = mbedtls_ssl_get_ciphersuite(ssl);
+    *out = (struct tls_info){
+        .version = (unsigned)mbedtls_ssl_get_version_number(ssl),
+        .cipher = suite ? suite : "",
+        .alpn = alpn ? alpn : "",
+        .resumed = t->resumed,
+    };
+    const mbedtls_x509_crt *peer = mbedtls_ssl_get_peer_cert(ssl);
+    if (peer) out->peer = str_of((const char *)peer->raw.p, peer->raw.len);
+    out->peer_verified = peer && mbedtls_ssl_get_verify_result(ssl) == 0;
+}
+
+int tls_export(struct tls *t, const char *label, struct str context, void *out, size_t size) {
+    if (!t->established || t->failed) return RW_ESTATE;
+    int rc = mbedtls_ssl_export_keying_material(&t->ssl, out, size, label, strlen(label),
+                                                (const unsigned char *)context.p, context.n,
+                                                context.p != NULL);
+    return rc < 0 ? RW_ETLS : 0;
+}
+
+int tls_session_save(struct tls *t, struct buf *out) {
+    mbedtls_ssl_session session;
+    mbedtls_ssl_session_init(&session);
+    size_t n = 0;
+    int rc = mbedtls_ssl_get_session(&t->ssl, &session);
+    if (rc == 0) mbedtls_ssl_session_save(&session, NULL, 0, &n);
+    unsigned char *room = rc == 0 && n ? (unsigned char *)buf_reserve(out, n) : NULL;
+    if (!room || mbedtls_ssl_session_save(&session, room, n, &n) < 0) rc = RW_ESTATE;
+    else buf_commit(out, n);
+    mbedtls_ssl_session_free(&session);
+    return rc < 0 ? RW_ESTATE : 0;
+}
+
+int tls_session_load(struct tls *t, struct str bytes) {
+    mbedtls_ssl_session session;
+    mbedtls_ssl_session_init(&session);
+    int rc = mbedtls_ssl_session_load(&session, (const unsigned char *)bytes.p, bytes.n);
+    if (rc == 0) rc = mbedtls_ssl_set_session(&t->ssl, &session);
+    t->resumed = rc == 0; /* until it has to show a certificate again */
+    mbedtls_ssl_session_free(&session);
+    return rc < 0 ? RW_ESTATE : 0;
+}
