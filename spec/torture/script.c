@@ -8,14 +8,14 @@
 
 /* ---- memory ---- */
 
-struct arena_block {
-    struct arena_block *next;
+struct keep_block {
+    struct keep_block *next;
     size_t pad; /* keeps data aligned for any of our types */
     char data[];
 };
 
-void *arena_grow(struct arena *a, const void *old, size_t had, size_t size) {
-    struct arena_block *b = calloc(1, sizeof *b + size + 1);
+void *keep_grow(struct keep *a, const void *old, size_t had, size_t size) {
+    struct keep_block *b = calloc(1, sizeof *b + size + 1);
     if (!b) abort();
     b->next = a->blocks;
     a->blocks = b;
@@ -23,13 +23,13 @@ void *arena_grow(struct arena *a, const void *old, size_t had, size_t size) {
     return b->data;
 }
 
-struct str arena_copy(struct arena *a, struct str s) {
-    return str_of(arena_grow(a, s.p, s.n, s.n), s.n);
+struct str keep_copy(struct keep *a, struct str s) {
+    return str_of(keep_grow(a, s.p, s.n, s.n), s.n);
 }
 
-void arena_free(struct arena *a) {
+void keep_free(struct keep *a) {
     while (a->blocks) {
-        struct arena_block *b = a->blocks;
+        struct keep_block *b = a->blocks;
         a->blocks = b->next;
         free(b);
     }
@@ -74,7 +74,7 @@ static struct str cut_word(struct str *s) {
 static struct step *add_step(struct reader *r, enum step_kind kind, int line) {
     struct behaviour *b = r->current;
     if ((b->count & (b->count - 1)) == 0)
-        b->steps = arena_grow(&r->script->arena, b->steps, b->count * sizeof *b->steps,
+        b->steps = keep_grow(&r->script->arena, b->steps, b->count * sizeof *b->steps,
                               (b->count ? 2 * b->count : 1) * sizeof *b->steps);
     b->steps[b->count] = (struct step){.kind = kind, .line = line};
     return &b->steps[b->count++];
@@ -82,7 +82,7 @@ static struct step *add_step(struct reader *r, enum step_kind kind, int line) {
 
 static struct item *add_item(struct reader *r, struct step *step) {
     if ((step->count & (step->count - 1)) == 0)
-        step->items = arena_grow(&r->script->arena, step->items,
+        step->items = keep_grow(&r->script->arena, step->items,
                                  step->count * sizeof *step->items,
                                  (step->count ? 2 * step->count : 1) * sizeof *step->items);
     step->items[step->count] = (struct item){0};
@@ -92,7 +92,7 @@ static struct item *add_item(struct reader *r, struct step *step) {
 static bool add_behaviour(struct reader *r, struct str title) {
     struct script *s = r->script;
     if ((s->count & (s->count - 1)) == 0)
-        s->behaviours = arena_grow(&s->arena, s->behaviours,
+        s->behaviours = keep_grow(&s->arena, s->behaviours,
                                    s->count * sizeof *s->behaviours,
                                    (s->count ? 2 * s->count : 1) * sizeof *s->behaviours);
     struct behaviour *b = &s->behaviours[s->count++];
@@ -191,7 +191,7 @@ static void join_streams(struct reader *r, struct step *step) {
             continue;
         }
         struct str a = last->event.args[0].str, b = item->event.args[0].str;
-        char *both = arena_grow(&r->script->arena, a.p, a.n, a.n + b.n);
+        char *both = keep_grow(&r->script->arena, a.p, a.n, a.n + b.n);
         memcpy(both + a.n, b.p, b.n);
         last->event.args[0].str = str_of(both, a.n + b.n);
     }
@@ -274,4 +274,4 @@ bool script_parse(struct script *s, const struct engine *engine,
     return s->bad_line == 0;
 }
 
-void script_free(struct script *s) { arena_free(&s->arena); }
+void script_free(struct script *s) { keep_free(&s->arena); }

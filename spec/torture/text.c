@@ -86,13 +86,13 @@ static bool add_bytes(struct buf *b, struct str in, const char **why) {
     return true;
 }
 
-bool text_bytes(struct arena *a, struct str in, struct str *out, const char **why) {
+bool text_bytes(struct keep *a, struct str in, struct str *out, const char **why) {
     struct mem mem;
     struct buf b;
     mem_init(&mem, 0);
     buf_init(&b, &mem, 64 << 20);
     bool ok = add_bytes(&b, in, why);
-    if (ok) *out = arena_copy(a, b.data ? buf_str(&b) : STR(""));
+    if (ok) *out = keep_copy(a, b.data ? buf_str(&b) : STR(""));
     buf_release(&b);
     return ok;
 }
@@ -108,7 +108,7 @@ static bool take_char(struct str *in, char c) {
     return true;
 }
 
-static bool take_quoted(struct arena *a, struct str *in, struct str *out,
+static bool take_quoted(struct keep *a, struct str *in, struct str *out,
                         const char **why) {
     if (!take_char(in, '"')) return *why = "expected a string in quotes", false;
     size_t at = 0;
@@ -131,7 +131,7 @@ static bool take_number(struct str *in, int64_t *out, const char **why) {
     return true;
 }
 
-static bool take_name(struct arena *a, struct str *in, struct str *out,
+static bool take_name(struct keep *a, struct str *in, struct str *out,
                       const char **why) {
     skip_blanks(in);
     if (in->n && in->p[0] == '"') return take_quoted(a, in, out, why);
@@ -143,7 +143,7 @@ static bool take_name(struct arena *a, struct str *in, struct str *out,
     return true;
 }
 
-static bool take_fields(struct arena *a, struct str *in, struct fields *out,
+static bool take_fields(struct keep *a, struct str *in, struct fields *out,
                         const char **why) {
     struct field *at = NULL;
     size_t n = 0;
@@ -152,7 +152,7 @@ static bool take_fields(struct arena *a, struct str *in, struct fields *out,
         if (n && !take_char(in, ',')) return *why = "expected , or }", false;
         if (n == MAX_FIELDS) return *why = "too many fields", false;
         if ((n & (n - 1)) == 0)
-            at = arena_grow(a, at, n * sizeof *at, (n ? 2 * n : 1) * sizeof *at);
+            at = keep_grow(a, at, n * sizeof *at, (n ? 2 * n : 1) * sizeof *at);
         if (!take_name(a, in, &at[n].name, why)) return false;
         if (!take_char(in, ':')) return *why = "expected : after the name", false;
         if (!take_quoted(a, in, &at[n].value, why)) return false;
@@ -162,7 +162,7 @@ static bool take_fields(struct arena *a, struct str *in, struct fields *out,
     return true;
 }
 
-bool text_args(struct arena *a, struct str *in, const char *kinds,
+bool text_args(struct keep *a, struct str *in, const char *kinds,
                union event_arg *out, const char **why) {
     char kind;
     struct str name;

@@ -21,12 +21,12 @@
 
 /* ---- memory of a script: freed as a whole ---- */
 
-struct arena {
-    struct arena_block *blocks; /* owned */
+struct keep {
+    struct keep_block *blocks; /* owned */
 };
-void *arena_grow(struct arena *a, const void *old, size_t had, size_t size);
-struct str arena_copy(struct arena *a, struct str s);
-void arena_free(struct arena *a);
+void *keep_grow(struct keep *a, const void *old, size_t had, size_t size);
+struct str keep_copy(struct keep *a, struct str s);
+void keep_free(struct keep *a);
 
 /* ---- what a script says ---- */
 
@@ -70,7 +70,7 @@ struct script {
     const char *path;
     struct behaviour *behaviours;
     size_t count;
-    struct arena arena;
+    struct keep arena;
     int bad_line;            /* first line that makes no sense, 0: none */
     char bad_text[160];
 };
@@ -83,8 +83,8 @@ void script_free(struct script *s);
 /* ---- text.c ---- */
 
 /* Each returns false with a reason in *why. */
-bool text_bytes(struct arena *a, struct str in, struct str *out, const char **why);
-bool text_args(struct arena *a, struct str *in, const char *kinds,
+bool text_bytes(struct keep *a, struct str in, struct str *out, const char **why);
+bool text_args(struct keep *a, struct str *in, const char *kinds,
                union event_arg *out, const char **why);
 bool text_error(struct str name, int *code);
 const char *text_error_name(int code);

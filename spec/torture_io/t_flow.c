@@ -42,7 +42,7 @@ static void joint_close(struct stream *s, int reason) {
     pipe_closed(&t->j->p, t->side, reason);
 }
 static const struct stream_hooks joint_hooks = {
-    joint_data, joint_eof, joint_drain, joint_close,
+    .on_data = joint_data, .on_eof = joint_eof, .on_drain = joint_drain, .on_close = joint_close,
 };
 
 static void ended(struct pipe *p, int reason) {

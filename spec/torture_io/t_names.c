@@ -245,7 +245,7 @@ static void connect_once(const struct server *v, uint64_t fail, int turns) {
     world_begin(&f.w);
     CHECK_EQ(listener_open(f.w.loop, &e, &f.w.limits, &f.l), 0);
     listener_start(f.l, &accept_hooks, &f);
-    CHECK_EQ(listener_address(f.l, &a), 0);
+    CHECK_EQ(listener_address(f.l, 0, &a), 0);
     e.port = a.port;
     snprintf(e.host, sizeof e.host, "a.test");
     CHECK_EQ(names_open(f.w.loop, &c, &e.names), 0);
