@@ -112,6 +112,7 @@ static void play(unsigned rounds, bool simulated) {
     w.limits.write_timeout = w.limits.close_timeout = 40;
     for (unsigned i = 0; i < rounds; i++) {
         enum kind kind = simulated ? KIND_TCP : (enum kind)(i % KINDS);
+        w.mem.fail_in = 0; /* a hook may have asked for one at the very end */
         connect_ends(&w, kind, &e[0], &e[1]);
         for (int k = 0; k < 2; k++) {
             a[k] = (struct actor){.w = &w, .s = e[k].s, .budget = 60};
