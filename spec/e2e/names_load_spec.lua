@@ -71,7 +71,7 @@ print(json.dumps(dict(ends=ends[0], slowest=slowest, descriptors=most, memory=pe
     return result
   end
 
-  local PATIENCE <const> = e2e.sanitized and 1 or 0.15
+  local PATIENCE <const> = e2e.sanitized and 3 or 0.15
 
   for word, how in pairs { silent = "timeout", slow900 = "found", wrongid = "timeout",
     garbage = "bad_answer", servfail = "server_failure", huge = "found" } do

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,16 @@ static struct rw *make(const char *command, const struct rw_options *options) {
     return rw;
 }
 
+/* It has ended: who asks for that now does not change how. */
+static void ignore_signals(void) {
+    sigset_t asked;
+    sigemptyset(&asked);
+    sigaddset(&asked, SIGHUP);
+    sigaddset(&asked, SIGTERM);
+    sigaddset(&asked, SIGINT);
+    sigprocmask(SIG_BLOCK, &asked, NULL);
+}
+
 int cli_run(int argc, char **argv) {
     struct options o;
     int status = options_parse(&o, argc, argv);
@@ -20,6 +31,7 @@ int cli_run(int argc, char **argv) {
     struct rw *rw = make("run", &o.rw);
     if (!rw) return 2;
     int rc = rw_run(rw);
+    ignore_signals();
     rw_free(&rw);
     return rc < 0 ? 1 : rc;
 }
