@@ -195,6 +195,64 @@ describe("ropewalk test", function()
     assert.not_matches("sum_spec", info)
   end)
 
+  describe("with several processes", function()
+    -- Runs these files, { name = text }, with these words.
+    local function run_files(files, words)
+      dir = e2e.directory()
+      for name, text in pairs(files) do e2e.write(dir .. "/" .. name, text) end
+      return e2e.shell(("cd %s && timeout 60 %s test %s ."):format(dir, e2e.quote(binary), words))
+    end
+    local PASSES <const> = 'it("passes", function() end)'
+
+    it("adds up the files' tests, and files without any do not matter", function()
+      local output, status = run_files({ ["a_spec.lua"] = PASSES, ["b_spec.lua"] = PASSES,
+        ["c_spec.lua"] = "local _ = 1", ["other.lua"] = "error 'not a spec'" }, "-j 3")
+      assert.equal(0, status, output)
+      assert.matches("\n2 passed, 0 failed, 0 skipped\n$", output)
+    end)
+
+    it("runs the files at the same time, each in a state of its own", function()
+      -- each waits for the other one's file
+      local text = [[local rw = require "ropewalk"
+        it("meets", function()
+          assert.is_nil(was_here)
+          was_here = true
+          io.open("%s", "w"):close()
+          while not io.open("%s") do rw.sleep(0.01):await() end end)]]
+      local output, status = run_files({ ["a_spec.lua"] = text:format("a", "b"),
+        ["b_spec.lua"] = text:format("b", "a") }, "-j2 --timeout=20")
+      assert.equal(0, status, output)
+    end)
+
+    it("tells of a failing test, and of a process that crashes or ends by itself", function()
+      local output, status = run_files({ ["a_spec.lua"] = PASSES,
+        ["b_spec.lua"] = 'it("is bad", function() assert.equal(1, 2) end)',
+        ["c_spec.lua"] = PASSES .. [[ it("dies", function()
+          os.execute "kill -KILL $PPID" require "ropewalk".sleep(5):await() end)]],
+        ["d_spec.lua"] = "syntax" }, "-j 2 --junit=out.xml")
+      assert.equal(1, status, output)
+      assert.matches("failed: %./b_spec.lua:1: is bad\n", output)
+      assert.matches("c_spec.lua: %(the process%)\n%s+it ended by the signal KILL\n", output)
+      assert.matches("d_spec.lua", output)
+      assert.matches("\n2 passed, 3 failed, 0 skipped\n$", output)
+      assert.matches('^<%?xml.*<testsuites tests="5" failures="1" errors="2" ', e2e.read(dir .. "/out.xml"))
+    end)
+
+    it("merges what they covered", function()
+      local text = [[package.path = "./?.lua;" .. package.path
+        it("picks", function() require "pick"(%s) end)]]
+      local output, status = run_files({
+        ["pick.lua"] = "return function(x)\n  if x then\n    return 1\n  end\n  return 2\nend\n",
+        ["a_spec.lua"] = text:format "true", ["b_spec.lua"] = text:format "false" },
+        "-j 2 --coverage")
+      assert.equal(0, status, output)
+      local info = e2e.read(dir .. "/coverage.info")
+      assert.matches("SF:pick.lua\n", info)
+      assert.matches("DA:2,2\nDA:3,1\n", info)
+      assert.matches("DA:5,1\n", info)
+    end)
+  end)
+
   it("refuses options that make no sense", function()
     local output, status = run("", "--timeout=soon")
     assert.equal(2, status)

@@ -7,7 +7,7 @@ local coverage = require "ropewalk.spec.coverage"
 local Deferred = require "ropewalk.deferred"
 local records = require "ropewalk.spec.records"
 
-local ipairs, require, tostring = ipairs, require, tostring
+local ipairs, pcall, require, tostring = ipairs, pcall, require, tostring
 local concat, move, sort = table.concat, table.move, table.sort
 local find, format, gsub, match = string.find, string.format, string.gsub, string.match
 local io, os = io, os
@@ -17,6 +17,8 @@ local _ENV <const> = nil
 local jobs = {}
 
 local SELF <const> = "/proc/self/exe"
+local MAX_TIME <const> = 3600       -- seconds for a file; each test has a time of its own
+local MAX_OUTPUT <const> = 1 << 26
 
 -- Files ---------------------------------------------------------------------
 
@@ -73,26 +75,46 @@ local function arguments_for(wanted, file, coverage_file)
   return list
 end
 
--- What it printed goes on, but for the records.
+-- What it printed goes on, but for the records; returns how many there were, and
+-- how many of failures.
 local function read_output(output, report)
-  local rest = {}
+  local rest, total, failed = {}, 0, 0
   for line in (output .. "\n"):gmatch "([^\n]*)\n" do
     local record = records.from_line(line)
-    if record then report:record(record) elseif line ~= "" then rest[#rest + 1] = line end
+    if record then
+      report:record(record)
+      total = total + 1
+      if record.status == "failed" then failed = failed + 1 end
+    elseif line ~= "" then
+      rest[#rest + 1] = line
+    end
   end
   if #rest > 0 then io.stdout:write("\n", concat(rest, "\n"), "\n") end
+  return total, failed
+end
+
+-- What is wrong with the process itself, beyond the tests that it told of. A
+-- file without tests ends with status 1, too, which is no failure among others.
+local function trouble(ok, result, total, failed)
+  if not ok then return result.message end
+  if result.signal then return "it ended by the signal " .. tostring(result.signal) end
+  if result.status > 1 or (result.status == 1 and total > 0 and failed == 0) then
+    return format("it ended with status %d", result.status)
+  end
+  return nil
 end
 
 local function run_file(wanted, file, report, covered)
   local coverage_file = wanted.coverage and os.tmpname()
-  local result = require "ropewalk".run_process(SELF, arguments_for(wanted, file, coverage_file),
-    { max_output = 1 << 26 }):await()
-  read_output(result.stdout, report)
-  if result.stderr ~= "" then io.stderr:write(result.stderr) end
-  if result.signal or result.status > 1 then
+  local process = require "ropewalk".run_process(SELF,
+    arguments_for(wanted, file, coverage_file), { max_output = MAX_OUTPUT, timeout = MAX_TIME })
+  local ok, result = pcall(process.await, process)
+  local total, failed = read_output(result.stdout or "", report)
+  io.stderr:write(result.stderr or "")
+  local message = trouble(ok, result, total, failed)
+  if message then
     report:record { name = "(the process)", file = file, status = "failed", outside = true,
-      seconds = 0, message = result.signal and "it ended by the signal " .. tostring(result.signal)
-        or format("it ended with status %d", result.status) }
+      seconds = 0, message = message }
   end
   if coverage_file then
     coverage.merge(covered, coverage_file)

@@ -10,7 +10,7 @@ local Junit = {}
 Junit.__index = Junit
 
 function Junit.new(out)
-  return setmetatable({ out = out, suites = {}, by_file = {} }, Junit)
+  return setmetatable({ out = out, suites = {}, by_file = {}, errors = 0 }, Junit)
 end
 
 function Junit:begin() end
@@ -18,13 +18,15 @@ function Junit:begin() end
 function Junit:record(record)
   local suite = self.by_file[record.file]
   if not suite then
-    suite = { file = record.file, failed = 0, skipped = 0, seconds = 0 }
+    suite = { file = record.file, failed = 0, errors = 0, skipped = 0, seconds = 0 }
     self.by_file[record.file] = suite
     self.suites[#self.suites + 1] = suite
   end
   suite[#suite + 1] = record
   suite.seconds = suite.seconds + record.seconds
-  if suite[record.status] then suite[record.status] = suite[record.status] + 1 end
+  local kind = record.outside and "errors" or record.status
+  if suite[kind] then suite[kind] = suite[kind] + 1 end
+  if record.outside then self.errors = self.errors + 1 end
 end
 
 local ENTITY <const> = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;",
@@ -62,12 +64,12 @@ end
 function Junit:finish(totals)
   local out = self.out
   out:write '<?xml version="1.0" encoding="UTF-8"?>\n'
-  out:write(format('<testsuites tests="%d" failures="%d" skipped="%d" time="%.6f">\n',
-    totals.passed + totals.failed + totals.skipped, totals.failed, totals.skipped,
-    totals.seconds))
+  out:write(format('<testsuites tests="%d" failures="%d" errors="%d" skipped="%d" time="%.6f">\n',
+    totals.passed + totals.failed + totals.skipped, totals.failed - self.errors, self.errors,
+    totals.skipped, totals.seconds))
   for _, suite in ipairs(self.suites) do
-    out:write(format('  <testsuite name="%s" tests="%d" failures="%d" errors="0" skipped="%d"'
-      .. ' time="%.6f">\n', attribute(suite.file), #suite, suite.failed, suite.skipped,
+    out:write(format('  <testsuite name="%s" tests="%d" failures="%d" errors="%d" skipped="%d"'
+      .. ' time="%.6f">\n', attribute(suite.file), #suite, suite.failed, suite.errors, suite.skipped,
       suite.seconds))
     for _, record in ipairs(suite) do write_case(out, record) end
     out:write "  </testsuite>\n"

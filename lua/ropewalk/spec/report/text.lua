@@ -33,16 +33,21 @@ end
 
 local function indent(text) return "  " .. gsub(gsub(text, "\n+$", ""), "\n", "\n  ") end
 
+-- A process, or a file that does not load, has no line.
+local function place(record)
+  return record.line and format("%s:%d", record.file, record.line) or record.file
+end
+
 function Text:finish(totals)
   local out = self.out
   if self.column > 0 then out:write "\n" end
   for _, record in ipairs(self.skipped) do
-    out:write(format("\nskipped: %s:%d: %s\n", record.file, record.line or 0, record.name))
+    out:write(format("\nskipped: %s: %s\n", place(record), record.name))
     if record.message then out:write(indent(record.message), "\n") end
   end
   for _, record in ipairs(self.failures) do
     local title = record.outside and "error outside of a test" or "failed"
-    out:write(format("\n%s: %s:%d: %s\n", title, record.file, record.line or 0, record.name))
+    out:write(format("\n%s: %s: %s\n", title, place(record), record.name))
     out:write(indent(record.message or "?"), "\n")
     if record.traceback then out:write("  stack traceback:\n", indent(record.traceback), "\n") end
     if record.log and record.log ~= "" then
