@@ -10,7 +10,7 @@ describe("A server with threads", function()
   local APP <const> = [[
 local work = require "work"
 local site = web.Site()
-site:get("/work/:n", function(request)
+site:get("/twice/:n", function(request)
   return tostring(rw.defer_to_thread(work.double, tonumber(request.params.n)):await()) .. "\n"
 end)
 -- calls C: ThreadSanitizer keeps signals, the watchdog's too, until then
@@ -28,10 +28,10 @@ return rw.server(rw.config.listen, site)]]
 
   it("has the new code in its threads after a reload", function()
     local child = e2e.start(APP, { files = { ["work.lua"] = "return { double = function(n) return 2 * n end }" } })
-    e2e.talk(child, [[ expect(Client().ask("/work/21").body, b"42\n") ]])
+    e2e.talk(child, [[ expect(Client().ask("/twice/21").body, b"42\n") ]])
     e2e.write(child.dir .. "/work.lua", "return { double = function(n) return 'twice ' .. n end }")
     assert.is_true((child:reload()))
-    e2e.talk(child, [[ expect(Client().ask("/work/21").body, b"twice 21\n") ]])
+    e2e.talk(child, [[ expect(Client().ask("/twice/21").body, b"twice 21\n") ]])
   end)
 
   it("lets a call finish that was begun before a reload", function()
