@@ -72,4 +72,15 @@ describe("a script's own coroutine", function()
     assert.is_false(ok)
     assert.truthy(err:find "await")
   end)
+
+  it("handles the overflow of a deep stack in bounds, whatever the handler is", function()
+    local function deep() return 1 + deep() end
+    for _, handler in ipairs { debug.traceback, rw.Failure.caught } do
+      local began = os.clock()
+      local ok, value = xpcall(deep, handler)
+      assert.is_false(ok)
+      assert.matches("stack overflow", tostring(value))
+      assert.is_true(os.clock() - began < 40)
+    end
+  end)
 end)

@@ -153,13 +153,18 @@ static int co_yield(lua_State *L) {
 }
 
 /* An error that a hook raised (a killed task's) would run the script's message
- * handler inside the hook, where no hook can stop it: it is passed by. */
+ * handler inside the hook, where no hook can stop it: it is passed by. So is
+ * an error in the handler: on a stack that is full, Lua would call it again two
+ * hundred deep, each time with the whole stack to look at. */
 static int guarded_handler(lua_State *L) {
     struct task *t = task_running(generation_of(L)->rw);
     if (t && (t->killed || t->raising)) {
         t->raising = false;
         return 1;
     }
+    if (lua_toboolean(L, lua_upvalueindex(2))) return 1;
+    lua_pushboolean(L, 1);
+    lua_replace(L, lua_upvalueindex(2));
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, 1);
@@ -180,7 +185,8 @@ static int guarded_xpcall(lua_State *L) {
     int n = lua_gettop(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_pushvalue(L, 2);
-    lua_pushcclosure(L, guarded_handler, 1);
+    lua_pushboolean(L, 0); /* the handler runs */
+    lua_pushcclosure(L, guarded_handler, 2);
     lua_replace(L, 2);
     lua_pushboolean(L, 1);
     lua_pushvalue(L, 1);

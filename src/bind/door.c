@@ -23,7 +23,7 @@
 #include "bind/task.h"
 
 enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100,
-       GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64 };
+       GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64, TICKS_PER_SET = 16 };
 
 /* ── the watchdog's view: one door is open per thread at a time ───────────*/
 
@@ -31,6 +31,7 @@ static _Thread_local struct door *volatile open_door;
 static _Thread_local volatile unsigned long seen_entry;
 static _Thread_local volatile unsigned seen_ticks;
 static _Thread_local volatile unsigned slice_ticks;
+static _Thread_local volatile unsigned seen_set; /* slices that ended with the hook set */
 
 static void on_slice_end(lua_State *L, lua_Debug *ar);
 
@@ -44,6 +45,10 @@ static void on_tick(void) { /* in a signal handler */
     }
     if (++seen_ticks < slice_ticks) return;
     seen_ticks = 0;
+    /* Setting it walks the whole stack of calls, which may be deep, and no hook
+     * runs while a C function does: not each time. Now and then, since Lua may
+     * lose one that is set while it looks. */
+    if (lua_gethook(door->running) == on_slice_end && ++seen_set % TICKS_PER_SET) return;
     lua_sethook(door->running, on_slice_end, LUA_MASKCOUNT, 1);
 }
 
@@ -117,7 +122,9 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
     if (t && door_in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
-        lua_sethook(L, on_slice_end, LUA_MASKCOUNT, LIBRARY_STEP);
+        /* setting it walks the whole stack of calls: not each time */
+        if (lua_gethookcount(L) != LIBRARY_STEP)
+            lua_sethook(L, on_slice_end, LUA_MASKCOUNT, LIBRARY_STEP);
         return;
     }
     door_clear_hook(L);
