@@ -15,6 +15,8 @@ struct trust {
     struct cidr networks[TRUST_MAX];
 };
 
+struct bind_tls;
+
 struct port {
     struct port *next, **prev; /* list: rw->ports */
     struct rw *rw;
@@ -40,6 +42,7 @@ struct server {
     struct limits limits;
     struct dgram *dgram;         /* udp: its protocol */
     struct trust trust;
+    struct bind_tls *tls;        /* in the box; NULL: plain */
     struct trace *trace;         /* its connections' traffic log, or NULL */
     struct server_box *box;      /* Lua's handle; the factory is its uservalue */
     struct bind_router *router;  /* http: in the box, too */
