@@ -53,8 +53,9 @@ return rw.server(rw.config.at, app)]]
   end
 
   local function s_client(child, options, input)
-    return e2e.shell(("(printf '%s'; sleep 0.5) | timeout 10 openssl s_client -connect 127.0.0.1:%d -CAfile %s/ca.pem %s 2>&1")
-      :format(input or "GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n", child.port, dir, options))
+    return e2e.shell(("(printf '%s'; sleep 0.5) | timeout 10 openssl s_client "
+      .. "-connect 127.0.0.1:%d -CAfile %s/ca.pem %s 2>&1"):format(
+      input or "GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n", child.port, dir, options))
   end
 
   it("serves curl, which checks the name and the authority", function()
@@ -149,7 +150,9 @@ return rw.server(rw.tls.over("tcp:127.0.0.1:0", { choose = choose }), rw.Factory
     e2e.python(([[
       import socket, ssl, shutil, time, os, signal
       context = ssl.create_default_context(cafile="DIR/ca.pem")
-      def open(): return context.wrap_socket(socket.create_connection(("127.0.0.1", PORT_)), server_hostname="localhost")
+      def open():
+          raw = socket.create_connection(("127.0.0.1", PORT_))
+          return context.wrap_socket(raw, server_hostname="localhost")
       def ask(c):
           c.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
           answer = c.recv(1000)
@@ -165,5 +168,100 @@ return rw.server(rw.tls.over("tcp:127.0.0.1:0", { choose = choose }), rw.Factory
       ask(old)
     ]]):gsub("DIR", dir):gsub("PORT_", child.port), child)
     child:await_log "the certificate was replaced"
+  end)
+
+  -- Connects to Python's ssl, which answers with a line: what the client saw.
+  local function ask(certificate, options)
+    local child = e2e.start([[
+local Client = rw.Protocol:extend "Client"
+function Client:data_received(bytes) self.got:callback(bytes) end
+local Ask = rw.Protocol:extend "Ask"
+function Ask:data_received(to)
+  local client, factory = Client(), rw.Factory()
+  client.got = rw.Deferred()
+  function factory.build_protocol() return client end
+  local ok, failure = pcall(function()
+    rw.connect("tls:localhost:" .. to:match "%d+" .. rw.config.options, factory):await()
+    local tls = client.transport.tls
+    client.transport:write "x"
+    self.transport:write(tls.version .. " " .. tostring(tls.peer_verified) .. " " .. client.got:await())
+  end)
+  if not ok then self.transport:write(failure.code .. " " .. failure.message .. "\n") end
+  self.transport:lose_connection()
+end
+return rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Ask))]], { set = { options = options } })
+    local code = [[
+      import socket, ssl, threading
+      context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+      context.load_cert_chain("DIR/NAME.pem", "DIR/NAME.key")
+      listener = socket.create_server(("127.0.0.1", 0))
+      def serve():
+          raw, _ = listener.accept()
+          try:
+              with context.wrap_socket(raw, server_side=True) as c:
+                  c.sendall(c.recv(1) + b"\n")
+                  c.recv(1)
+          except OSError: pass
+      threading.Thread(target=serve, daemon=True).start()
+      c = Client().send("%d" % listener.getsockname()[1])
+      print(c.line())
+    ]]
+    return e2e.talk(child, (code:gsub("DIR", dir):gsub("NAME", certificate)))
+  end
+
+  it("connects, and refuses the expired, the self-signed, wrong names and authorities", function()
+    local trusted = (":ca=%s/ca.pem"):format(dir)
+    issue("expired", { names = { "localhost" }, days = -1 })
+    issue("alone", { names = { "localhost" }, alone = true })
+    issue("wrong", { names = { "example.org" } })
+    assert.truthy(ask("site", trusted):find("1.3 true x", 1, true))
+    local unchecked = ask("alone", ":insecurely_trust_anyone=yes")
+    assert.truthy(unchecked:find("1.3 false x", 1, true), unchecked)
+    for name, why in pairs { expired = "expired", alone = "", wrong = "name" } do
+      local out = ask(name, trusted)
+      assert.truthy(out:find("RW_ECERTIFICATE", 1, true) and out:find(why, 1, true), out)
+    end
+    assert.truthy(ask("site", ""):find "RW_ECERTIFICATE")
+  end)
+
+  it("begins in mid-stream, but not behind plain text that was sent ahead", function()
+    local child = e2e.start([[
+local site = rw.config.dir .. "/site"
+local context = assert(rw.tls.server_context { cert = site .. ".pem", key = site .. ".key" })
+local Talk = rw.LineProtocol:extend "Talk"
+function Talk:line_received(line)
+  if line ~= "STARTTLS" then return self:send_line((self.transport.tls and "secure " or "plain ") .. line) end
+  self:send_line "go ahead"
+  local ok, failure = self.transport:start_tls { context = context }
+  if not ok then rw.log.info("no TLS: {why}", { why = failure.message }) end
+end
+function Talk:handshake_completed() self:send_line "secured" end
+return rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Talk))]], { set = { dir = dir } })
+    e2e.python(([[
+      import socket, ssl
+      def connect(): return socket.create_connection(("127.0.0.1", %d), 5)
+      def line(s):
+          got = b""
+          while not got.endswith(b"\r\n"):
+              more = s.recv(1)
+              assert more, got
+              got += more
+          return got
+      c = connect()
+      c.sendall(b"one\r\nSTARTTLS\r\n")
+      expect(line(c), b"plain one\r\n")
+      expect(line(c), b"go ahead\r\n")
+      c = ssl.create_default_context(cafile="%s/ca.pem").wrap_socket(c, server_hostname="localhost")
+      expect(line(c), b"secured\r\n")
+      c.sendall(b"two\r\n")
+      expect(line(c), b"secure two\r\n")
+      for ahead in (b"evil\r\n", b"evi"):
+          c = connect()
+          c.sendall(b"STARTTLS\r\n" + ahead)
+          try:
+              while c.recv(100): pass
+          except ConnectionResetError: pass
+    ]]):format(child.port, dir), child)
+    child:await_log "the peer sent plain text ahead of the handshake"
   end)
 end)

@@ -111,49 +111,6 @@ struct limits limits_combined(lua_State *L, int factory, int endpoint, bool http
     return limits;
 }
 
-static lua_Integer trace_field(lua_State *L, const char *name, lua_Integer otherwise) {
-    lua_getfield(L, -1, name);
-    lua_Integer n = lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    return n > 0 ? n : otherwise;
-}
-
-/* factory.traffic_log = {path, format, max_bytes, max_record}, if there is one: 0
- * or < 0. Raises nothing. */
-static int open_trace(lua_State *L, int factory, struct trace **out) {
-    static const char *const formats[] = {"hex", "text", "raw"};
-    struct rw *rw = generation_of(L)->rw;
-    int top = lua_gettop(L);
-    *out = NULL;
-    if (lua_getfield(L, factory, "traffic_log") != LUA_TTABLE) {
-        lua_settop(L, top);
-        return 0;
-    }
-    struct trace_options o = {
-        .log = &rw->log,
-        .max_bytes = (uint64_t)trace_field(L, "max_bytes", 64 << 20),
-        .max_record = (size_t)trace_field(L, "max_record", 1024),
-    };
-    lua_getfield(L, top + 1, "path");
-    lua_getfield(L, top + 1, "format");
-    o.path = lua_tostring(L, top + 2);
-    const char *format = lua_tostring(L, top + 3);
-    for (unsigned i = 0; format && i < 3; i++)
-        if (strcmp(format, formats[i]) == 0) o.format = (enum trace_format)i;
-    int rc = trace_open(rw->loop, &o, out);
-    lua_settop(L, top);
-    return rc;
-}
-
-static int trace_stream(lua_State *L, int factory, struct stream *s) {
-    struct trace *t;
-    int rc = open_trace(L, factory, &t);
-    if (rc < 0 || !t) return rc;
-    rc = trace_push(s, t);
-    trace_leave(t);
-    return rc;
-}
-
 /* factory.http at 2; the box on top. */
 static struct bind_router *anchor_site(lua_State *L) {
     lua_getfield(L, 2, "http");
@@ -196,7 +153,7 @@ struct server *server_new(lua_State *L) {
 int server_bind(lua_State *L, struct server *s, const struct endpoint *e, const char *key) {
     struct generation *g = s->gen;
     if (g->rw->checking) return 1;
-    int rc = open_trace(L, 2, &s->trace);
+    int rc = server_open_trace(L, 2, &s->trace);
     if (rc == 0) rc = port_claim(g, key, e, &s->port);
     if (rc < 0) {
         server_close(s);
@@ -322,7 +279,7 @@ static int connect_done_body(lua_State *L) {
     lua_getiuservalue(L, -2, 1);
     lua_replace(L, -3); /* factory, done */
     lua_insert(L, -2);  /* done, factory */
-    int rc = trace_stream(L, lua_gettop(L), a.stream);
+    int rc = server_trace_stream(L, lua_gettop(L), a.stream);
     if (rc < 0) {
         stream_abort(a.stream, rc); /* nobody's yet: no hook will come */
         lua_pop(L, 1);
@@ -477,7 +434,7 @@ static int core_pair(lua_State *L) {
     struct server *s = server_new(L);
     lua_settop(L, 6);
     struct stream *ends[2];
-    int rc = open_trace(L, 2, &s->trace);
+    int rc = server_open_trace(L, 2, &s->trace);
     if (rc == 0) rc = stream_pair(g->rw->loop, &s->limits, ends);
     if (rc < 0) {
         server_close(s);

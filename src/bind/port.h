@@ -70,6 +70,12 @@ void proxy_read_trust(lua_State *L, int index, struct trust *out);
 /* … and the header to send when connecting: pushes it, or nil. */
 void proxy_push_header(lua_State *L, int index);
 
+/* ── for listen.c, by traffic.c ───────────────────────────────────────────*/
+
+/* The traffic log of the factory at that index, or NULL: 0 or < 0. Raises nothing. */
+int server_open_trace(lua_State *L, int factory, struct trace **out);
+int server_trace_stream(lua_State *L, int factory, struct stream *s);
+
 /* ── for listen.c ─────────────────────────────────────────────────────────*/
 
 struct server_box { /* userdata; uservalue 1 is the factory */
