@@ -89,6 +89,7 @@ local LAZY <const> = {
   get_process_value = { "command", "get_process_value" },
   reactor = { "reactor" },
   testing = { "testing" },
+  tls = { "tls" },
   thread = { "thread" },
   defer_to_thread = { "thread", "defer_to_thread" },
   call_in_thread = { "thread", "call_in_thread" },

@@ -7,7 +7,8 @@ local Failure = require "ropewalk.failure"
 local datagram = require "ropewalk.datagram"
 local endpoint = require "ropewalk.endpoint"
 
-local error, setmetatable, tostring, type = error, setmetatable, tostring, type
+local error, require, setmetatable, tostring, type =
+  error, require, setmetatable, tostring, type
 local format, lower = string.format, string.lower
 
 local _ENV <const> = nil
@@ -63,13 +64,18 @@ function net.open(where, factory)
     protocol, failure = datagram.build(factory, at)
     if not protocol then return nil, failure end
   end
+  local secured
+  if at.tls then
+    secured, failure = require "ropewalk.tls".listening(at)
+    if not secured then return nil, failure end
+  end
   if factory.do_start then factory:do_start() end
   if factory.lazy == nil and factory.is_lazy then factory.lazy = factory:is_lazy() end
   local server, code, message
   if protocol then
     server, code, message = core.listen_datagrams(at, protocol, at.limits)
   else
-    server, code, message = core.listen(at, factory, at.limits)
+    server, code, message = core.listen(secured or at, factory, at.limits)
   end
   if not server then
     if factory.do_stop then factory:do_stop() end
@@ -142,6 +148,10 @@ function net.connect(where, factory)
     return datagram.connect(at, factory, function(code, message)
       return failed("connect to", at, code, message)
     end)
+  end
+  if at.tls then
+    at, failure = require "ropewalk.tls".connecting(at)
+    if not at then return Deferred.fail(failure) end
   end
   local connector, asking
   local d = Deferred.new(function()

@@ -102,6 +102,19 @@ function methods:producer()
   return record and record.producer
 end
 
+---From now on it is TLS (STARTTLS): for a server `context` (of
+---rw.tls.server_context) or the options of one; for a client `name`, whom it
+---expects, with a client's context or options. When the peer has sent plain text
+---ahead, the connection is aborted: nil and a Failure. The protocol's
+---handshake_completed() tells when it is secured.
+---
+---    self.transport:write("220 go ahead\r\n")
+---    self.transport:start_tls { context = context }
+---@param options table
+---@return boolean? begun
+---@return ropewalk.Failure? failure
+function methods:start_tls(options) return require "ropewalk.tls".start(self, options) end
+
 require "ropewalk.switch"
 
 return methods

@@ -7,6 +7,7 @@
  */
 #include "bind/conn.h"
 #include "bind/port.h"
+#include "bind/tls.h"
 
 static void refuse(struct rw *rw, struct stream *s, struct log_field why) {
     rw->stats.connections_refused++;
@@ -23,9 +24,14 @@ static void quietly(struct rw *rw, struct stream *s) { refuse(rw, s, (struct log
 
 /* ── connections ──────────────────────────────────────────────────────────*/
 
-/* The filters of its server's policies; the trace shows what the wire has seen. */
+/* The filters of its server's policies, above TLS: a trace of ciphertext would
+ * tell nobody anything. */
 static int push_policies(struct server *server, struct stream *s) {
-    int rc = server->trace ? trace_push(s, server->trace) : 0;
+    const struct limits *before = s->limits;
+    s->limits = &server->limits; /* handshake_timeout */
+    int rc = server->tls ? conn_tls_push(s, server->tls, NULL) : 0;
+    s->limits = before;
+    if (rc == 0 && server->trace) rc = trace_push(s, server->trace);
     return rc < 0 ? rc : conn_push_throttle(s, &server->limits, server->port);
 }
 

@@ -64,6 +64,7 @@ struct rw {
 
     int64_t limit_second;     /* of the last line about a limit … */
     uint64_t limits_unlogged; /* … and how many have fired since */
+    int64_t tls_second;       /* of the last line about TLS that failed */
     int64_t names_limit_second; /* the same, of names_waiting */
 
     struct buf out;         /* what out_owner sends in this round */

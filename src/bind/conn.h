@@ -6,6 +6,7 @@
 
 #include "bind/bind.h"
 
+struct bind_tls;
 struct child_pipe;
 
 struct conn_ops { /* one per way of speaking */
@@ -18,6 +19,7 @@ struct conn_ops { /* one per way of speaking */
     /* The generation retires: move, close when idle, or let it finish. */
     void (*retire)(struct conn *c);
     void (*shutdown)(struct conn *c); /* our direction is closed; may be NULL */
+    void (*secured)(struct conn *c);  /* the TLS handshake is over; may be NULL */
 };
 
 struct conn {
@@ -27,6 +29,7 @@ struct conn {
     struct generation *gen;
     struct port *port;     /* NULL: outgoing */
     struct server *server; /* whose factory and limits; NULL: outgoing */
+    struct bind_tls *tls;  /* of start_tls, in Lua's hands; NULL: the server's */
     const struct limits *limits;
     struct stream *stream; /* NULL: closed */
     size_t size;           /* of the whole object */

@@ -452,7 +452,7 @@ static void http_retire(struct conn *c) {
 
 static const struct conn_ops http_ops = {
     "http", http_input, http_eof, http_drain, http_lost, http_deadline, http_retire,
-    NULL,
+    NULL, NULL,
 };
 
 struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *s) {

@@ -7,6 +7,7 @@
 #include "bind/http.h"
 #include "bind/leftover.h"
 #include "bind/port.h"
+#include "bind/tls.h"
 
 static const char server_class[] = "ropewalk.server";
 static const char connector_class[] = "ropewalk.connector";
@@ -110,49 +111,6 @@ struct limits limits_combined(lua_State *L, int factory, int endpoint, bool http
     return limits;
 }
 
-static lua_Integer trace_field(lua_State *L, const char *name, lua_Integer otherwise) {
-    lua_getfield(L, -1, name);
-    lua_Integer n = lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    return n > 0 ? n : otherwise;
-}
-
-/* factory.traffic_log = {path, format, max_bytes, max_record}, if there is one: 0
- * or < 0. Raises nothing. */
-static int open_trace(lua_State *L, int factory, struct trace **out) {
-    static const char *const formats[] = {"hex", "text", "raw"};
-    struct rw *rw = generation_of(L)->rw;
-    int top = lua_gettop(L);
-    *out = NULL;
-    if (lua_getfield(L, factory, "traffic_log") != LUA_TTABLE) {
-        lua_settop(L, top);
-        return 0;
-    }
-    struct trace_options o = {
-        .log = &rw->log,
-        .max_bytes = (uint64_t)trace_field(L, "max_bytes", 64 << 20),
-        .max_record = (size_t)trace_field(L, "max_record", 1024),
-    };
-    lua_getfield(L, top + 1, "path");
-    lua_getfield(L, top + 1, "format");
-    o.path = lua_tostring(L, top + 2);
-    const char *format = lua_tostring(L, top + 3);
-    for (unsigned i = 0; format && i < 3; i++)
-        if (strcmp(format, formats[i]) == 0) o.format = (enum trace_format)i;
-    int rc = trace_open(rw->loop, &o, out);
-    lua_settop(L, top);
-    return rc;
-}
-
-static int trace_stream(lua_State *L, int factory, struct stream *s) {
-    struct trace *t;
-    int rc = open_trace(L, factory, &t);
-    if (rc < 0 || !t) return rc;
-    rc = trace_push(s, t);
-    trace_leave(t);
-    return rc;
-}
-
 /* factory.http at 2; the box on top. */
 static struct bind_router *anchor_site(lua_State *L) {
     lua_getfield(L, 2, "http");
@@ -171,7 +129,7 @@ struct server *server_new(lua_State *L) {
     read_factory(L, 2, &found);
     found.limits = limits_combined(L, 2, 3, found.http);
 
-    struct server_box *box = lua_newuserdatauv(L, sizeof *box, 3);
+    struct server_box *box = lua_newuserdatauv(L, sizeof *box, BOX_TLS);
     box->server = NULL;
     luaL_setmetatable(L, server_class);
     lua_pushvalue(L, 2);
@@ -195,7 +153,7 @@ struct server *server_new(lua_State *L) {
 int server_bind(lua_State *L, struct server *s, const struct endpoint *e, const char *key) {
     struct generation *g = s->gen;
     if (g->rw->checking) return 1;
-    int rc = open_trace(L, 2, &s->trace);
+    int rc = server_open_trace(L, 2, &s->trace);
     if (rc == 0) rc = port_claim(g, key, e, &s->port);
     if (rc < 0) {
         server_close(s);
@@ -204,6 +162,15 @@ int server_bind(lua_State *L, struct server *s, const struct endpoint *e, const 
     leftover_note(L, s, "listener");
     server_start(s);
     return 1;
+}
+
+/* endpoint.tls_context of the table at 1, pushed; NULL and nil: no TLS. */
+static struct bind_tls *push_context(lua_State *L, bool client) {
+    if (lua_getfield(L, 1, "tls_context") == LUA_TNIL) return NULL;
+    struct bind_tls *t = tls_check_context(L, -1);
+    luaL_argcheck(L, tls_context_is_server(t->context) != client, 1,
+                  client ? "a server's TLS context" : "a client's TLS context");
+    return t;
 }
 
 bool generation_may_listen(const struct generation *g) {
@@ -220,8 +187,13 @@ static int core_listen(lua_State *L) {
     if (!generation_may_listen(generation_of(L))) return push_failure(L, RW_ESTATE);
     struct trust trust;
     proxy_read_trust(L, 1, &trust);
+    struct bind_tls *tls = push_context(L, false);
+    lua_settop(L, 4);
     struct server *s = server_new(L);
     s->trust = trust;
+    s->tls = tls;
+    lua_pushvalue(L, 4);
+    lua_setiuservalue(L, -2, BOX_TLS);
     return server_bind(L, s, &e, key);
 }
 
@@ -255,11 +227,14 @@ static int server_gc(lua_State *L) {
 
 /* ── outgoing connections ─────────────────────────────────────────────────*/
 
-struct connecting { /* userdata; uservalues: factory, done, PROXY header */
+struct connecting { /* userdata; uservalues: factory, done, PROXY header, TLS context */
     struct scope_item item;
     struct generation *gen;
     struct connector *connector; /* NULL: over */
+    struct bind_tls *tls;        /* NULL: none */
+    struct stream *stream;       /* in its TLS handshake; else NULL */
     struct limits limits;
+    char name[256];              /* for TLS: who is expected */
 };
 
 struct connected { /* for connect_done_body, on the C stack */
@@ -267,6 +242,7 @@ struct connected { /* for connect_done_body, on the C stack */
     struct str report; /* what was tried */
     int status;
     struct stream *stream;
+    const char *why;   /* TLS failed; or NULL */
 };
 
 static int connect_made(lua_State *L, int status, lua_KContext ctx) {
@@ -287,22 +263,23 @@ static int connect_done_body(lua_State *L) {
     lua_pushnil(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, a.c);
     lua_getiuservalue(L, -1, 2);
+    if (a.status < 0 && a.why) {
+        lua_pushnil(L);
+        lua_pushstring(L, err_name(a.status));
+        lua_pushstring(L, *a.why ? a.why : err_text(a.status));
+        lua_callk(L, 3, 0, 0, no_results);
+        return 0;
+    }
     if (a.status < 0) {
         push_failure(L, a.status);
         lua_pushlstring(L, a.report.n ? a.report.p : "", a.report.n);
         lua_callk(L, 4, 0, 0, no_results);
         return 0;
     }
-    if (lua_getiuservalue(L, -2, 3) == LUA_TSTRING) {
-        struct str header;
-        header.p = lua_tolstring(L, -1, &header.n);
-        stream_write(a.stream, header); /* if it fails, on_close will say so */
-    }
-    lua_pop(L, 1);
     lua_getiuservalue(L, -2, 1);
     lua_replace(L, -3); /* factory, done */
     lua_insert(L, -2);  /* done, factory */
-    int rc = trace_stream(L, lua_gettop(L), a.stream);
+    int rc = server_trace_stream(L, lua_gettop(L), a.stream);
     if (rc < 0) {
         stream_abort(a.stream, rc); /* nobody's yet: no hook will come */
         lua_pop(L, 1);
@@ -313,24 +290,55 @@ static int connect_done_body(lua_State *L) {
     return proto_conn_connect(L, a.stream, &a.c->limits, connect_made);
 }
 
-static void connect_done(void *owner, int status, struct stream *s) {
-    struct connecting *c = owner;
-    struct connected a = {c, c->connector ? connector_report(c->connector) : STR_NONE, status, s};
+static void connect_end(struct connected *a) {
+    struct connecting *c = a->c;
     struct generation *g = c->gen;
     scope_remove(&c->item);
     c->connector = NULL;
-    if (status == 0) {
+    c->stream = NULL;
+    if (a->status == 0) {
         g->rw->stats.connections_opened++;
-        leftover_pass(g->rw, &c->item, s, "");
+        leftover_pass(g->rw, &c->item, a->stream, "");
     }
     g->connecting--;
-    door_enter(g, &(struct door_call){.body = connect_done_body, .arg = &a});
+    door_enter(g, &(struct door_call){.body = connect_done_body, .arg = a});
     generation_check(g);
+}
+
+static void connect_secured(void *owner, int status, const char *why, struct stream *s) {
+    connect_end(&(struct connected){.c = owner, .status = status, .stream = s, .why = why});
+}
+
+/* If it fails, on_close will say so. */
+static int write_header(lua_State *L) {
+    const struct connected *a = lua_touserdata(L, 1);
+    struct str header;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, a->c);
+    if (lua_getiuservalue(L, -1, 3) != LUA_TSTRING) return 0;
+    header.p = lua_tolstring(L, -1, &header.n);
+    stream_write(a->stream, header);
+    return 0;
+}
+
+static void connect_done(void *owner, int status, struct stream *s) {
+    struct connecting *c = owner;
+    struct connected a = {c, c->connector ? connector_report(c->connector) : STR_NONE, status, s,
+                          NULL};
+    if (status == 0) a.status = door_protect(c->gen, write_header, &a);
+    if (a.status == 0 && c->tls) {
+        c->connector = NULL;
+        c->stream = s;
+        a.status = tls_secure(&c->gen->rw->mem, s, c->tls, c->name, connect_secured, c);
+        if (a.status == 0) return;
+    }
+    if (status == 0 && a.status < 0) stream_abort(s, a.status); /* nobody's yet */
+    connect_end(&a);
 }
 
 static void connect_cancel(struct scope_item *item) {
     struct connecting *c = CONTAINER(item, struct connecting, item);
     if (c->connector) connector_cancel(c->connector);
+    else if (c->stream) stream_abort(c->stream, RW_ECANCELED);
 }
 
 /* endpoint.addresses: numeric ones, to be tried instead of the host's. */
@@ -371,7 +379,7 @@ static struct connecting *connecting_new(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 4);
-    struct connecting *c = lua_newuserdatauv(L, sizeof *c, 3);
+    struct connecting *c = lua_newuserdatauv(L, sizeof *c, 4);
     *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel};
     c->limits = limits_combined(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
@@ -402,6 +410,9 @@ static int core_connect(lua_State *L) {
     int rc = outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
     proxy_push_header(L, 1);
     lua_setiuservalue(L, -2, 3);
+    c->tls = push_context(L, true);
+    lua_setiuservalue(L, -2, 4);
+    string_field(L, 1, "tls_name", c->name, sizeof c->name);
     if (rc == 0)
         rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
     if (rc < 0) return push_failure(L, rc);
@@ -423,7 +434,7 @@ static int core_pair(lua_State *L) {
     struct server *s = server_new(L);
     lua_settop(L, 6);
     struct stream *ends[2];
-    int rc = open_trace(L, 2, &s->trace);
+    int rc = server_open_trace(L, 2, &s->trace);
     if (rc == 0) rc = stream_pair(g->rw->loop, &s->limits, ends);
     if (rc < 0) {
         server_close(s);
@@ -439,8 +450,8 @@ static int core_pair(lua_State *L) {
 
 static int connector_cancel_method(lua_State *L) {
     struct connecting *c = luaL_checkudata(L, 1, connector_class);
-    lua_pushboolean(L, c->connector != NULL);
-    if (c->connector) connector_cancel(c->connector);
+    lua_pushboolean(L, c->connector || c->stream);
+    connect_cancel(&c->item);
     return 1;
 }
 

@@ -71,6 +71,7 @@ static void restore(struct generation *g, void *migration) {
 static void join_target(struct proto_conn *p, struct server *target) {
     struct conn *c = &p->base;
     conn_set_server(c, target);
+    c->tls = NULL; /* the old code's */
     if (p->own_limits) { /* what the script changed stays changed */
         c->limits = p->own_limits;
         if (c->stream) c->stream->limits = p->own_limits;

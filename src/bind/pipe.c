@@ -188,7 +188,7 @@ static void joint_retire(struct conn *c) {
 
 static const struct conn_ops source_ops = {
     "pipe", pipe_input, source_eof, joint_drain, joint_lost, no_deadline, joint_retire,
-    NULL,
+    NULL, NULL,
 };
 
 /* ── the beginning ────────────────────────────────────────────────────────*/

@@ -15,6 +15,8 @@ struct trust {
     struct cidr networks[TRUST_MAX];
 };
 
+struct bind_tls;
+
 struct port {
     struct port *next, **prev; /* list: rw->ports */
     struct rw *rw;
@@ -40,6 +42,7 @@ struct server {
     struct limits limits;
     struct dgram *dgram;         /* udp: its protocol */
     struct trust trust;
+    struct bind_tls *tls;        /* in the box; NULL: plain */
     struct trace *trace;         /* its connections' traffic log, or NULL */
     struct server_box *box;      /* Lua's handle; the factory is its uservalue */
     struct bind_router *router;  /* http: in the box, too */
@@ -66,6 +69,12 @@ void arrivals_abort(struct port *p);
 void proxy_read_trust(lua_State *L, int index, struct trust *out);
 /* … and the header to send when connecting: pushes it, or nil. */
 void proxy_push_header(lua_State *L, int index);
+
+/* ── for listen.c, by traffic.c ───────────────────────────────────────────*/
+
+/* The traffic log of the factory at that index, or NULL: 0 or < 0. Raises nothing. */
+int server_open_trace(lua_State *L, int factory, struct trace **out);
+int server_trace_stream(lua_State *L, int factory, struct stream *s);
 
 /* ── for listen.c ─────────────────────────────────────────────────────────*/
 

@@ -205,6 +205,20 @@ static int write_lost_body(lua_State *L) {
     return 0;
 }
 
+static int secured_body(lua_State *L) {
+    push_protocol(L, lua_touserdata(L, 1));
+    if (lua_getfield(L, -1, "handshake_completed") != LUA_TFUNCTION) return 0;
+    lua_insert(L, -2);
+    lua_callk(L, 1, 0, 0, no_results);
+    return 0;
+}
+
+static void pump_secured(struct proto_conn *p) {
+    if (!p->secured_due || p->base.busy || p->base.closing) return;
+    p->secured_due = false;
+    proto_run_hook(p, secured_body, p);
+}
+
 static void pump_write_lost(struct proto_conn *p) {
     if (!p->write_lost_due || p->base.busy || p->base.closing) return;
     p->write_lost_due = false;
@@ -238,6 +252,7 @@ static void pump(struct proto_conn *p) {
     unsigned switches;
     do {
         switches = p->switches;
+        pump_secured(p);
         pump_kept(p);
         pump_eof(p);
     } while (switches != p->switches);
@@ -325,6 +340,14 @@ static void proto_shutdown(struct conn *c) {
     struct proto_conn *p = proto_of(c);
     p->write_ended = p->write_lost_due = true;
     proto_continue(p);
+}
+
+static void proto_secured(struct conn *c) {
+    struct proto_conn *p = proto_of(c);
+    p->last_heard = conn_peer_clock(c);
+    p->secured_due = true;
+    if (proto_ensure_made(p)) proto_continue(p);
+    else proto_settle(p);
 }
 
 /* ── write side, deadline ─────────────────────────────────────────────────*/
@@ -458,5 +481,5 @@ static void proto_retire(struct conn *c) {
 
 const struct conn_ops proto_ops = {
     "protocol", proto_input, proto_eof, proto_drain, proto_lost, proto_deadline,
-    proto_retire, proto_shutdown,
+    proto_retire, proto_shutdown, proto_secured,
 };

@@ -43,6 +43,7 @@ struct proto_conn {
     bool pumping, told_lost, retire_due;
     bool switching;                  /* until the new protocol was told */
     bool write_ended, write_lost_due; /* our direction is closed; to be told */
+    bool secured_due;                /* a TLS handshake; to be told */
     bool producing;                  /* a producer is registered: close waits */
     bool filled;                     /* it was told to pause */
 };
@@ -91,6 +92,8 @@ void transport_push(lua_State *L, struct proto_conn *p);
 void transport_detach(struct proto_conn *p);
 /* The connection of the transport at `index`; NULL: closed. */
 struct proto_conn *transport_check(lua_State *L, int index);
+/* Bytes of the peer that its protocol has not seen. */
+size_t proto_unread(const struct proto_conn *p);
 /* Read again before all that was not read yet: 0 or RW_ENOMEM. Line engine. */
 int proto_give_back(struct proto_conn *p, struct str bytes);
 void switch_open(lua_State *L); /* adds to the methods on top */

@@ -2,6 +2,7 @@
 /* The request as handlers see it: made in one allocation, everything beyond
  * the slices is computed when it is asked for, and kept. */
 #include "bind/http.h"
+#include "bind/tls.h"
 
 #include "base/codec.h"
 #include "bind/port.h"
@@ -195,8 +196,11 @@ static int get_finished(lua_State *L, struct request *r) {
     return 1;
 }
 static int get_scheme(lua_State *L, struct request *r) {
-    (void)r;
-    lua_pushliteral(L, "http");
+    lua_pushstring(L, r->conn && conn_is_secure(r->conn->base.stream) ? "https" : "http");
+    return 1;
+}
+static int get_tls(lua_State *L, struct request *r) {
+    push_tls(L, r->conn ? r->conn->base.stream : NULL);
     return 1;
 }
 static int get_headers(lua_State *L, struct request *r) {
@@ -274,11 +278,11 @@ static const struct computed {
     {"version", get_version, false}, {"host", get_host, false},
     {"authority", get_host, false}, {"length", get_length, false},
     {"keep_alive", get_keep_alive, false}, {"started", get_started, false},
-    {"finished", get_finished, false}, {"scheme", get_scheme, false},
+    {"finished", get_finished, false}, {"scheme", get_scheme, true},
     {"headers", get_headers, true}, {"params", get_params, true},
     {"peer", get_peer, true}, {"local_address", get_local, true},
     {"query", get_query, true}, {"cookies", get_cookies, true},
-    {"limits", get_limits, true}, {"route", get_route, true},
+    {"tls", get_tls, true}, {"limits", get_limits, true}, {"route", get_route, true},
 };
 
 /* Upvalues: methods, name → position in `computed`. */

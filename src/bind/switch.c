@@ -14,7 +14,7 @@ static struct str engine_left(const struct proto_conn *p) {
     return p->class->engine->left ? p->class->engine->left(p->engine) : STR_NONE;
 }
 
-static size_t unread(const struct proto_conn *p) {
+size_t proto_unread(const struct proto_conn *p) {
     return engine_left(p).n + buf_len(&p->pushback) + p->unfed.n + buf_len(&p->base.in);
 }
 
@@ -91,7 +91,7 @@ static int transport_set_protocol(lua_State *L) {
     const struct proto_class *class = proto_class_of(L, 2);
     if (!p->class->engine->left)
         return luaL_error(L, "engine '%s' cannot be switched", p->class->engine->name);
-    size_t n = unread(p);
+    size_t n = proto_unread(p);
     if (mode == REFUSE && n) {
         lua_pushboolean(L, 0);
         lua_pushinteger(L, (lua_Integer)n);

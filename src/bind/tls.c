@@ -157,12 +157,12 @@ struct tls_identity *tls_find_identity(const struct bind_tls *t, struct str name
     char key[NAME_MAX_LENGTH + 1];
     size_t n;
     lower_name(name, key, &n);
-    if (n == 0) return t->fallback;
+    if (n == 0) return t->has_hook ? NULL : t->fallback;
     union map_value *value = map_find(&t->names, str_of(key, n));
     size_t dot = str_find(str_of(key, n), '.');
     if (!value && dot && dot < n)
         value = map_find(&t->names, str_of(key + dot, n - dot));
-    return value ? value->ptr : t->fallback;
+    return value ? value->ptr : t->has_hook ? NULL : t->fallback;
 }
 
 static void forget_names(struct bind_tls *t) {

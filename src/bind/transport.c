@@ -3,12 +3,13 @@
  * registry, by the connection's address, as long as the connection lives;
  * uservalue 1 is the protocol, 2 the fields that scripts assign, 3 and 4 the
  * addresses of both ends as text, 5 the proxy between them: they are still
- * asked for when it is over. */
+ * asked for when it is over; 6 the TLS context of start_tls. */
 #include <fcntl.h>
 #include <math.h>
 
 #include "bind/dir.h"
 #include "bind/proto.h"
+#include "bind/tls.h"
 #include "proto/line.h"
 
 static const char transport_class[] = "ropewalk.transport";
@@ -36,7 +37,7 @@ static void keep_addresses(lua_State *L, struct stream *s) {
 
 void transport_push(lua_State *L, struct proto_conn *p) {
     if (p->box && lua_rawgetp(L, LUA_REGISTRYINDEX, p) == LUA_TUSERDATA) return;
-    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, 5);
+    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, TRANSPORT_TLS);
     box->conn = NULL;
     luaL_setmetatable(L, transport_class);
     keep_addresses(L, p->base.stream);
@@ -251,6 +252,37 @@ static int transport_set_producing(lua_State *L) {
     return 0;
 }
 
+/* transport:begin_tls(context, name or nil): what comes and goes from now on is
+ * TLS. Plain text that the peer has sent ahead would pass for secured: a peer
+ * that does so is turned away. */
+static int transport_begin_tls(lua_State *L) {
+    struct proto_conn *p = transport_check(L, 1);
+    struct bind_tls *t = tls_check_context(L, 2);
+    const char *name = luaL_optstring(L, 3, NULL);
+    if (!is_open(p)) return push_failure(L, RW_ECLOSED);
+    struct conn *c = &p->base;
+    if (conn_is_secure(c->stream)) return luaL_error(L, "start_tls: it speaks TLS already");
+    int rc = RW_EPROTO;
+    if (!proto_unread(p)) {
+        conn_flush(c);
+        rc = c->stream ? conn_tls_push(c->stream, t, name) : RW_ECLOSED;
+    }
+    if (rc == RW_EPROTO) {
+        conn_note_failure(c, RW_EPROTO, NULL);
+        conn_abort(c, RW_EPROTO);
+        lua_pushnil(L);
+        lua_pushstring(L, err_name(RW_EPROTO));
+        lua_pushliteral(L, "start_tls: the peer sent plain text ahead of the handshake");
+        return 3;
+    }
+    if (rc < 0) return push_failure(L, rc);
+    c->tls = t;
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, 1, TRANSPORT_TLS);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* ── settings ─────────────────────────────────────────────────────────────*/
 
 static int transport_set_timeout(lua_State *L) {
@@ -384,6 +416,8 @@ static int transport_index(lua_State *L) {
         push_end(L, *key == 'p');
         lua_pushvalue(L, -1);
         lua_setfield(L, 1, key);
+    } else if (strcmp(key, "tls") == 0) {
+        push_tls(L, p ? p->base.stream : NULL);
     } else if (strcmp(key, "limits") == 0) {
         push_own_limits(L);
     } else if (strcmp(key, "protocol") == 0) {
@@ -435,6 +469,7 @@ void transport_open(lua_State *L) {
         {"pause_producing", transport_pause},
         {"resume_producing", transport_resume},
         {"set_producing", transport_set_producing},
+        {"begin_tls", transport_begin_tls},
         {"set_timeout", transport_set_timeout},
         {"set_option", transport_set_option},
         {"set_raw", transport_set_raw},

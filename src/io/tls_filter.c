@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 #include "io/internal.h"
+#include "io/stream_private.h"
 
 enum {
     STEPS_PER_TURN = 8,
@@ -353,6 +354,7 @@ int tls_filter_push(struct stream *s, struct tls_context *c, const char *name,
                     const struct tls_filter_hooks *hooks, void *owner,
                     struct tls_filter **out) {
     struct loop *l = s->loop;
+    if (flow_of(s)->backlog) return RW_EPROTO; /* plain text that nobody has read */
     struct tls_filter *t = mem_zalloc(l->mem, sizeof *t);
     *out = NULL;
     if (!t) return RW_ENOMEM;
@@ -386,3 +388,9 @@ void tls_filter_own(struct tls_filter *t, const struct tls_filter_hooks *hooks, 
 struct tls *tls_filter_session(struct tls_filter *t) { return t->f.stream ? t->tls : NULL; }
 
 bool tls_filter_established(const struct tls_filter *t) { return t->state == OPEN; }
+
+struct tls_filter *tls_filter_of(const struct stream *s) {
+    for (struct filter *f = s->top; f; f = f->below)
+        if (f->ops == &ops) return of(f);
+    return NULL;
+}

@@ -20,7 +20,8 @@ struct tls_filter_hooks {
     void (*on_failed)(void *owner, int code, const char *why);
 };
 
-/* `name`: client: the host to ask for and to expect. 0 or < 0. */
+/* `name`: client: the host to ask for and to expect. 0 or < 0:
+ * RW_EPROTO if the stream holds plain text that the owner has not read. */
 int tls_filter_push(struct stream *s, struct tls_context *c, const char *name,
                     const struct tls_filter_hooks *hooks, void *owner,
                     struct tls_filter **out);
@@ -28,6 +29,8 @@ void tls_filter_use(struct tls_filter *f, struct tls_identity *id);
 void tls_filter_refuse(struct tls_filter *f, const char *why); /* alert: unrecognized_name */
 /* The session, for tls_describe and the like; NULL once the stream is closing. */
 struct tls *tls_filter_session(struct tls_filter *f);
+/* The one on the stream, or NULL. */
+struct tls_filter *tls_filter_of(const struct stream *s);
 bool tls_filter_established(const struct tls_filter *f);
 /* Another owner of the hooks. */
 void tls_filter_own(struct tls_filter *f, const struct tls_filter_hooks *hooks, void *owner);

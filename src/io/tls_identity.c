@@ -105,6 +105,9 @@ static int parse_key(struct tls_identity *id, struct str key, struct str passwor
 static int make_opaque(struct tls_identity *id, struct tls_why *why) {
     psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
     int rc = mbedtls_pk_get_psa_attributes(&id->key, PSA_KEY_USAGE_SIGN_HASH, &attributes);
+    /* TLS 1.2 asks for this kind of ECDSA by name. */
+    if (PSA_ALG_IS_ECDSA(psa_get_key_algorithm(&attributes)))
+        psa_set_key_algorithm(&attributes, PSA_ALG_ECDSA(PSA_ALG_ANY_HASH));
     if (rc == 0) rc = mbedtls_pk_import_into_psa(&id->key, &attributes, &id->opaque);
     if (rc < 0) return tls_explain(why, rc, "the key cannot be used");
     mbedtls_pk_free(&id->key);

@@ -323,7 +323,8 @@ void tls_describe(const struct tls *t, struct tls_info *out) {
     };
     const mbedtls_x509_crt *peer = mbedtls_ssl_get_peer_cert(ssl);
     if (peer) out->peer = str_of((const char *)peer->raw.p, peer->raw.len);
-    out->peer_verified = peer && mbedtls_ssl_get_verify_result(ssl) == 0;
+    out->peer_verified = peer && t->context->settings.verify != TLS_VERIFY_NONE &&
+                         mbedtls_ssl_get_verify_result(ssl) == 0;
 }
 
 int tls_export(struct tls *t, const char *label, struct str context, void *out, size_t size) {

@@ -10,6 +10,7 @@ local check = require "ropewalk.endpoint.check"
 local grammar = require "ropewalk.endpoint.grammar"
 local known = require "ropewalk.endpoint.kinds"
 local proxy = require "ropewalk.endpoint.proxy"
+local tls = require "ropewalk.endpoint.tls"
 
 local error, getmetatable, ipairs, pairs, setmetatable, tostring, type =
   error, getmetatable, ipairs, pairs, setmetatable, tostring, type
@@ -32,7 +33,7 @@ Endpoint.__index = Endpoint
 function Endpoint:__tostring() return self.text end
 
 local endpoint = {}
-local wrappers = { proxy = proxy } -- and what scripts register
+local wrappers = { proxy = proxy, tls = tls } -- and what scripts register
 
 local function bad(text, why, ...)
   return nil, Failure.new("bad_endpoint",
@@ -189,7 +190,7 @@ function endpoint.register(prefix, fn)
   if type(fn) ~= "function" then
     error("register: a function is needed, not a " .. type(fn), 2)
   end
-  if kinds[prefix] or prefix == "proxy" then
+  if kinds[prefix] or prefix == "proxy" or prefix == "tls" then
     error(format('register: the kind "%s" is built in', prefix), 2)
   end
   wrappers[prefix] = fn
