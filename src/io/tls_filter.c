@@ -47,7 +47,7 @@ struct tls_filter {
     uint64_t written_turn;   /* turn of the last record */
     uint64_t warm_bytes, warm_at;
     enum { HELLO, CHOOSING, HANDSHAKE, WORKING, OPEN, FAILED } state;
-    bool server, rsa, peer_ended, ended, end_due, eof, detached;
+    bool server, rsa, peer_ended, ended, end_due, eof, detached, shaking;
 };
 
 static int advance(struct tls_filter *t);
@@ -69,12 +69,21 @@ static void forget_pending(struct tls_filter *t) {
     if (n) filter_hold(&t->f, -(int64_t)n);
 }
 
+/* The handshake counts as a byte to send: its answers are read also while the
+ * owner pauses, or has asked for the end behind what a producer still makes. */
+static void hold_for_handshake(struct tls_filter *t, bool on) {
+    if (t->shaking == on) return;
+    t->shaking = on;
+    filter_hold(&t->f, on ? 1 : -1);
+}
+
 /* The alert goes out, then the stream is closed for this reason. */
 static int fail(struct tls_filter *t, int code, const char *why) {
     if (t->state == FAILED) return 0;
     t->state = FAILED;
     timer_stop(t->loop, &t->deadline);
     forget_pending(t);
+    hold_for_handshake(t, false);
     if (t->hooks && t->hooks->on_failed) t->hooks->on_failed(t->owner, code, why);
     struct stream *s = t->f.stream;
     if (!s) return 0;
@@ -121,6 +130,8 @@ static int flush_pending(struct tls_filter *t);
 static int established(struct tls_filter *t) {
     t->state = OPEN;
     timer_stop(t->loop, &t->deadline);
+    hold_for_handshake(t, false);
+    if (!t->f.stream) return 0;
     if (t->hooks && t->hooks->on_established) t->hooks->on_established(t->owner, t);
     if (!t->f.stream || t->state != OPEN) return 0;
     int rc = flush_pending(t);
@@ -371,6 +382,7 @@ int tls_filter_push(struct stream *s, struct tls_context *c, const char *name,
     tls_filter_own(t, hooks, owner);
     t->state = t->server ? HELLO : HANDSHAKE;
     stream_push_filter(s, &t->f);
+    hold_for_handshake(t, true);
     timer_start(l, &t->deadline, s->limits->handshake_timeout, too_slow);
     if (!t->server) { /* the first flight */
         t->later.run = run_later;
