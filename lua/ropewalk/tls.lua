@@ -7,7 +7,6 @@ local core = require "ropewalk.core"
 local endpoint = require "ropewalk.endpoint"
 local Failure = require "ropewalk.failure"
 local log = require "ropewalk.log"
-local reactor = require "ropewalk.reactor"
 
 local error, getmetatable, ipairs, pairs, setmetatable, type =
   error, getmetatable, ipairs, pairs, setmetatable, type
@@ -102,7 +101,7 @@ local function warn_of_expiry(identities)
   end
 end
 
--- Looks again, as long as the context lives.
+-- Looks again, as long as somebody holds the context.
 local function watch(context, options, identities, seen)
   local alive = setmetatable({ context = context }, { __mode = "v" })
   local warned, complaint = core.time(), nil
@@ -113,7 +112,7 @@ local function watch(context, options, identities, seen)
     local found, text = load_identities(options)
     if not found then -- half written, perhaps; the old ones go on
       if complaint ~= text.message then
-        logger:error("the new certificate is not taken: {reason}", { reason = text.message })
+        logger:warn("the new certificate is not taken: {reason}", { reason = text.message })
       end
       complaint = text.message
     elseif text ~= seen then
@@ -126,9 +125,9 @@ local function watch(context, options, identities, seen)
       warned = core.time()
       warn_of_expiry(identities)
     end
-    reactor:call_later(LOOK_EVERY, look)
+    core.housekeeping(LOOK_EVERY, look)
   end
-  reactor:call_later(LOOK_EVERY, look)
+  core.housekeeping(LOOK_EVERY, look)
 end
 
 -- Contexts -----------------------------------------------------------------------

@@ -89,6 +89,14 @@ void leftover_note(lua_State *L, const void *object, const char *kind) {
     if (p) find_line(L, p->where, sizeof p->where);
 }
 
+void leftover_forget(lua_State *L, const void *object) {
+    struct rw *rw = generation_of(L)->rw;
+    if (!rw->leftovers) return;
+    union map_value value = {0};
+    map_remove(&rw->leftovers->places, key_of(&object), &value);
+    mem_free(&rw->mem, value.ptr, sizeof(struct place));
+}
+
 void leftover_pass(struct rw *rw, const void *from, const void *to, const char *kind) {
     if (!rw->leftovers) return;
     struct place *p = place_new(rw, to, kind);

@@ -14,6 +14,8 @@ void leftover_free(struct rw *rw);
 
 /* The running code makes `object`, a "timer", "task", "listener", … */
 void leftover_note(lua_State *L, const void *object, const char *kind);
+/* This one does not count; another may have been noted at its address before. */
+void leftover_forget(lua_State *L, const void *object);
 /* What `from` stood for goes on as `to`: a connector becomes a connection. */
 void leftover_pass(struct rw *rw, const void *from, const void *to, const char *kind);
 

@@ -116,8 +116,14 @@ static void scope_closed(struct scope_item *item) {
     if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, release_body, t);
 }
 
+static struct scope *running_scope(lua_State *L) {
+    struct generation *g = generation_of(L);
+    struct task *task = task_running(g->rw);
+    return task ? task->scope : &g->scope;
+}
+
 /* From [2] on: the function and its arguments; replaced by the timer. */
-static void push_timer(lua_State *L, uint64_t delay) {
+static struct lua_timer *push_timer(lua_State *L, uint64_t delay, struct scope *scope) {
     int n = lua_gettop(L) - 1;
     struct generation *g = generation_of(L);
     struct lua_timer *t = lua_newuserdatauv(L, sizeof *t, n);
@@ -126,18 +132,30 @@ static void push_timer(lua_State *L, uint64_t delay) {
     lua_replace(L, 1);
     for (int i = n; i >= 1; i--) lua_setiuservalue(L, 1, i);
     anchor(L, t);
-    struct task *task = task_running(g->rw);
-    t->scope = task ? task->scope : &g->scope;
+    t->scope = scope;
     scope_add(t->scope, &t->item);
-    leftover_note(L, &t->item, "timer");
     timer_start(g->rw->loop, &t->timer, delay, fired);
+    return t;
+}
+
+static struct lua_timer *make_timer(lua_State *L, struct scope *scope) {
+    uint64_t delay = check_delay(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    struct lua_timer *t = push_timer(L, delay, scope);
+    luaL_setmetatable(L, timer_class);
+    return t;
 }
 
 static int core_timer(lua_State *L) {
-    uint64_t delay = check_delay(L, 1);
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    push_timer(L, delay);
-    luaL_setmetatable(L, timer_class);
+    struct lua_timer *t = make_timer(L, running_scope(L));
+    leftover_note(L, &t->item, "timer");
+    return 1;
+}
+
+/* The library's own: outlives the task that made it, and nobody left it behind. */
+static int core_housekeeping(lua_State *L) {
+    struct lua_timer *t = make_timer(L, &generation_of(L)->scope);
+    leftover_forget(L, &t->item);
     return 1;
 }
 
@@ -206,7 +224,8 @@ static int call_later(lua_State *L) {
         && (lua_isnoneornil(L, 2) || luaL_getmetafield(L, 2, "__call") == LUA_TNIL))
         return luaL_error(L, "call_later: a function is missing");
     if (lua_type(L, 2) != LUA_TFUNCTION) lua_pop(L, 1);
-    push_timer(L, to_delay(seconds));
+    struct lua_timer *t = push_timer(L, to_delay(seconds), running_scope(L));
+    leftover_note(L, &t->item, "timer");
     lua_pushvalue(L, lua_upvalueindex(UP_CLASS));
     lua_setmetatable(L, 1);
     return 1;
@@ -278,7 +297,9 @@ void timer_open(lua_State *L) {
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TIMERS));
     static const luaL_Reg functions[] = {
-        {"timer", core_timer}, {"delayed_call", core_delayed_call}, {"now", core_now}, {"hrtime", core_hrtime}, {NULL, NULL},
+        {"timer", core_timer}, {"housekeeping", core_housekeeping},
+        {"delayed_call", core_delayed_call}, {"now", core_now}, {"hrtime", core_hrtime},
+        {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
 }
