@@ -42,6 +42,56 @@ describe("a fake Clock", function()
     assert.is_false(ok)
     assert.equal("already_called", failure.code)
   end)
+
+  it("advances by itself to what is due, while a function waits", function()
+    local clock, seen = testing.Clock(), {}
+    local function wait(seconds)
+      local d = rw.Deferred()
+      clock:call_later(seconds, d.callback, d, seconds)
+      local waited = d:await()
+      seen[#seen + 1] = waited
+    end
+    local began = rw.reactor:seconds()
+    clock:call_later(50, function() seen[#seen + 1] = "other" end)
+    local a, b = clock:auto_advance(function()
+      wait(3600)
+      rw.sleep(0.02):await() -- really, and nothing is due
+      wait(86400)
+      return "a", nil
+    end)
+    assert.same({ "other", 3600, 86400 }, seen)
+    assert.same({ "a", nil }, { a, b })
+    assert.equal(3600 + 86400, clock:seconds())
+    assert.truthy(rw.reactor:seconds() - began < 10)
+    local ok, why = pcall(clock.auto_advance, clock, function()
+      wait(1)
+      error "after a second"
+    end)
+    assert.is_false(ok)
+    assert.matches("after a second", tostring(why))
+  end)
+
+  it("advances by itself, but waits its patience for the world outside", function()
+    local clock = testing.Clock()
+    local answer = rw.sleep(0.03):add_callback(function() return "in time" end)
+    answer:add_timeout(10, nil, clock)
+    assert.equal("in time", clock:auto_advance(function() return answer:await() end, 0.5))
+    assert.equal(0, clock:seconds())
+  end)
+
+  it("ends the function when who waits for it is cancelled", function()
+    local clock, ended = testing.Clock(), false
+    local waits = rw.spawn(function()
+      clock:auto_advance(function()
+        local _ <close> = setmetatable({}, { __close = function() ended = true end })
+        rw.Deferred():await()
+      end)
+    end)
+    rw.sleep(0.01):await()
+    waits:cancel()
+    testing.failure_result_of(waits, "cancelled")
+    assert.is_true(ended)
+  end)
 end)
 
 describe("a StringTransport", function()
