@@ -127,11 +127,8 @@ function Clock:auto_advance(fn, patience)
     over = true
     return ...
   end)
-  local _ <close> = setmetatable({}, { __close = function()
-    if over then return end
-    task:handled()
-    task:cancel()
-  end })
+  task:handled() -- its failure is ours
+  local _ <close> = setmetatable({}, { __close = function() task:cancel() end })
   while not over do
     local soonest = self.calls[1]
     sleep(soonest and (patience or 0) or IDLE):await()
