@@ -11,10 +11,9 @@ local errors = require "ropewalk.testing.errors"
 local fixture = require "ropewalk.testing.fixture"
 local Pair = require "ropewalk.testing.pair"
 
-local error, ipairs, require, setmetatable, tostring, type =
-  error, ipairs, require, setmetatable, tostring, type
-local concat, insert, pack, remove, unpack =
-  table.concat, table.insert, table.pack, table.remove, table.unpack
+local error, require, setmetatable, tostring, type =
+  error, require, setmetatable, tostring, type
+local concat, insert = table.concat, table.insert
 
 local _ENV <const> = nil
 
