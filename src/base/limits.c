@@ -3,13 +3,12 @@
 
 #include "base/err.h"
 
-const struct limit_def limit_defs[] = {
+const struct limit_def limit_defs[LIMIT_COUNT] = {
 #define LIMIT(name, value, unit, comment) \
     {#name, unit, comment, value, offsetof(struct limits, name)},
 #include "base/limits.def"
 #undef LIMIT
 };
-const size_t limit_def_count = sizeof limit_defs / sizeof *limit_defs;
 
 const struct limits limits_default = {
 #define LIMIT(name, value, unit, comment) .name = value,
@@ -18,7 +17,7 @@ const struct limits limits_default = {
 };
 
 const struct limit_def *limit_find(struct str name) {
-    for (size_t i = 0; i < limit_def_count; i++)
+    for (size_t i = 0; i < LIMIT_COUNT; i++)
         if (str_eq(name, str_c(limit_defs[i].name))) return &limit_defs[i];
     return NULL;
 }

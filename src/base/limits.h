@@ -14,14 +14,20 @@ struct limits {
 #undef LIMIT
 };
 
+enum {
+    LIMIT_COUNT = 0
+#define LIMIT(name, value, unit, comment) + 1
+#include "base/limits.def"
+#undef LIMIT
+};
+
 struct limit_def {
     const char *name, *unit, *comment;
     uint64_t value;  /* default */
     size_t offset;   /* in struct limits */
 };
 
-extern const struct limit_def limit_defs[];
-extern const size_t limit_def_count;
+extern const struct limit_def limit_defs[LIMIT_COUNT];
 extern const struct limits limits_default;
 
 /* NULL when there is no limit of that name. */

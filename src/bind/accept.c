@@ -9,18 +9,17 @@
 #include "bind/port.h"
 #include "bind/tls.h"
 
-static void refuse(struct rw *rw, struct stream *s, struct log_field why) {
+static const char refused[] = "connection refused"; /* in the log */
+
+static void refuse(struct rw *rw, struct stream *s) {
     rw->stats.connections_refused++;
-    if (why.key) conn_log_unwanted(rw, s, "connection refused", why);
     stream_abort(s, RW_ELIMIT);
 }
 
 static void refuse_by_limit(struct rw *rw, struct stream *s, const char *limit) {
-    rw->stats.limits_hit++;
-    refuse(rw, s, LF_Z("limit", limit));
+    limit_fired(rw, s, refused, limit);
+    refuse(rw, s);
 }
-
-static void quietly(struct rw *rw, struct stream *s) { refuse(rw, s, (struct log_field){0}); }
 
 /* ── connections ──────────────────────────────────────────────────────────*/
 
@@ -60,7 +59,7 @@ static void serve(struct server *server, struct stream *s) {
         return;
     }
     peer_leave(rw, peer);
-    quietly(rw, s);
+    refuse(rw, s);
 }
 
 /* ── arrivals ─────────────────────────────────────────────────────────────*/
@@ -89,13 +88,11 @@ static void note(struct rw *rw, struct stream *s, int status) {
     bool late = status == RW_ETIMEDOUT;
     rw->stats.connections_refused++;
     if (late || status == RW_ELIMIT) {
-        rw->stats.limits_hit++;
         rw->stats.timeouts += late;
-        conn_log_unwanted(rw, s, "connection refused",
-                          LF_Z("limit", late ? "proxy_timeout" : "max_proxy_header"));
+        limit_fired(rw, s, refused, late ? "proxy_timeout" : "max_proxy_header");
     } else if (status == RW_EPROTO) {
         rw->stats.protocol_errors++;
-        conn_log_unwanted(rw, s, "connection refused", LF_Z("reason", "no valid PROXY header"));
+        log_sparingly(rw, s, refused, LF_Z("reason", "no valid PROXY header"));
     } else { /* a check whether the port is open, say */
         log_debug(&rw->log, "a proxy left before its header", LF_ERR("error", status));
     }
@@ -108,7 +105,7 @@ static void introduced(void *owner, struct stream *s, int status) {
     arrival_free(a);
     if (status < 0) note(rw, s, status);
     else if (port->server) serve(port->server, s);
-    else quietly(rw, s);
+    else refuse(rw, s);
 }
 
 static bool is_trusted(const struct trust *trust, struct stream *s) {
@@ -125,7 +122,8 @@ static void arrive(struct port *port, struct stream *s) {
     const struct server *server = port->server;
     const struct limits *limits = &server->limits;
     if (!is_trusted(&server->trust, s)) {
-        refuse(rw, s, LF_ERR("reason", RW_ENOTTRUSTED));
+        log_sparingly(rw, s, refused, LF_ERR("reason", RW_ENOTTRUSTED));
+        refuse(rw, s);
         return;
     }
     if (rw->stats.connections_open + rw->arriving >= limits->max_connections) {
@@ -134,7 +132,7 @@ static void arrive(struct port *port, struct stream *s) {
     }
     struct arrival *a = mem_alloc(&rw->mem, sizeof *a);
     if (!a) {
-        quietly(rw, s);
+        refuse(rw, s);
         return;
     }
     *a = (struct arrival){.next = port->arrivals, .prev = &port->arrivals,
@@ -145,7 +143,7 @@ static void arrive(struct port *port, struct stream *s) {
     if (proxy_expect(s, limits->proxy_timeout, limits->max_proxy_header, introduced, a) == 0)
         return;
     arrival_free(a);
-    quietly(rw, s);
+    refuse(rw, s);
 }
 
 void arrivals_abort(struct port *p) {
@@ -160,7 +158,7 @@ void arrivals_abort(struct port *p) {
 
 void port_accept(struct port *p, struct stream *s) {
     p->rw->stats.connections_accepted++;
-    if (!p->server) quietly(p->rw, s);
+    if (!p->server) refuse(p->rw, s);
     else if (p->server->trust.proxy) arrive(p, s);
     else serve(p->server, s);
 }

@@ -27,6 +27,7 @@
 #include "base/stat.h"
 #include "bind/door.h"
 #include "bind/libraries.h"
+#include "bind/limit.h"
 #include "bind/values.h"
 #include "io/io.h"
 
@@ -62,10 +63,8 @@ struct rw {
     struct map peers;       /* address → connections it has */
     size_t arriving;        /* connections that have not been introduced yet */
 
-    int64_t limit_second;     /* of the last line about a limit … */
-    uint64_t limits_unlogged; /* … and how many have fired since */
+    struct limit_lines limit_lines;
     int64_t tls_second;       /* of the last line about TLS that failed */
-    int64_t names_limit_second; /* the same, of names_waiting */
 
     struct buf out;         /* what out_owner sends in this round */
     struct conn *out_owner; /* whose bytes are in `out` */
@@ -187,9 +186,5 @@ void host_calls_end(struct generation *g); /* its tasks are gone */
 /* A thread's worker: as the other one, but without a loop (0 or RW_ENOMEM). */
 int worker_copy(struct rw *inner, const struct rw *outer);
 void worker_copy_free(struct rw *inner);
-
-/* Counts a limit that fired, and logs it: at most one line a second. `peer` may
- * be NULL. */
-void limit_fired(struct rw *rw, struct stream *peer, const char *message, const char *limit);
 
 #endif

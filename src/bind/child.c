@@ -107,9 +107,8 @@ static void grace_over(struct timer *t) {
         return;
     }
     if (!c->reaped) {
-        rw->stats.limits_hit++;
-        log_warn(&rw->log, "a child process was killed",
-                 LF_INT("pid", process_pid(c->process)), LF_Z("limit", "process_grace"));
+        struct log_field pid = LF_INT("pid", process_pid(c->process));
+        limit_fired_with(rw, "a child process was killed", "process_grace", &pid, 1);
     }
     c->stage = CHILD_KILLED;
     send_signal(c, SIGKILL);

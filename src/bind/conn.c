@@ -228,29 +228,6 @@ void conn_abort(struct conn *c, int reason) {
     if (c->stream) stream_abort(c->stream, reason);
 }
 
-/* ── limits that fire ─────────────────────────────────────────────────────*/
-
-/* A flood must not become a flood of lines: one a second, with how many. */
-void conn_log_unwanted(struct rw *rw, struct stream *s, const char *message,
-                       struct log_field why) {
-    int64_t now = loop_unix_time(rw->loop);
-    rw->limits_unlogged++;
-    if (now == rw->limit_second || !log_wants(&rw->log, LOG_WARN)) return;
-    char text[160];
-    struct address a = {0};
-    if (s) stream_peer(s, &a);
-    log_warn(&rw->log, message, why,
-             LF_STR("peer", address_format(&a, text, sizeof text)),
-             LF_UINT("count", rw->limits_unlogged));
-    rw->limit_second = now;
-    rw->limits_unlogged = 0;
-}
-
-void limit_fired(struct rw *rw, struct stream *s, const char *message, const char *limit) {
-    rw->stats.limits_hit++;
-    conn_log_unwanted(rw, s, message, LF_Z("limit", limit));
-}
-
 void conn_note_failure(struct conn *c, int code, const char *limit) {
     struct rw *rw = c->rw;
     if (!c->reason) c->reason = code;

@@ -70,9 +70,6 @@ void peer_leave(struct rw *rw, uint64_t peer);
 
 /* accept.c: an accepted stream becomes a connection, or is refused. */
 void conn_serve(struct server *server, struct stream *s);
-/* A flood must not become a flood of lines: one a second, with how many. */
-void conn_log_unwanted(struct rw *rw, struct stream *s, const char *message,
-                       struct log_field why);
 
 /* c's bytes may now be encoded into rw->out: what another one left there has
  * been sent. Then conn_flush, at the latest when the door closes. */

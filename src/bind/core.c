@@ -141,7 +141,7 @@ static int limits_newindex(lua_State *L) {
 
 static int limits_iterate(lua_State *L) {
     lua_newtable(L);
-    for (size_t i = 0; i < limit_def_count; i++) {
+    for (size_t i = 0; i < LIMIT_COUNT; i++) {
         push_limit(L, &generation_of(L)->limits, &limit_defs[i]);
         lua_setfield(L, -2, limit_defs[i].name);
     }

@@ -137,10 +137,8 @@ static void set_limits(lua_State *L, struct child *c) {
 }
 
 static int refuse(lua_State *L, struct child *c) {
-    struct rw *rw = c->gen->rw;
-    rw->stats.limits_hit++;
-    log_warn(&rw->log, "a child process was not started", LF_Z("limit", "max_processes"),
-             LF_UINT("processes", c->gen->child_count));
+    struct log_field processes = LF_UINT("processes", c->gen->child_count);
+    limit_fired_with(c->gen->rw, "a child process was not started", "max_processes", &processes, 1);
     push_failure(L, RW_ELIMIT);
     lua_pushliteral(L, "start a process");
     return 4;

@@ -31,14 +31,6 @@ struct lookup {
 
 /* ── the resolver ─────────────────────────────────────────────────────────*/
 
-static void log_limit(struct rw *rw) {
-    rw->stats.limits_hit++;
-    int64_t now = loop_unix_time(rw->loop);
-    if (now == rw->names_limit_second) return;
-    rw->names_limit_second = now;
-    log_warn(&rw->log, "too many lookups are waiting", LF_Z("limit", "names_waiting"));
-}
-
 int generation_names(struct generation *g, struct names **out) {
     if (!g->names) {
         struct names_config c;
@@ -251,7 +243,8 @@ static int lookup_begun(lua_State *L, struct lookup *k, int rc) {
     if (rc < 0) {
         lua_pushnil(L);
         lua_rawsetp(L, LUA_REGISTRYINDEX, k);
-        if (rc == RW_ELIMIT) log_limit(k->gen->rw);
+        if (rc == RW_ELIMIT) 
+            limit_fired(k->gen->rw, NULL, "too many lookups are waiting", "names_waiting");
         return push_failure(L, rc);
     }
     struct task *t = task_running(k->gen->rw);

@@ -54,11 +54,10 @@ static void drain_timed_out(struct timer *timer) {
     }
     children_kill(g);
     dgrams_close(g);
-    g->rw->stats.limits_hit++;
-    log_warn(&g->rw->log, "drain timed out", LF_UINT("generation", g->id),
-             LF_UINT("connections_closed", left), LF_UINT("tasks", g->task_count),
-             LF_UINT("children", g->child_count),
-             LF_Z("limit", "drain_timeout"));
+    const struct log_field what[] = {
+        LF_UINT("generation", g->id), LF_UINT("connections_closed", left),
+        LF_UINT("tasks", g->task_count), LF_UINT("children", g->child_count)};
+    limit_fired_with(g->rw, "drain timed out", "drain_timeout", what, 4);
     g->retire_done = true;
     scope_close(&g->scope);
     g->scope.closed = false;

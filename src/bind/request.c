@@ -231,7 +231,7 @@ static int get_limits(lua_State *L, struct request *r) {
     (void)r;
     lua_newtable(L);
     const struct limits *l = r->conn ? r->conn->base.limits : &limits_default;
-    for (size_t i = 0; i < limit_def_count; i++) {
+    for (size_t i = 0; i < LIMIT_COUNT; i++) {
         lua_pushinteger(L, (lua_Integer)limits_get(l, &limit_defs[i]));
         lua_setfield(L, -2, limit_defs[i].name);
     }

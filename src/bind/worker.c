@@ -40,7 +40,7 @@ struct rw_value rw_string(const char *text) {
 
 bool rw_limit(size_t index, const char **name, const char **unit,
               unsigned long long *value, const char **comment) {
-    if (index >= limit_def_count) return false;
+    if (index >= LIMIT_COUNT) return false;
     const struct limit_def *def = &limit_defs[index];
     *name = def->name;
     *unit = def->unit;
