@@ -18,9 +18,6 @@ static const struct event_def frame_events[] = {
     {NULL, NULL, 0},
 };
 
-/* What tick() can find us waiting for. */
-enum { WAIT_NOTHING, WAIT_FRAME, WAIT_HEADER, WAIT_REST };
-
 static const struct frame_format int32_format = {.header = 4, .width = 4, .plain = true};
 
 static size_t longest(const struct frame *e) {
@@ -114,7 +111,7 @@ static int read_header(struct frame *e, struct str s) {
 static int give(struct frame *e, struct event *out, struct str s) {
     const struct frame_format *f = &e->format;
     struct str payload = str_of(s.p + f->header, e->payload);
-    e->restart = true;
+    e->patience.restart = true;
     if (f->plain) {
         out->type = FRAME_STRING;
         out->args[0].str = payload;
@@ -232,37 +229,14 @@ static int frame_eof(void *self) {
     return e->dropping || buf_len(&e->held) == 0 ? 0 : (e->error = RW_EOF);
 }
 
-static uint8_t waiting_for(const struct frame *e) {
-    if (e->dropping || buf_len(&e->held) == 0) return WAIT_FRAME;
-    return e->known ? WAIT_REST : WAIT_HEADER;
-}
-
-static uint64_t patience(const struct frame *e) {
-    const struct limits *l = e->env.limits;
-    switch (e->phase) {
-    case WAIT_HEADER: return l->head_timeout;
-    case WAIT_REST: return l->body_timeout + buf_len(&e->held) / l->min_rate * 1000;
-    default: return l->idle_timeout;
-    }
+static enum patience_for waiting_for(const struct frame *e) {
+    if (e->dropping || buf_len(&e->held) == 0) return PATIENCE_IDLE;
+    return e->known ? PATIENCE_BODY : PATIENCE_HEAD;
 }
 
 static uint64_t frame_tick(void *self, uint64_t now) {
     struct frame *e = self;
-    uint8_t phase = waiting_for(e);
-    if (phase != e->phase || e->restart) {
-        e->phase = phase;
-        e->phase_since = now;
-        e->restart = false;
-    }
-    uint64_t deadline = e->phase_since + patience(e);
-    if (deadline < e->phase_since) deadline = UINT64_MAX;
-    if (deadline <= now && !e->error) {
-        e->error = RW_ETIMEDOUT;
-        e->env.limit = phase == WAIT_HEADER ? "head_timeout"
-                       : phase == WAIT_REST ? "body_timeout"
-                                            : "idle_timeout";
-    }
-    return deadline;
+    return patience_tick(&e->patience, &e->env, &e->error, waiting_for(e), buf_len(&e->held), now);
 }
 
 const struct engine frame_engine = {

@@ -14,6 +14,7 @@
 #define PROTO_FRAME_H
 
 #include "proto/engine.h"
+#include "proto/patience.h"
 
 enum frame_event { FRAME_STRING, FRAME_FRAME };
 
@@ -39,9 +40,7 @@ struct frame {
     bool known;          /* of the frame in held: its length is here */
     size_t payload;      /* then: bytes */
     uint64_t refused;    /* after RW_ELIMIT: the length that was too much */
-    uint64_t phase_since;
-    uint8_t phase;       /* what tick() saw being waited for */
-    bool restart;        /* the wait began anew since */
+    struct patience patience;
     int error;           /* sticky */
 };
 

@@ -30,9 +30,6 @@ static const struct event_def line_events[] = {
     {NULL, NULL, 0},
 };
 
-/* What tick() can find us waiting for. */
-enum { WAIT_NOTHING, WAIT_LINE, WAIT_REST, WAIT_COUNTED, WAIT_FOREVER };
-
 static int line_init(void *self, const struct engine_env *env) {
     struct line *e = self;
     *e = (struct line){.env = *env};
@@ -147,7 +144,7 @@ static int hold(struct line *e, size_t n) {
 static int give(struct line *e, struct event *out, unsigned type, struct str bytes) {
     out->type = type;
     out->args[0].str = bytes;
-    e->restart |= type != LINE_RAW || e->raw_left == LINE_RAW_FOREVER;
+    e->patience.restart |= type != LINE_RAW || e->raw_left == LINE_RAW_FOREVER;
     return 1;
 }
 
@@ -266,37 +263,14 @@ static int line_send(void *self, const struct event *ev) {
 
 /* ---- time ---- */
 
-static uint8_t waiting_for(const struct line *e) {
-    if (e->raw) return e->raw_left == LINE_RAW_FOREVER ? WAIT_FOREVER : WAIT_COUNTED;
-    return buf_len(&e->held) > e->dropping ? WAIT_REST : WAIT_LINE;
-}
-
-static uint64_t patience(const struct line *e) {
-    const struct limits *l = e->env.limits;
-    switch (e->phase) {
-    case WAIT_REST: return l->head_timeout;
-    case WAIT_COUNTED: return l->body_timeout + e->raw_seen / l->min_rate * 1000;
-    default: return l->idle_timeout;
-    }
+static enum patience_for waiting_for(const struct line *e) {
+    if (e->raw) return e->raw_left == LINE_RAW_FOREVER ? PATIENCE_IDLE : PATIENCE_BODY;
+    return buf_len(&e->held) > e->dropping ? PATIENCE_HEAD : PATIENCE_IDLE;
 }
 
 static uint64_t line_tick(void *self, uint64_t now) {
     struct line *e = self;
-    uint8_t phase = waiting_for(e);
-    if (phase != e->phase || e->restart) {
-        e->phase = phase;
-        e->phase_since = now;
-        e->restart = false;
-    }
-    uint64_t deadline = e->phase_since + patience(e);
-    if (deadline < e->phase_since) deadline = UINT64_MAX;
-    if (deadline <= now && !e->error) {
-        e->error = RW_ETIMEDOUT;
-        e->env.limit = phase == WAIT_REST      ? "head_timeout"
-                       : phase == WAIT_COUNTED ? "body_timeout"
-                                               : "idle_timeout";
-    }
-    return deadline;
+    return patience_tick(&e->patience, &e->env, &e->error, waiting_for(e), e->raw_seen, now);
 }
 
 /* ---- modes ---- */
@@ -305,7 +279,7 @@ static void change(struct line *e, bool raw, uint64_t bytes) {
     e->raw = raw;
     e->raw_left = bytes;
     e->raw_seen = 0;
-    e->unsettled = e->restart = true;
+    e->unsettled = e->patience.restart = true;
 }
 
 void line_set_raw(struct line *e, uint64_t bytes) { change(e, true, bytes); }

@@ -10,6 +10,7 @@
 #define PROTO_LINE_H
 
 #include "proto/engine.h"
+#include "proto/patience.h"
 
 enum line_event { LINE_LINE, LINE_RAW, LINE_RAW_END };
 
@@ -27,9 +28,7 @@ struct line {
     size_t scanned;      /* of held: no end within */
     uint64_t raw_left;   /* LINE_RAW_FOREVER: until line_set_lines */
     uint64_t raw_seen;
-    uint64_t phase_since;
-    uint8_t phase;       /* what tick() saw being waited for */
-    bool restart;        /* the wait began anew since */
+    struct patience patience;
     bool raw;
     bool unsettled;      /* held was not yet read in this mode */
     enum line_ending ending;

@@ -15,9 +15,6 @@ static const struct event_def netstring_events[] = {
     {NULL, NULL, 0},
 };
 
-/* What tick() can find us waiting for. */
-enum { WAIT_NOTHING, WAIT_STRING, WAIT_LENGTH, WAIT_BYTES };
-
 enum { MAX_HEAD = 21 /* the digits of 2^64 and a colon */ };
 
 static size_t longest(const struct netstring *e) {
@@ -73,7 +70,7 @@ static int give(struct netstring *e, struct event *out, struct str whole, size_t
     if (whole.p[whole.n - 1] != ',') return broken(e, "a string does not end in a comma");
     out->type = NETSTRING_STRING;
     out->args[0].str = str_of(whole.p + head, whole.n - head - 1);
-    e->restart = true;
+    e->patience.restart = true;
     return 1;
 }
 
@@ -159,37 +156,14 @@ static int netstring_eof(void *self) {
     return e->dropping || buf_len(&e->held) == 0 ? 0 : (e->error = RW_EOF);
 }
 
-static uint8_t waiting_for(const struct netstring *e) {
-    if (e->dropping || buf_len(&e->held) == 0) return WAIT_STRING;
-    return e->whole ? WAIT_BYTES : WAIT_LENGTH;
-}
-
-static uint64_t patience(const struct netstring *e) {
-    const struct limits *l = e->env.limits;
-    switch (e->phase) {
-    case WAIT_LENGTH: return l->head_timeout;
-    case WAIT_BYTES: return l->body_timeout + buf_len(&e->held) / l->min_rate * 1000;
-    default: return l->idle_timeout;
-    }
+static enum patience_for waiting_for(const struct netstring *e) {
+    if (e->dropping || buf_len(&e->held) == 0) return PATIENCE_IDLE;
+    return e->whole ? PATIENCE_BODY : PATIENCE_HEAD;
 }
 
 static uint64_t netstring_tick(void *self, uint64_t now) {
     struct netstring *e = self;
-    uint8_t phase = waiting_for(e);
-    if (phase != e->phase || e->restart) {
-        e->phase = phase;
-        e->phase_since = now;
-        e->restart = false;
-    }
-    uint64_t deadline = e->phase_since + patience(e);
-    if (deadline < e->phase_since) deadline = UINT64_MAX;
-    if (deadline <= now && !e->error) {
-        e->error = RW_ETIMEDOUT;
-        e->env.limit = phase == WAIT_LENGTH  ? "head_timeout"
-                       : phase == WAIT_BYTES ? "body_timeout"
-                                             : "idle_timeout";
-    }
-    return deadline;
+    return patience_tick(&e->patience, &e->env, &e->error, waiting_for(e), buf_len(&e->held), now);
 }
 
 const struct engine netstring_engine = {

@@ -6,6 +6,7 @@
 #define PROTO_NETSTRING_H
 
 #include "proto/engine.h"
+#include "proto/patience.h"
 
 enum netstring_event { NETSTRING_STRING };
 
@@ -16,9 +17,7 @@ struct netstring {
     bool dropping;       /* held was given out by the last next() */
     size_t head;         /* of held: bytes up to and with the colon, 0: not yet */
     size_t whole;        /* of held: bytes it will have, 0: not known */
-    uint64_t phase_since;
-    uint8_t phase;       /* what tick() saw being waited for */
-    bool restart;        /* the wait began anew since */
+    struct patience patience;
     int error;           /* sticky */
     const char *why;     /* after RW_EPROTO: what was wrong, for people */
 };

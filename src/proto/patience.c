@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#include "proto/patience.h"
+
+static uint64_t span(const struct limits *l, enum patience_for what, uint64_t seen) {
+    switch (what) {
+    case PATIENCE_HEAD: return l->head_timeout;
+    case PATIENCE_BODY: return l->body_timeout + seen / l->min_rate * 1000;
+    default: return l->idle_timeout;
+    }
+}
+
+static const char *limit_name(enum patience_for what) {
+    switch (what) {
+    case PATIENCE_HEAD: return "head_timeout";
+    case PATIENCE_BODY: return "body_timeout";
+    default: return "idle_timeout";
+    }
+}
+
+uint64_t patience_tick(struct patience *p, struct engine_env *env, int *error,
+                       enum patience_for what, uint64_t seen, uint64_t now) {
+    if (what != p->what || p->restart) *p = (struct patience){.since = now, .what = what};
+    uint64_t deadline = p->since + span(env->limits, what, seen);
+    if (deadline < p->since) deadline = UINT64_MAX;
+    if (deadline <= now && !*error) {
+        *error = RW_ETIMEDOUT;
+        env->limit = limit_name(what);
+    }
+    return deadline;
+}
