@@ -106,24 +106,14 @@ static int childpipe_queue(struct stream *s, struct chunk *c) {
 }
 
 static size_t childpipe_unsent(struct stream *s) {
-    struct chunk *c = childpipe_of(s)->waiting;
-    return c ? c->end - c->start : 0;
+    return chunk_left(childpipe_of(s)->waiting);
 }
 
 /* The waiting chunk, as far as there is room. */
 static void push(struct childpipe *p) {
     struct stream *s = &p->f.s;
-    struct chunk *c = p->waiting;
-    if (!c || p->f.dying) return;
-    int rc = childpipe_write(s, str_of(c->data + c->start, c->end - c->start));
-    if (rc == RW_EAGAIN) return;
-    if (rc > 0) {
-        s->bytes_out += (uint64_t)rc;
-        s->queued -= (size_t)rc;
-        c->start += (size_t)rc;
-        if (c->start < c->end) return;
-        rc = 0;
-    }
+    int rc;
+    if (!p->waiting || p->f.dying || !outgoing_push(s, p->waiting, &rc)) return;
     p->waiting = NULL;
     arm(p);
     stream_taken(s, rc);

@@ -72,7 +72,7 @@ uint64_t outgoing_taken(struct stream *s) {
     struct flow *f = flow_of(s);
     uint64_t n = s->bytes_out;
     if (f->busy && s->ops->unsent)
-        n += f->head->end - f->head->start - s->ops->unsent(s);
+        n += chunk_left(f->head) - s->ops->unsent(s);
     return n;
 }
 
@@ -134,7 +134,7 @@ static int flush_file(struct stream *s, size_t *budget) {
 static int flush_bytes(struct stream *s, size_t *budget) {
     struct flow *f = flow_of(s);
     struct chunk *c = f->head;
-    size_t n = c->end - c->start;
+    size_t n = chunk_left(c);
     int rc = s->ops->write(s, str_of(c->data + c->start, n));
     if (rc < 0 && rc != RW_EAGAIN) return rc;
     if (rc > 0) {
@@ -165,7 +165,7 @@ void outgoing_flush(struct stream *s) {
 
 void stream_taken(struct stream *s, int status) {
     struct flow *f = flow_of(s);
-    size_t n = f->head->end - f->head->start;
+    size_t n = chunk_left(f->head);
     f->busy = false;
     pop(f);
     if (f->dying) return;
@@ -228,6 +228,16 @@ int outgoing_send(struct stream *s, struct str bytes) {
         bytes = str_skip(bytes, (size_t)n);
     }
     return add(s, bytes);
+}
+
+bool outgoing_push(struct stream *s, struct chunk *c, int *status) {
+    int n = s->ops->write(s, str_of(c->data + c->start, chunk_left(c)));
+    *status = n < 0 ? n : 0;
+    if (n < 0) return n != RW_EAGAIN;
+    s->bytes_out += (uint64_t)n;
+    s->queued -= (size_t)n;
+    c->start += (size_t)n;
+    return c->start == c->end;
 }
 
 /* 0: all is sent; 1: on the way; < 0. The descriptor is ours in any case. */

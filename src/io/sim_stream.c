@@ -137,19 +137,11 @@ static int sim_write(struct stream *stream, struct str bytes) {
 static void push(struct sim_event *e) {
     struct sim_stream *p = CONTAINER(e, struct sim_stream, room);
     struct stream *s = &p->f.s;
-    struct chunk *c = p->waiting;
-    if (!c || p->f.dying) return;
-    int rc = sim_write(s, str_of(c->data + c->start, c->end - c->start));
-    if (rc == RW_EAGAIN) return; /* the peer wakes us when it has read */
-    if (rc > 0) {
-        s->bytes_out += (uint64_t)rc;
-        s->queued -= (size_t)rc;
-        c->start += (size_t)rc;
-        if (c->start < c->end) {
-            sim_schedule(s->loop, e, sim_delay(world(p)), push);
-            return;
-        }
-        rc = 0;
+    int rc;
+    if (!p->waiting || p->f.dying) return;
+    if (!outgoing_push(s, p->waiting, &rc)) { /* RW_EAGAIN: the peer wakes us when it has read */
+        if (rc != RW_EAGAIN) sim_schedule(s->loop, e, sim_delay(world(p)), push);
+        return;
     }
     p->waiting = NULL;
     stream_taken(s, rc);
@@ -163,8 +155,7 @@ static int sim_queue(struct stream *s, struct chunk *c) {
 }
 
 static size_t sim_unsent(struct stream *s) {
-    struct chunk *c = sim_of(s)->waiting;
-    return c ? c->end - c->start : 0;
+    return chunk_left(sim_of(s)->waiting);
 }
 
 /* ── arriving ─────────────────────────────────────────────────────────────*/

@@ -21,9 +21,12 @@ struct stream_hooks {
 };
 
 /* Who is at the other end, or at ours. */
+enum address_kind {
+    ADDRESS_NONE, ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_STDIO, ADDRESS_PAIR, ADDRESS_PROCESS,
+    ADDRESS_UDP,
+};
 struct address {
-    enum { ADDRESS_NONE, ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_STDIO, ADDRESS_PAIR,
-           ADDRESS_PROCESS, ADDRESS_UDP } kind;
+    enum address_kind kind;
     char host[108]; /* numeric address, or the path of a unix socket */
     uint16_t port;
 };

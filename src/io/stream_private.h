@@ -85,8 +85,13 @@ void outgoing_drop(struct stream *s);
 void outgoing_settle(struct stream *s);
 uint64_t outgoing_taken(struct stream *s);
 
+/* For a transport that holds the chunk itself: writes what it can of it. True: it is
+ * over, and stream_taken is due with *status. */
+bool outgoing_push(struct stream *s, struct chunk *c, int *status);
+
 struct chunk *chunk_new(struct loop *l, size_t cap);
 void chunk_free(struct loop *l, struct chunk *c);
+static inline size_t chunk_left(const struct chunk *c) { return c ? c->end - c->start : 0; }
 
 void incoming_deliver(struct stream *s, struct str bytes);
 void incoming_deliver_end(struct stream *s);
@@ -136,6 +141,9 @@ int uvstream_shutdown(struct stream *s);
 int uvstream_peer(struct stream *s, struct address *out);
 int uvstream_host(struct stream *s, struct address *out);
 int uvstream_buffer_option(struct stream *s, const char *name, int64_t value);
+/* A stream, once its handle has taken a descriptor; opened < 0: frees it. */
+int uvstream_begin(struct uvstream *u, int opened, struct loop *l, const struct limits *limits,
+                   const struct transport_ops *ops, enum ledger_kind kind, struct stream **out);
 void uvstream_gone(uv_handle_t *h); /* the close callback */
 
 #endif

@@ -36,24 +36,10 @@ static const struct transport_ops tcp_ops = {
     .option = tcp_option,
 };
 
-static void on_refused(uv_handle_t *h) {
-    struct uvstream *u = CONTAINER(h, struct uvstream, uv.handle);
-    mem_free(u->f.s.loop->mem, u, sizeof *u);
-}
-
 int tcp_adopt(struct loop *l, int fd, const struct limits *limits,
               struct stream **out) {
     struct uvstream *u = mem_zalloc(l->mem, sizeof *u);
     if (!u) return RW_ENOMEM;
     uv_tcp_init(&l->uv, &u->uv.tcp);
-    u->uv.handle.data = &u->f;
-    u->f.s.loop = l;
-    int rc = uv_tcp_open(&u->uv.tcp, fd);
-    if (rc < 0) {
-        uv_close(&u->uv.handle, on_refused);
-        return rc;
-    }
-    flow_init(&u->f, l, limits, &tcp_ops, LEDGER_TCP);
-    *out = &u->f.s;
-    return 0;
+    return uvstream_begin(u, uv_tcp_open(&u->uv.tcp, fd), l, limits, &tcp_ops, LEDGER_TCP, out);
 }

@@ -21,24 +21,10 @@ static const struct transport_ops unix_ops = {
     .option = uvstream_buffer_option,
 };
 
-static void on_refused(uv_handle_t *h) {
-    struct uvstream *u = CONTAINER(h, struct uvstream, uv.handle);
-    mem_free(u->f.s.loop->mem, u, sizeof *u);
-}
-
 int unix_adopt(struct loop *l, int fd, const struct limits *limits,
                struct stream **out) {
     struct uvstream *u = mem_zalloc(l->mem, sizeof *u);
     if (!u) return RW_ENOMEM;
     uv_pipe_init(&l->uv, &u->uv.pipe, 0);
-    u->uv.handle.data = &u->f;
-    u->f.s.loop = l;
-    int rc = uv_pipe_open(&u->uv.pipe, fd);
-    if (rc < 0) {
-        uv_close(&u->uv.handle, on_refused);
-        return rc;
-    }
-    flow_init(&u->f, l, limits, &unix_ops, LEDGER_UNIX);
-    *out = &u->f.s;
-    return 0;
+    return uvstream_begin(u, uv_pipe_open(&u->uv.pipe, fd), l, limits, &unix_ops, LEDGER_UNIX, out);
 }

@@ -147,6 +147,24 @@ int uvstream_buffer_option(struct stream *s, const char *name, int64_t value) {
     return rc < 0 ? -errno : 0;
 }
 
+static void on_refused(uv_handle_t *h) {
+    struct uvstream *u = CONTAINER(h, struct uvstream, uv.handle);
+    mem_free(u->f.s.loop->mem, u, sizeof *u);
+}
+
+int uvstream_begin(struct uvstream *u, int opened, struct loop *l, const struct limits *limits,
+                   const struct transport_ops *ops, enum ledger_kind kind, struct stream **out) {
+    u->uv.handle.data = &u->f;
+    u->f.s.loop = l;
+    if (opened < 0) {
+        uv_close(&u->uv.handle, on_refused);
+        return opened;
+    }
+    flow_init(&u->f, l, limits, ops, kind);
+    *out = &u->f.s;
+    return 0;
+}
+
 void uvstream_gone(uv_handle_t *h) {
     struct uvstream *u = CONTAINER(h, struct uvstream, uv.handle);
     struct loop *l = u->f.s.loop;
