@@ -9,7 +9,7 @@ local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 
-local error, type = error, type
+local error, ipairs, require, setmetatable, type = error, ipairs, require, setmetatable, type
 
 local _ENV <const> = nil
 
@@ -43,7 +43,7 @@ function DatagramProtocol:start_protocol() end -- luacheck: ignore 212
 ---
 ---    function Echo:datagram_received(bytes, address) self.transport:write(bytes, address) end
 ---@param bytes string
----@param address table { host, port }, with tostring
+---@param address ropewalk.Address
 function DatagramProtocol:datagram_received(bytes, address) end -- luacheck: ignore 212
 
 ---Nobody listens at the other end: of connected sockets, when the system is told.
@@ -60,8 +60,8 @@ function DatagramProtocol:stop_protocol() end -- luacheck: ignore 212
 ---it goes to the peer of a connected socket. `connect(address)` gives the socket a
 ---peer. Addresses are those of datagrams, or numeric text: "127.0.0.1:53".
 ---@class ropewalk.DatagramTransport
----@field host table the address of this side
----@field peer? table the peer's, when connected
+---@field host ropewalk.Address of this side
+---@field peer? ropewalk.Address the peer's, when connected
 ---@field connected boolean is it open?
 ---@field write fun(self, bytes: string, address?: any): boolean?, ropewalk.Failure?
 ---@field connect fun(self, address: any): boolean?, ropewalk.Failure?
@@ -118,7 +118,7 @@ local datagram = { DatagramProtocol = DatagramProtocol }
 ---@param factory ropewalk.Factory
 ---@param at ropewalk.Endpoint
 function datagram.build(factory, at)
-  local protocol = factory:build_protocol({ kind = "udp", host = at.host, port = at.port })
+  local protocol = factory:build_protocol(core.address("udp", at.host or "", at.port))
   if not protocol then return nil, Failure.new("refused", "the factory has no protocol for it") end
   if type(protocol) ~= "table" or not protocol.datagram_received then
     error("udp: the factory's protocol must be a rw.DatagramProtocol", 0)
@@ -126,7 +126,14 @@ function datagram.build(factory, at)
   return protocol
 end
 
----A connected socket: Deferred of the protocol.
+-- What needs no looking up. A text without a host, and "localhost", is 127.0.0.1:
+-- unlike with TCP, nobody would notice that ::1 has no one listening.
+local function is_known(host)
+  return not host or host == "" or host == "localhost" or core.address_parse(host) ~= nil
+end
+
+---A connected socket: Deferred of the protocol. Of a name's addresses it is the
+---first that there is a route to.
 ---@param at ropewalk.Endpoint
 ---@param factory ropewalk.Factory
 ---@param failed fun(code: string, message: string): ropewalk.Failure
@@ -134,13 +141,42 @@ end
 function datagram.connect(at, factory, failed)
   local protocol, failure = datagram.build(factory, at)
   if not protocol then return Deferred.fail(failure) end
-  local transport, code, message = core.connect_datagrams(at, protocol, at.limits)
-  if not transport then return Deferred.fail(failed(code, message)) end
-  local d = Deferred.new(function() transport:close() end)
-  core.spawn_detached(function()
-    protocol:make_connection(transport)
-    transport:begin()
-    if not d:called() then d:callback(protocol) end
+  local transport, asking
+  local d = Deferred.new(function()
+    if asking then asking:cancel() end
+    if transport then transport:close() end
+  end)
+  local function open(where)
+    local code, message
+    transport, code, message = core.connect_datagrams(where, protocol, at.limits)
+    return transport or failed(code, message)
+  end
+  local function begin()
+    core.spawn_detached(function()
+      protocol:make_connection(transport)
+      transport:begin()
+      if not d:called() then d:callback(protocol) end
+    end)
+  end
+  if is_known(at.host) then
+    local refused = open(at)
+    if not transport then return Deferred.fail(refused) end
+    begin()
+    return d
+  end
+  asking = require "ropewalk.names".resolve(at.host)
+  asking:add_callbacks(function(addresses)
+    asking = nil
+    if d:called() then return end
+    local refused
+    for _, address in ipairs(addresses) do
+      refused = open(setmetatable({ host = address }, { __index = at }))
+      if transport then return begin() end
+    end
+    d:errback(refused)
+  end, function(unresolved)
+    asking = nil
+    if not d:called() then d:errback(unresolved) end
   end)
   return d
 end

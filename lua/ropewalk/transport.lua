@@ -18,9 +18,19 @@ local _ENV <const> = nil
 
 local methods = core.transport_methods or {}
 
+---Where a stream or a datagram comes from or goes to; cannot be changed. `==`
+---compares addresses, tostring gives `text`.
+---@class ropewalk.Address
+---@field kind "tcp"|"udp"|"unix"|"stdio"|"pair"|"process"|"none"
+---@field host? string numeric; of tcp and udp
+---@field port? integer of tcp and udp
+---@field path? string of unix
+---@field text string "127.0.0.1:80", "[::1]:80", "unix:/path"
+---@field via? ropewalk.Address the proxy that introduced this peer
+
 ---@class ropewalk.Transport
----@field peer table the address of the other side
----@field host table the address of this side
+---@field peer ropewalk.Address of the other side
+---@field host ropewalk.Address of this side
 ---@field connected boolean
 ---@field buffered integer bytes that wait to be sent
 

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Transports over real sockets: server and client live in this process.
+local eventually = require("spec.support.core").eventually
 local rw = require "ropewalk"
 
 local function serve(class, policy)
@@ -26,14 +27,6 @@ local function connect(port, class)
 end
 
 --- Waits until the condition holds; fails after five seconds.
-local function eventually(condition)
-  for _ = 1, 500 do
-    if condition() then return end
-    rw.sleep(0.01):await()
-  end
-  error("it did not happen", 2)
-end
-
 --- What the server answers to these bytes, up to its close.
 local function ask(port, bytes)
   local client = connect(port)
@@ -56,7 +49,7 @@ describe("a transport", function()
       self.before = tostring(self.transport.peer)
       self.transport:lose_connection()
     end
-    function P:connection_lost() seen:callback { self.before, tostring(self.transport.peer()) } end
+    function P:connection_lost() seen:callback { self.before, tostring(self.transport.peer) } end
     port = serve(P)
     local client = connect(port)
     local host = tostring(client.transport.host)

@@ -1,15 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- Datagrams: sockets in this process, and real peers.
 local e2e = require "spec.support.e2e"
+local eventually = require("spec.support.core").eventually
+local name_server = require "spec.support.name_server"
 local rw = require "ropewalk"
-
-local function eventually(condition)
-  for _ = 1, 500 do
-    if condition() then return end
-    rw.sleep(0.01):await()
-  end
-  error("it did not happen", 2)
-end
 
 local Echo = rw.DatagramProtocol:extend "Echo"
 function Echo:datagram_received(bytes, address) self.transport:write(bytes, address) end
@@ -232,5 +226,51 @@ describe("A resolver's peer", function()
     assert.equal("192.0.2.1\nend\n", e2e.read(file))
     os.remove(file)
     port:close():await()
+  end)
+end)
+
+describe("A connected datagram socket, by the name of its peer,", function()
+  local server
+  setup(function()
+    server = name_server.start()
+    rw.names.configure { servers = { server.address }, limits = { names_timeout = 2000 } }
+  end)
+  teardown(function()
+    server:stop()
+    rw.names.configure {}
+  end)
+
+  local function connect_to(host, port, class)
+    return rw.connect(("udp:%s:%d"):format(host, port), rw.Factory:for_protocol(class or Client))
+  end
+
+  it("goes to the name's address", function()
+    local port = listen(Echo)
+    for _, host in ipairs { "v4.test", "localhost", "127.0.0.1" } do
+      local client = connect_to(host, port.port):await()
+      assert.equal("127.0.0.1:" .. port.port, tostring(client.transport.peer))
+      client.transport:write(host)
+      assert.equal(host, client.more:get():await())
+      client.transport:lose_connection():await()
+    end
+    port:close():await()
+  end)
+
+  it("fails as a lookup does, and has not begun then", function()
+    local begun = 0
+    local Never = Client:extend "Never"
+    function Never:start_protocol() begun = begun + 1 end -- luacheck: ignore 212
+    local ok, failure = pcall(function() return connect_to("missing.test", 9, Never):await() end)
+    assert.is_false(ok)
+    assert.equal("name_not_found", failure.code)
+    assert.equal(0, begun)
+  end)
+
+  it("can be cancelled while the name is looked up", function()
+    local d = connect_to("silent.test", 9)
+    d:cancel()
+    local ok, failure = pcall(d.await, d)
+    assert.is_false(ok)
+    assert.equal("cancelled", failure.code)
   end)
 end)

@@ -111,7 +111,7 @@ describe("a StringTransport", function()
     assert.is_true(transport.disconnecting)
     transport:write "ignored"
     assert.equal("quit", transport:value())
-    assert.equal("tcp:192.0.2.1:54321", tostring(transport.peer))
+    assert.equal("192.0.2.1:54321", tostring(transport.peer))
   end)
 
   it("writes lines and netstrings as the engines do", function()

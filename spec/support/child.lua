@@ -8,7 +8,7 @@
 
 local rw = require "ropewalk"
 
-local child = {}
+local child = { eventually = require("spec.support.core").eventually }
 
 local Recorder = rw.ProcessProtocol:extend "Recorder"
 child.Recorder = Recorder
@@ -53,16 +53,6 @@ end
 function Recorder:expect(text, fd)
   child.eventually(function() return (self.text[fd or 1] or ""):find(text, 1, true) end,
     function() return ("%q does not come; there is %q"):format(text, self.text[fd or 1]) end)
-end
-
---- Waits until the condition holds.
-function child.eventually(condition, message, seconds)
-  for _ = 1, (seconds or 20) / 0.01 do
-    local value = condition()
-    if value then return value end
-    rw.sleep(0.01):await()
-  end
-  error(type(message) == "function" and message() or message or "it did not happen", 2)
 end
 
 local started = {} -- since the last balance

@@ -12,6 +12,17 @@ function support.task(fn) return fn end
 -- Lets this turn of the loop end.
 function support.turn() require "ropewalk.async".sleep(0):await() end
 
+-- Waits until the condition gives something, and returns it; fails after so many
+-- seconds, at the caller's line, with the message (or what that function says).
+function support.eventually(condition, message, seconds)
+  for _ = 1, (seconds or 20) / 0.01 do
+    local value = condition()
+    if value then return value end
+    require "ropewalk.async".sleep(0.01):await()
+  end
+  error(type(message) == "function" and message() or message or "it did not happen", 2)
+end
+
 -- An error that was logged once, and is meant.
 function support.expect_error(pattern)
   local found = require "ropewalk.testing".flush_logged_errors(pattern)

@@ -6,7 +6,7 @@
 ---     far.transport:write "hello"
 local rw = require "ropewalk"
 
-local ends = {}
+local ends = { eventually = require("spec.support.core").eventually }
 
 --- Collects what it gets; `ended` fires with { reason = … }.
 local Collector = rw.Protocol:extend "Collector"
@@ -46,15 +46,6 @@ end
 function ends.close()
   for _, port in ipairs(ports) do port:close():await() end
   ports = {}
-end
-
---- Waits until the condition holds; fails after five seconds.
-function ends.eventually(condition)
-  for _ = 1, 500 do
-    if condition() then return end
-    rw.sleep(0.01):await()
-  end
-  error("it did not happen", 2)
 end
 
 --- The failure of a Deferred that has to fail.

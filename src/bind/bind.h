@@ -117,6 +117,8 @@ enum generation_state {
 /* luaL_checkudata without the registry, for the hot classes. */
 enum bind_class { CLASS_TRANSPORT, CLASS_REQUEST, CLASS_FAILURE, CLASSES };
 void *class_check(lua_State *L, int index, enum bind_class class, const char *name);
+/* A class of userdata with these methods; `gc` may be NULL. */
+void class_define(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
 /* The metatable on top is that class's. */
 void class_register(lua_State *L, enum bind_class class);
 

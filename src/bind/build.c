@@ -111,7 +111,7 @@ static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
     p->class = class;
     transport_push(L, p);
     lua_pushvalue(L, -2);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, TRANSPORT_PROTOCOL);
     lua_getfield(L, -2, "make_connection");
     lua_pushvalue(L, -3);
     lua_pushvalue(L, -3);
@@ -219,7 +219,7 @@ void proto_conn_wrap(lua_State *L, int index, struct child_pipe *pipe) {
     p->class = class;
     transport_push(L, p);
     lua_pushvalue(L, index);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, TRANSPORT_PROTOCOL);
 }
 
 struct adoption {

@@ -257,8 +257,5 @@ void child_class_open(lua_State *L) {
         {"terminate", process_terminate}, {"pipe", process_pipe},
         {"begin", process_begin}, {NULL, NULL},
     };
-    luaL_newmetatable(L, child_class);
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    class_define(L, child_class, methods, NULL);
 }

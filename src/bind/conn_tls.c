@@ -6,6 +6,7 @@
  * the context's hook says, which may wait for it: a task of the connection. */
 #include "bind/conn.h"
 #include "bind/port.h"
+#include "bind/proto.h"
 #include "bind/tls.h"
 
 /* ── choosing a certificate ───────────────────────────────────────────────*/

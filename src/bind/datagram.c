@@ -6,6 +6,7 @@
  *     stage: built ─→ commit: start_protocol ─→ datagram_received … ─→ retired or
  *     closed ─→ hooks that wait end ─→ stop_protocol ─→ freed
  */
+#include "bind/address.h"
 #include "bind/datagram.h"
 
 #include "bind/port.h"
@@ -87,10 +88,9 @@ struct received {
 static void push_sender(lua_State *L, struct dgram *d, const struct datagram_address *from) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, d);
     lua_getiuservalue(L, -1, DGRAM_ADDRESS);
-    const struct datagram_address *last = lua_touserdata(L, -1);
-    if (!last || last->size != from->size || memcmp(last->bytes, from->bytes, from->size) != 0) {
+    if (!is_datagram_address(L, -1, from)) {
         lua_pop(L, 1);
-        dgram_push_address(L, from);
+        push_datagram_address(L, from);
         lua_pushvalue(L, -1);
         lua_setiuservalue(L, -3, DGRAM_ADDRESS);
     }

@@ -43,6 +43,5 @@ void dgram_close(struct dgram *d);
 void dgrams_close(struct generation *g);
 
 void dgram_push_transport(lua_State *L, struct dgram *d);
-void dgram_push_address(lua_State *L, const struct datagram_address *a);
 
 #endif

@@ -1,87 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What Lua holds of a datagram socket, and the addresses of datagrams: userdata
- * with the system's form inside, since there is one per datagram; its fields are
- * made when somebody asks. */
+/* What Lua holds of a datagram socket. */
+#include "bind/address.h"
 #include "bind/datagram.h"
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/proto.h"
 
 static const char transport_class[] = "ropewalk.datagram_transport";
-static const char address_class[] = "ropewalk.datagram_address";
-
-/* ── addresses ────────────────────────────────────────────────────────────*/
-
-void dgram_push_address(lua_State *L, const struct datagram_address *a) {
-    struct datagram_address *copy = lua_newuserdatauv(L, sizeof *copy, 0);
-    *copy = *a;
-    luaL_setmetatable(L, address_class);
-}
-
-static struct datagram_address *check_address(lua_State *L) {
-    return luaL_checkudata(L, 1, address_class);
-}
-
-static int address_tostring(lua_State *L) {
-    struct address a;
-    char text[160];
-    datagram_address_read(check_address(L), &a);
-    struct str s = address_format(&a, text, sizeof text);
-    lua_pushlstring(L, s.p, s.n);
-    return 1;
-}
-
-static int address_index(lua_State *L) {
-    struct address a;
-    const char *key = luaL_checkstring(L, 2);
-    if (strcmp(key, "text") == 0) return address_tostring(L);
-    datagram_address_read(check_address(L), &a);
-    if (strcmp(key, "host") == 0) lua_pushstring(L, a.host);
-    else if (strcmp(key, "port") == 0) lua_pushinteger(L, a.port);
-    else if (strcmp(key, "kind") == 0) lua_pushliteral(L, "udp");
-    else return 0;
-    return 1;
-}
-
-static int address_call(lua_State *L) {
-    lua_settop(L, 1);
-    return 1;
-}
-
-static int address_eq(lua_State *L) {
-    const struct datagram_address *a = luaL_testudata(L, 1, address_class);
-    const struct datagram_address *b = luaL_testudata(L, 2, address_class);
-    lua_pushboolean(L, a && b && a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0);
-    return 1;
-}
-
-static bool parse_text(lua_State *L, int index, struct datagram_address *out) {
-    struct address a;
-    struct str text;
-    text.p = lua_tolstring(L, index, &text.n);
-    return address_parse(text, &a) == 0 && a.kind == ADDRESS_TCP &&
-           datagram_address_make(a.host, a.port, out) == 0;
-}
-
-/* "host:port", an address of a datagram, or any table with host and port. */
-static const struct datagram_address *read_address(lua_State *L, int index,
-                                                   struct datagram_address *space) {
-    struct datagram_address *a = luaL_testudata(L, index, address_class);
-    if (a) return a;
-    bool fine = false;
-    if (lua_type(L, index) == LUA_TSTRING) {
-        fine = parse_text(L, index, space);
-    } else if (lua_type(L, index) == LUA_TTABLE) {
-        lua_getfield(L, index, "host");
-        lua_getfield(L, index, "port");
-        lua_Integer port = lua_tointeger(L, -1);
-        fine = lua_type(L, -2) == LUA_TSTRING && port > 0 && port <= UINT16_MAX &&
-               datagram_address_make(lua_tostring(L, -2), (uint16_t)port, space) == 0;
-        lua_pop(L, 2);
-    }
-    if (!fine) luaL_argerror(L, index, "an address is expected: \"127.0.0.1:53\", or as received");
-    return space;
-}
 
 /* ── the transport ────────────────────────────────────────────────────────*/
 
@@ -118,7 +43,7 @@ static int transport_write(lua_State *L) {
     struct str bytes;
     bytes.p = luaL_checklstring(L, 2, &bytes.n);
     const struct datagram_address *to =
-        lua_isnoneornil(L, 3) ? NULL : read_address(L, 3, &space);
+        lua_isnoneornil(L, 3) ? NULL : check_datagram_address(L, 3, &space);
     if (!d || !d->socket) return fail(L, RW_ECLOSED);
     int rc = datagram_send(d->socket, bytes, to);
     struct rw *rw = d->gen->rw;
@@ -138,7 +63,7 @@ static int transport_write(lua_State *L) {
 static int transport_connect(lua_State *L) {
     struct dgram *d = check_dgram(L);
     struct datagram_address space;
-    const struct datagram_address *to = read_address(L, 2, &space);
+    const struct datagram_address *to = check_datagram_address(L, 2, &space);
     return result(L, d && d->socket ? datagram_set_peer(d->socket, to) : RW_ECLOSED);
 }
 
@@ -269,14 +194,6 @@ void dgram_transport_open(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, transport_newindex);
     lua_setfield(L, -2, "__newindex");
-    lua_pop(L, 1);
-
-    static const luaL_Reg address_meta[] = {
-        {"__index", address_index}, {"__tostring", address_tostring}, {"__call", address_call},
-        {"__eq", address_eq}, {NULL, NULL},
-    };
-    luaL_newmetatable(L, address_class);
-    luaL_setfuncs(L, address_meta, 0);
     lua_pop(L, 1);
 
     static const luaL_Reg functions[] = {

@@ -184,11 +184,7 @@ void dir_open_lib(lua_State *L) {
     lua_setfield(L, -2, "__close");
     lua_pop(L, 1);
 
-    luaL_newmetatable(L, dir_name);
-    luaL_newlib(L, dir_methods);
-    lua_setfield(L, -2, "__index");
-    set_gc(L, l_dir_close);
-    lua_pop(L, 1);
+    class_define(L, dir_name, dir_methods, l_dir_close);
 
     luaL_newmetatable(L, "ropewalk.listing");
     set_gc(L, l_listing_gc);

@@ -13,7 +13,6 @@ void transport_open(lua_State *L);
 void dgram_transport_open(lua_State *L);
 void pipe_open(lua_State *L); /* core.pipe */
 void request_open(lua_State *L);
-void http_open(lua_State *L);
 void timer_open(lua_State *L);
 void deferred_open(lua_State *L);
 void core_open(lua_State *L);  /* log, config, limits, … */

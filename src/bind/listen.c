@@ -2,6 +2,7 @@
 /* core.listen and core.connect. */
 #include <stdio.h>
 
+#include "bind/address.h"
 #include "bind/datagram.h"
 #include "bind/proto.h"
 #include "bind/http.h"
@@ -459,20 +460,12 @@ void port_open(lua_State *L) {
     static const luaL_Reg server_methods[] = {
         {"close", server_close_method}, {"address", server_address_method}, {NULL, NULL},
     };
-    luaL_newmetatable(L, server_class);
-    luaL_newlib(L, server_methods);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, server_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
+    class_define(L, server_class, server_methods, server_gc);
 
     static const luaL_Reg connector_methods[] = {
         {"cancel", connector_cancel_method}, {NULL, NULL},
     };
-    luaL_newmetatable(L, connector_class);
-    luaL_newlib(L, connector_methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    class_define(L, connector_class, connector_methods, NULL);
 
     static const luaL_Reg functions[] = {
         {"listen", core_listen}, {"connect", core_connect}, {"pair", core_pair}, {NULL, NULL},

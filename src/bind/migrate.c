@@ -23,7 +23,7 @@ static int saved(lua_State *L) {
     struct migration *m = lua_touserdata(L, 1);
     struct proto_conn *p = m->conn;
     lua_rawgetp(L, LUA_REGISTRYINDEX, p);
-    lua_getiuservalue(L, -1, 1);
+    lua_getiuservalue(L, -1, TRANSPORT_PROTOCOL);
     lua_getfield(L, -1, "save");
     if (lua_isnil(L, -1)) {
         lua_pushnil(L);
@@ -59,7 +59,7 @@ static int restored(lua_State *L) {
     if (m->class->engine != p->class->engine)
         return luaL_error(L, "restore() returned a protocol of another engine (%s, not %s)",
                           m->class->engine->name, p->class->engine->name);
-    lua_setiuservalue(L, 2, 1);
+    lua_setiuservalue(L, 2, TRANSPORT_PROTOCOL);
     m->moved = true;
     return 0;
 }

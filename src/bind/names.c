@@ -332,10 +332,7 @@ static int core_address_parse(lua_State *L) {
 
 void names_open_lib(lua_State *L) {
     static const luaL_Reg methods[] = {{"cancel", lookup_cancel}, {NULL, NULL}};
-    luaL_newmetatable(L, lookup_class);
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    class_define(L, lookup_class, methods, NULL);
     static const luaL_Reg functions[] = {
         {"names_lookup", core_names_lookup},
         {"names_type", core_names_type},

@@ -332,10 +332,7 @@ void pipe_open(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"cancel", pipe_cancel}, {"moved", pipe_moved}, {NULL, NULL},
     };
-    luaL_newmetatable(L, pipe_class);
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    class_define(L, pipe_class, methods, NULL);
     lua_pushcfunction(L, core_pipe);
     lua_setfield(L, -2, "pipe");
 }

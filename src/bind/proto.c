@@ -68,7 +68,7 @@ static int push_args(lua_State *L, const char *kinds, const struct event *ev) {
 
 static void push_protocol(lua_State *L, struct proto_conn *p) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, p);
-    lua_getiuservalue(L, -1, 1);
+    lua_getiuservalue(L, -1, TRANSPORT_PROTOCOL);
     lua_remove(L, -2);
 }
 

@@ -10,8 +10,13 @@
 #include "proto/engine.h"
 #include "proto/frame.h"
 
-struct transport_box { /* userdata; uservalues: protocol, fields of the script */
+struct transport_box { /* userdata */
     struct proto_conn *conn; /* NULL: closed, or moved to another generation */
+};
+/* Its uservalues; the fields are the script's own. */
+enum {
+    TRANSPORT_PROTOCOL = 1, TRANSPORT_FIELDS, TRANSPORT_PEER, TRANSPORT_HOST, TRANSPORT_TLS,
+    TRANSPORT_VALUES = TRANSPORT_TLS,
 };
 
 /* What C must know of a protocol class, looked up once per class and
@@ -97,11 +102,8 @@ size_t proto_unread(const struct proto_conn *p);
 /* Read again before all that was not read yet: 0 or RW_ENOMEM. Line engine. */
 int proto_give_back(struct proto_conn *p, struct str bytes);
 void switch_open(lua_State *L); /* adds to the methods on top */
-void push_address(lua_State *L, const struct address *a);
 /* Who is at the other end; its `via` is the proxy that introduced it. */
 void push_peer(lua_State *L, struct stream *s);
-/* That `via`, or nil. */
-void push_carrier(lua_State *L, struct stream *s);
 
 /* Moves it to the server that its port now has, by save() and restore(). */
 void proto_migrate(struct proto_conn *p);

@@ -3,6 +3,7 @@
  * destination =, alpn =, …} on the way in, address.via on the way out. */
 #include "base/proxy.h"
 
+#include "bind/address.h"
 #include "bind/port.h"
 #include "bind/proto.h"
 
@@ -119,7 +120,7 @@ static void set_ssl(lua_State *L, struct str value) {
     lua_setfield(L, -2, "ssl");
 }
 
-/* The address's table is on top; what has no name of its own is in `tlvs`, by
+/* The table of an address's fields is on top; what has no name of its own is in `tlvs`, by
  * its number. */
 static void set_tlvs(lua_State *L, struct str tlvs) {
     uint8_t type;
@@ -128,7 +129,7 @@ static void set_tlvs(lua_State *L, struct str tlvs) {
     while (proxy_tlv_next(&tlvs, &type, &value)) {
         lua_pushlstring(L, value.p, value.n);
         lua_rawseti(L, -2, type);
-        lua_insert(L, -2); /* tlvs below the address */
+        lua_insert(L, -2); /* tlvs below the fields */
         if (type == PROXY_SSL) set_ssl(L, value);
         else if ((type < PROXY_SSL || type == PROXY_NETNS) && name_of(type))
             set_str(L, name_of(type), value);
@@ -137,25 +138,25 @@ static void set_tlvs(lua_State *L, struct str tlvs) {
     lua_setfield(L, -2, "tlvs");
 }
 
-void push_carrier(lua_State *L, struct stream *s) {
+static void push_carrier(lua_State *L, const struct introduction *i, struct stream *s) {
     struct address a;
-    const struct introduction *i = s->introduction;
-    if (!i) {
-        lua_pushnil(L);
-        return;
-    }
     stream_carrier(s, &a);
-    push_address(L, &a);
+    lua_newtable(L);
     lua_pushinteger(L, i->version);
     lua_setfield(L, -2, "version");
     set_tlvs(L, str_of(i->tlvs, i->size));
+    push_address_with_fields(L, &a);
 }
 
 void push_peer(lua_State *L, struct stream *s) {
     struct address a = {0};
     stream_peer(s, &a);
-    push_address(L, &a);
-    if (!s->introduction) return;
-    push_carrier(L, s);
+    if (!s->introduction) {
+        push_address(L, &a);
+        return;
+    }
+    lua_createtable(L, 0, 1);
+    push_carrier(L, s->introduction, s);
     lua_setfield(L, -2, "via");
+    push_address_with_fields(L, &a);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The request as handlers see it: made in one allocation, everything beyond
  * the slices is computed when it is asked for, and kept. */
+#include "bind/address.h"
 #include "bind/http.h"
 #include "bind/tls.h"
 
@@ -368,5 +369,3 @@ void request_open(lua_State *L) {
     lua_setfield(L, -2, "__pairs");
     lua_pop(L, 1);
 }
-
-void http_open(lua_State *L) { (void)L; }

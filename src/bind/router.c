@@ -166,12 +166,7 @@ static int l_router(lua_State *L) {
 void router_open(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"add", l_add}, {"set", l_set}, {"match", l_match}, {NULL, NULL}};
-    luaL_newmetatable(L, class_name);
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, l_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
+    class_define(L, class_name, methods, l_gc);
     lua_pushcfunction(L, l_router);
     lua_setfield(L, -2, "router");
 }

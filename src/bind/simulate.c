@@ -324,12 +324,7 @@ void simulator_open(lua_State *L) {
         {"facts", l_facts}, {"trace", l_trace}, {"close", l_close}, {NULL, NULL},
     };
     if (generation_of(L)->rw->simulated) simulated_open(L);
-    luaL_newmetatable(L, class_name);
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, l_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
+    class_define(L, class_name, methods, l_close);
     lua_pushcfunction(L, core_simulator);
     lua_setfield(L, -2, "simulator");
 }

@@ -61,7 +61,7 @@ static void (*const open_anywhere[])(lua_State *) = {
     sources_open, ship_open, host_open, deferred_open, tls_open,
 };
 static void (*const open_with_loop[])(lua_State *) = {
-    timer_open, port_open, address_open, transport_open, http_open, request_open, thread_open,
+    timer_open, port_open, address_open, transport_open, request_open, thread_open,
     names_open_lib, process_open, simulator_open, dgram_transport_open, pipe_open,
 };
 
@@ -161,6 +161,18 @@ void state_push_boot(lua_State *L, const char *function) {
     lua_getfield(L, LUA_REGISTRYINDEX, BOOT_KEY);
     lua_getfield(L, -1, function);
     lua_remove(L, -2);
+}
+
+void class_define(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc) {
+    luaL_newmetatable(L, name);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    if (gc) {
+        lua_pushcfunction(L, gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_pop(L, 1);
 }
 
 void class_register(lua_State *L, enum bind_class class) {

@@ -114,7 +114,7 @@ static int transport_set_protocol(lua_State *L) {
     c->eof_due = c->eof_seen; /* the new one has not heard of it */
     p->switching = true;
     lua_pushvalue(L, 2);
-    lua_setiuservalue(L, 1, 1);
+    lua_setiuservalue(L, 1, TRANSPORT_PROTOCOL);
     lua_pushinteger(L, (lua_Integer)n);
     return 1;
 }

@@ -283,25 +283,13 @@ static int core_thread_pool(lua_State *L) {
     return 1;
 }
 
-static void make_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc) {
-    luaL_newmetatable(L, name);
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    if (gc) {
-        lua_pushcfunction(L, gc);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_pop(L, 1);
-}
-
 void thread_open(lua_State *L) {
     static const luaL_Reg pool_methods[] = {
         {"call", pool_call}, {"close", l_pool_close}, {"count", l_pool_count}, {NULL, NULL},
     };
     static const luaL_Reg call_methods[] = {{"cancel", handle_cancel}, {NULL, NULL}};
-    make_class(L, pool_class, pool_methods, l_pool_close);
-    make_class(L, call_class, call_methods, NULL);
+    class_define(L, pool_class, pool_methods, l_pool_close);
+    class_define(L, call_class, call_methods, NULL);
     lua_pushcfunction(L, core_thread_pool);
     lua_setfield(L, -2, "thread_pool");
 }

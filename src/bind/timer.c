@@ -290,10 +290,7 @@ void timer_open(lua_State *L) {
         {"cancel", timer_cancel}, {"reset", timer_reset}, {"delay", timer_delay},
         {"active", timer_is_active}, {"time", timer_time}, {NULL, NULL},
     };
-    luaL_newmetatable(L, timer_class);
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    class_define(L, timer_class, methods, NULL);
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TIMERS));
     static const luaL_Reg functions[] = {

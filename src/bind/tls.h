@@ -18,7 +18,7 @@ struct bind_tls {
 
 /* Where a context is anchored: uservalue of a server's box (http.h has the
  * others), and of a transport. */
-enum { BOX_TLS = 4, TRANSPORT_TLS = 6 };
+enum { BOX_TLS = 4 };
 
 struct bind_tls *tls_check_context(lua_State *L, int index);
 struct tls_identity *tls_check_identity(lua_State *L, int index);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <math.h>
 
+#include "bind/address.h"
 #include "bind/dir.h"
 #include "bind/proto.h"
 #include "bind/tls.h"
@@ -16,28 +17,18 @@ static const char transport_class[] = "ropewalk.transport";
 
 /* ── the object ───────────────────────────────────────────────────────────*/
 
-static void push_address_text(lua_State *L, const struct address *a) {
-    char text[160];
-    struct str s = address_format(a, text, sizeof text);
-    lua_pushlstring(L, s.p, s.n);
-}
-
 static void keep_addresses(lua_State *L, struct stream *s) {
     struct address a = {0};
-    stream_peer(s, &a);
-    push_address_text(L, &a);
-    lua_setiuservalue(L, -2, 3);
-    a = (struct address){0};
+    push_peer(L, s);
+    lua_setiuservalue(L, -2, TRANSPORT_PEER);
     stream_host(s, &a);
-    push_address_text(L, &a);
-    lua_setiuservalue(L, -2, 4);
-    push_carrier(L, s);
-    lua_setiuservalue(L, -2, 5);
+    push_address(L, &a);
+    lua_setiuservalue(L, -2, TRANSPORT_HOST);
 }
 
 void transport_push(lua_State *L, struct proto_conn *p) {
     if (p->box && lua_rawgetp(L, LUA_REGISTRYINDEX, p) == LUA_TUSERDATA) return;
-    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, TRANSPORT_TLS);
+    struct transport_box *box = lua_newuserdatauv(L, sizeof *box, TRANSPORT_VALUES);
     box->conn = NULL;
     luaL_setmetatable(L, transport_class);
     keep_addresses(L, p->base.stream);
@@ -107,7 +98,7 @@ static int push_pressure(lua_State *L, struct proto_conn *p) {
     bool full = c->stream && c->stream->told_to_pause;
     if (full && p->producing && !p->filled) {
         p->filled = true;
-        lua_getiuservalue(L, 1, 1);
+        lua_getiuservalue(L, 1, TRANSPORT_PROTOCOL);
         if (lua_getfield(L, -1, "write_filled") == LUA_TFUNCTION) {
             lua_insert(L, -2);
             lua_call(L, 1, 0);
@@ -386,23 +377,11 @@ static void push_own_limits(lua_State *L) {
 
 /* ── fields ───────────────────────────────────────────────────────────────*/
 
-static void push_end(lua_State *L, bool peer) {
-    struct address a = {0};
-    struct str text;
-    lua_getiuservalue(L, 1, peer ? 3 : 4);
-    text.p = lua_tolstring(L, -1, &text.n);
-    if (address_parse(text, &a) < 0) a.kind = ADDRESS_NONE;
-    push_address(L, &a);
-    if (!peer) return;
-    lua_getiuservalue(L, 1, 5);
-    lua_setfield(L, -2, "via");
-}
-
 static int transport_index(lua_State *L) {
     struct proto_conn *p = transport_check(L, 1);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-    if (lua_getiuservalue(L, 1, 2) == LUA_TTABLE) {
+    if (lua_getiuservalue(L, 1, TRANSPORT_FIELDS) == LUA_TTABLE) {
         lua_pushvalue(L, 2);
         if (lua_rawget(L, -2) != LUA_TNIL) return 1;
     }
@@ -412,16 +391,16 @@ static int transport_index(lua_State *L) {
         lua_pushboolean(L, is_open(p));
     } else if (strcmp(key, "buffered") == 0) {
         lua_pushinteger(L, p && p->base.stream ? (lua_Integer)p->base.stream->queued : 0);
-    } else if (strcmp(key, "peer") == 0 || strcmp(key, "host") == 0) {
-        push_end(L, *key == 'p');
-        lua_pushvalue(L, -1);
-        lua_setfield(L, 1, key);
+    } else if (strcmp(key, "peer") == 0) {
+        lua_getiuservalue(L, 1, TRANSPORT_PEER);
+    } else if (strcmp(key, "host") == 0) {
+        lua_getiuservalue(L, 1, TRANSPORT_HOST);
     } else if (strcmp(key, "tls") == 0) {
         push_tls(L, p ? p->base.stream : NULL);
     } else if (strcmp(key, "limits") == 0) {
         push_own_limits(L);
     } else if (strcmp(key, "protocol") == 0) {
-        lua_getiuservalue(L, 1, 1);
+        lua_getiuservalue(L, 1, TRANSPORT_PROTOCOL);
     } else {
         return 0;
     }
@@ -430,11 +409,11 @@ static int transport_index(lua_State *L) {
 
 static int transport_newindex(lua_State *L) {
     luaL_checkudata(L, 1, transport_class);
-    if (lua_getiuservalue(L, 1, 2) != LUA_TTABLE) {
+    if (lua_getiuservalue(L, 1, TRANSPORT_FIELDS) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_newtable(L);
         lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, 2);
+        lua_setiuservalue(L, 1, TRANSPORT_FIELDS);
     }
     lua_insert(L, 2);
     lua_rawset(L, 2);

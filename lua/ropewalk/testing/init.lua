@@ -3,6 +3,7 @@
 -- looks at Deferreds. What takes a clock or a transport cannot tell them from
 -- the real ones.
 
+local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -23,17 +24,13 @@ testing.Clock = require "ropewalk.testing.clock"
 
 -- Transport ----------------------------------------------------------------
 
-local Address = { __name = "Address" }
-Address.__index = Address
-function Address:__tostring() return self.kind .. ":" .. self.host .. ":" .. self.port end
-function Address:__call() return self end
-
+---An address, as a transport's `peer`.
+---
+---    local transport = rw.testing.StringTransport { peer = rw.testing.address("192.0.2.9", 4000) }
 ---@param host string
 ---@param port integer
----@return table address
-function testing.address(host, port)
-  return setmetatable({ kind = "tcp", host = host, port = port }, Address)
-end
+---@return ropewalk.Address address
+function testing.address(host, port) return core.address("tcp", host, port) end
 
 ---A transport that collects what is written. Tests look at its fields:
 ---`disconnecting`, `aborted`, `producing`, `events` (what went through `send`).
