@@ -10,6 +10,7 @@ set -eu
 # What a group needs, as TOOL:PACKAGE; a tool is a command or an absolute path.
 build="gcc:gcc make:make ld:binutils /usr/include/stdio.h:libc6-dev tar:tar
     xz:xz-utils bzip2:bzip2 patch:patch pkg-config:pkg-config flock:util-linux
+    /usr/include/openssl/ec.h:libssl-dev
     /etc/ssl/certs/ca-certificates.crt:ca-certificates
     /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
 test="busted:lua-busted luacheck:lua-check curl:curl wrk:wrk socat:socat

@@ -12,6 +12,7 @@
 
 #include <mbedtls/error.h>
 
+#include "io/accel.h"
 #include "io/tls_internal.h"
 
 /* ── the library ──────────────────────────────────────────────────────────*/
@@ -19,7 +20,10 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static psa_status_t started;
 
-static void start(void) { started = psa_crypto_init(); }
+static void start(void) {
+    started = psa_crypto_init();
+    if (started == PSA_SUCCESS) accel_start();
+}
 
 int tls_library_init(void) {
     pthread_once(&once, start);
