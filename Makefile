@@ -92,7 +92,8 @@ LUA      := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
 HOSTS    := $(patsubst apps/embed/%.c,%,$(wildcard apps/embed/*.c))
 HEADERS  := $(wildcard src/*.h src/*/*.h src/*/*.def)
 TORTURES := $(foreach t,torture torture_io,$(if $(wildcard spec/$(t)/*.c),$(t)))
-BENCHES  := $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c))
+BENCHES  := $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,tls_load), \
+    $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c)))
 FUZZERS  := $(patsubst spec/fuzz/fuzz_%.c,%,$(wildcard spec/fuzz/fuzz_*.c))
 
 object    = $(patsubst %.c,$(OUT)/%.o,$(1))
@@ -358,10 +359,11 @@ endef
 $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 
 # A measuring program may stand on anything, Lua and libuv bare included.
+$(OUT)/bench/tls_load: BENCH_LIBS := -lssl -lcrypto
 $(BENCHES:%=$(OUT)/bench/%): $(OUT)/bench/%: $(OUT)/spec/bench/%.o $(DEPS_FILES) $(BELOW_OBJ)
 	@mkdir -p $(@D)
 	@echo "LINK $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BELOW_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BELOW_OBJ) $(BENCH_LIBS) $(CORE_LIBS) $(DEPS_NEEDS)
 
 $(FUZZERS:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/spec/fuzz/fuzz_%.o $(FUZZ_OBJ) $(DEPS_FILES)
 	@echo "LINK $@"
