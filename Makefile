@@ -264,7 +264,7 @@ CPPFLAGS_io      := $(uv_CPPFLAGS) $(ares_CPPFLAGS) $(mbedtls_CPPFLAGS)
 CPPFLAGS_accel   := $(crypto_CPPFLAGS) $(ACCEL_BY:%=-DACCEL_BY_%)
 CPPFLAGS_bind    := $(lua_CPPFLAGS)
 CPPFLAGS_torture := -Ispec
-CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS)
+CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS) $(mbedtls_CPPFLAGS)
 CPPFLAGS_fuzz    := $(llhttp_CPPFLAGS)
 CPPFLAGS_bench   := $(uv_CPPFLAGS) $(lua_CPPFLAGS)
 JSON             := src/base/json% src/bind/json%

@@ -60,11 +60,16 @@ const char *accel_failed(void) {
     return failed;
 }
 
+struct accel *accel_find(const char *name) {
+    for (struct accel *const *a = all; *a; a++)
+        if (strcmp((*a)->name, name) == 0) return *a;
+    return NULL;
+}
+
 static bool has(const char *name) {
     accel_start();
-    for (struct accel *const *a = all; *a; a++)
-        if ((*a)->on && strcmp((*a)->name, name) == 0) return true;
-    return false;
+    const struct accel *a = accel_find(name);
+    return a && a->on;
 }
 
 bool accel_has_p256(void) { return has("p256"); }

@@ -17,9 +17,10 @@ struct accel {
     const char *name;
     bool (*usable)(void); /* NULL: everywhere */
     bool (*check)(void);  /* does it give the right results? */
-    bool on;
+    bool on;              /* set by accel_start; off: mbedTLS serves */
 };
 
+/* Read through accel_find: which of them are there depends on the build. */
 extern struct accel accel_gcm, accel_chacha, accel_p256, accel_p384, accel_x25519, accel_rsa,
     accel_sha256;
 
@@ -30,6 +31,9 @@ void accel_start(void);
 const char *accel_in_use(void);
 /* Those that failed their check, the same way, or "". */
 const char *accel_failed(void);
+
+/* By its name; NULL: this build has none of that name. */
+struct accel *accel_find(const char *name);
 
 /* Is P-256 (faster than X25519 then) or AES-GCM accelerated? */
 bool accel_has_p256(void);
