@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Usage: tls_load -p PORT -t MS [-c CONNECTIONS] [-v 2|3] [-r] [-k] [-u PATH]
+/* Usage: tls_load -p PORT -t MS [-c CONNECTIONS] [-v 2|3] [-g GROUP] [-r] [-k] [-u PATH]
  *
  * TLS connections to 127.0.0.1, on OpenSSL, so that servers are measured with
  * a client that is neither's own. Each connection shakes hands, asks for PATH,
  * reads the whole answer and closes; the next takes its place. -r resumes the
- * sessions, -k keeps the connections and asks again. AES-128-GCM, P-256.
+ * sessions, -k keeps the connections and asks again. AES-128-GCM; P-256
+ * or GROUP.
  * Prints one line of JSON: connections, how many of them resumed, bytes of the
  * answers, seconds. */
 #include <errno.h>
@@ -28,8 +29,8 @@ enum { CONNECTIONS_MAX = 1000, HEAD_MAX = 4096, PIECE = 65536 };
 static struct {
     int port, ms, connections, version;
     bool resumes, keeps;
-    const char *path;
-} options = {.ms = 1000, .connections = 16, .version = 3, .path = "/"};
+    const char *path, *group;
+} options = {.ms = 1000, .connections = 16, .version = 3, .path = "/", .group = "P-256"};
 
 struct connection {
     int fd;
@@ -151,7 +152,7 @@ static void prepare(void) {
         !SSL_CTX_set_max_proto_version(context, version) ||
         !SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") ||
         !SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:!AES256") ||
-        !SSL_CTX_set1_groups_list(context, "P-256"))
+        !SSL_CTX_set1_groups_list(context, options.group))
         die("SSL_CTX");
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, keep_session);
@@ -159,7 +160,7 @@ static void prepare(void) {
 }
 
 int main(int argc, char **argv) {
-    for (int o; (o = getopt(argc, argv, "p:t:c:v:rku:")) != -1;)
+    for (int o; (o = getopt(argc, argv, "p:t:c:v:g:rku:")) != -1;)
         switch (o) {
         case 'p': options.port = atoi(optarg); break;
         case 't': options.ms = atoi(optarg); break;
@@ -167,6 +168,7 @@ int main(int argc, char **argv) {
         case 'v': options.version = atoi(optarg); break;
         case 'r': options.resumes = true; break;
         case 'k': options.keeps = true; break;
+        case 'g': options.group = optarg; break;
         case 'u': options.path = optarg; break;
         default: return 2;
         }
