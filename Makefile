@@ -388,6 +388,7 @@ $(BUILD)/lint/%.ok: % $(HEADERS) $(OUT)/flags
 
 deps-info: ## where each library comes from
 	@$(foreach d,$(DEPS),printf '%-8s %s\n' '$(d)' '$($(d)_ORIGIN)';)
+	@printf '%-8s %s\n' 'TLS by' 'mbedtls $(ACCEL_BY:cpu=processor)'
 
 install: TO = $(DESTDIR)$(PREFIX)
 install: all ## to PREFIX (/usr/local), below DESTDIR
