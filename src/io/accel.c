@@ -50,6 +50,11 @@ static void start(void) {
 
 void accel_start(void) { pthread_once(&once, start); }
 
+void accel_forget(void) {
+    for (struct accel *const *a = all; *a; a++)
+        if ((*a)->forget) (*a)->forget();
+}
+
 const char *accel_in_use(void) {
     accel_start();
     return in_use;

@@ -17,6 +17,7 @@ struct accel {
     const char *name;
     bool (*usable)(void); /* NULL: everywhere */
     bool (*check)(void);  /* does it give the right results? */
+    void (*forget)(void); /* NULL: it keeps no keys */
     bool on;              /* set by accel_start; off: mbedTLS serves */
 };
 
@@ -26,6 +27,9 @@ extern struct accel accel_gcm, accel_chacha, accel_p256, accel_p384, accel_x2551
 
 /* Once per process, before mbedTLS is used. */
 void accel_start(void);
+
+/* A private key was destroyed: nothing that was made of keys stays. */
+void accel_forget(void);
 
 /* For people: "aes-gcm p256 …", "none". Starts them if nothing has. */
 const char *accel_in_use(void);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* RSA signatures by libcrypto. PSA gives the key as PKCS #1's DER each time;
- * reading it costs a hundredth of a signature. libcrypto blinds, and checks a
- * signature before it gives it out. */
+/* RSA signatures by libcrypto, which blinds them and checks each before it gives
+ * it out. PSA gives the key as PKCS #1's DER each time, but what libcrypto makes
+ * of a key for its first signature costs nearly as much as the signature: the
+ * last few keys are kept, until one of PSA's is destroyed. */
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MBEDTLS_ALLOW_PRIVATE_ACCESS
+#include <mbedtls/platform_util.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/objects.h>
 #include <openssl/rsa.h>
@@ -14,7 +18,7 @@
 
 #include "io/accel.h"
 
-enum { BITS_MIN = 1024, BYTES_MAX = 1024 };
+enum { BITS_MIN = 1024, BYTES_MAX = 1024, KEPT = 4 };
 
 #define SIGN                                                                               \
     const psa_key_attributes_t *attributes, const uint8_t *key, size_t key_n,              \
@@ -73,10 +77,63 @@ static bool verify(RSA *rsa, psa_algorithm_t alg, const EVP_MD *md, const uint8_
            RSA_verify_PKCS1_PSS_mgf1(rsa, hash, md, md, padded, salt) == 1;
 }
 
+/* ── private keys ─────────────────────────────────────────────────────────*/
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    uint8_t *der; /* owned */
+    size_t n;
+    RSA *rsa;     /* a reference; threads may sign with it at once */
+} kept[KEPT];
+static unsigned next_kept;
+
+static void drop(unsigned i) {
+    if (kept[i].der) mbedtls_platform_zeroize(kept[i].der, kept[i].n);
+    free(kept[i].der);
+    RSA_free(kept[i].rsa);
+    kept[i].der = NULL;
+    kept[i].rsa = NULL;
+    kept[i].n = 0;
+}
+
+static void forget(void) {
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < KEPT; i++) drop(i);
+    pthread_mutex_unlock(&lock);
+}
+
+/* A reference, with the lock held. */
+static RSA *find(const uint8_t *der, size_t n) {
+    for (unsigned i = 0; i < KEPT; i++)
+        if (kept[i].n == n && CRYPTO_memcmp(kept[i].der, der, n) == 0 && RSA_up_ref(kept[i].rsa))
+            return kept[i].rsa;
+    const uint8_t *at = der;
+    RSA *rsa = d2i_RSAPrivateKey(NULL, &at, (long)n);
+    uint8_t *copy = rsa ? malloc(n) : NULL;
+    if (copy && RSA_up_ref(rsa)) {
+        unsigned i = next_kept++ % KEPT;
+        drop(i);
+        kept[i].der = memcpy(copy, der, n);
+        kept[i].n = n;
+        kept[i].rsa = rsa;
+    } else {
+        free(copy);
+    }
+    return rsa;
+}
+
+static RSA *private_key(const uint8_t *der, size_t n) {
+    pthread_mutex_lock(&lock);
+    RSA *rsa = find(der, n);
+    pthread_mutex_unlock(&lock);
+    return rsa;
+}
+
+/* ── what PSA calls ───────────────────────────────────────────────────────*/
+
 psa_status_t __wrap_mbedtls_psa_rsa_sign_hash(SIGN) {
     const EVP_MD *md = accel_rsa.on ? hash_of(alg, hash_n) : NULL;
-    const uint8_t *at = key;
-    RSA *rsa = md ? d2i_RSAPrivateKey(NULL, &at, (long)key_n) : NULL;
+    RSA *rsa = md ? private_key(key, key_n) : NULL;
     if (!rsa || !fits(rsa, alg, hash_n) || size < (size_t)RSA_size(rsa)) {
         RSA_free(rsa);
         return __real_mbedtls_psa_rsa_sign_hash(attributes, key, key_n, alg, hash, hash_n,
@@ -102,6 +159,8 @@ psa_status_t __wrap_mbedtls_psa_rsa_verify_hash(VERIFY) {
     RSA_free(rsa);
     return ok ? PSA_SUCCESS : PSA_ERROR_INVALID_SIGNATURE;
 }
+
+/* ── the check ────────────────────────────────────────────────────────────*/
 
 /* What we sign mbedTLS verifies; what is changed we refuse. The key is weak,
  * quickly made, and for this only. */
@@ -135,4 +194,4 @@ static bool check(void) {
     return ok;
 }
 
-struct accel accel_rsa = {.name = "rsa", .check = check};
+struct accel accel_rsa = {.name = "rsa", .check = check, .forget = forget};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Certificate chains and their keys, and authorities. Keys of elliptic curves
- * are given to PSA once and are opaque from then on: otherwise each signature
- * would import and check the key anew, at twice the price of the signature. */
+/* Certificate chains and their keys, and authorities. Keys are given to PSA once
+ * and are opaque from then on: otherwise each signature would import and check
+ * the key anew, with curves at twice the price of the signature. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -161,6 +161,7 @@ void tls_identity_unref(struct tls_identity **handle) {
     if (!id || --id->refs) return;
     mbedtls_pk_free(&id->key);
     if (id->opaque) psa_destroy_key(id->opaque);
+    if (id->opaque && id->is_rsa) accel_forget();
     mbedtls_x509_crt_free(&id->chain);
     free(id);
 }
