@@ -3,7 +3,7 @@
 # One makefile for everything; `make help` lists what it can do. Variables worth
 # knowing: VARIANT=release|debug|asan|tsan|fuzz, CC=gcc|clang, V=1 (show the
 # commands), PREFIX and DESTDIR (install), T= and F= (fuzz), DEPS_FROM,
-# DEPS_TARBALLS (deps/deps.mk), BUILD=elsewhere, EXTRA_CFLAGS, EXTRA_LDFLAGS.
+# DEPS_TARBALLS (deps/deps.mk), ACCEL=0 (TLS on portable C), BUILD=elsewhere, EXTRA_CFLAGS, EXTRA_LDFLAGS.
 #
 # A source is taken in by lying in the right folder. Which folder may see which
 # library is written in CPPFLAGS_<layer> below: what a layer may not use is not
@@ -24,6 +24,21 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 ifeq ($(MAKELEVEL),0)
     MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
+
+# ---------------------------------------------------------------- accelerators
+#
+# What may be accelerated: by the processor, by OpenSSL's libcrypto. Each
+# function that an accelerator stands in for is one that --wrap renames.
+ACCEL    := 1
+ACCEL_BY := $(if $(filter-out 0,$(ACCEL)),cpu $(shell \
+    pkg-config --exists 'libcrypto >= 3.0' 2>/dev/null && echo crypto))
+ACCEL_OF_cpu    := aead gcm
+ACCEL_OF_crypto := chacha curves rsa sha256
+WRAP_cpu    := psa_aead_encrypt psa_aead_decrypt
+WRAP_crypto := psa_ecp_generate_key psa_ecp_export_public_key psa_ecp_import_key \
+    psa_ecdsa_sign_hash psa_ecdsa_verify_hash psa_key_agreement_ecdh \
+    psa_rsa_sign_hash psa_rsa_verify_hash sha256_update sha256_finish sha256
+WRAP := $(foreach b,$(ACCEL_BY),$(WRAP_$(b):%=--wrap=mbedtls_%))
 
 # ---------------------------------------------------------------- flags
 
@@ -65,17 +80,20 @@ DEPS_FLAGS := -std=gnu11 -D_GNU_SOURCE $(ALL_FLAGS) -w \
 OUR_FLAGS := $(LANGUAGE) $(ALL_FLAGS) $(OURS_$(VARIANT)) $(WARNINGS) \
     -fvisibility=hidden
 LDFLAGS := $(BOTH_$(VARIANT)) $(filter -fsanitize=%,$(OURS_$(VARIANT))) \
-    -pie -Wl,--gc-sections -Wl,-z,relro,-z,now $(EXTRA_LDFLAGS)
+    -pie -Wl,--gc-sections -Wl,-z,relro,-z,now $(WRAP:%=-Wl,%) $(EXTRA_LDFLAGS)
 
 # ---------------------------------------------------------------- sources
 
 LAYERS   := base proto io bind cli
 $(foreach l,$(LAYERS),$(eval SRC_$(l) := $(sort $(wildcard src/$(l)/*.c))))
+SRC_io   := $(filter-out $(foreach b,$(filter-out $(ACCEL_BY),cpu crypto),\
+    $(ACCEL_OF_$(b):%=src/io/accel_%.c)),$(SRC_io))
 LUA      := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
 HOSTS    := $(patsubst apps/embed/%.c,%,$(wildcard apps/embed/*.c))
 HEADERS  := $(wildcard src/*.h src/*/*.h src/*/*.def)
 TORTURES := $(foreach t,torture torture_io,$(if $(wildcard spec/$(t)/*.c),$(t)))
-BENCHES  := $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c))
+BENCHES  := $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,tls_load), \
+    $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c)))
 FUZZERS  := $(patsubst spec/fuzz/fuzz_%.c,%,$(wildcard spec/fuzz/fuzz_*.c))
 
 object    = $(patsubst %.c,$(OUT)/%.o,$(1))
@@ -234,7 +252,7 @@ $(foreach d,$(DEPS),$(eval $(call dep_build,$(d))))
 same = $(and $(findstring x$(1)x,x$(2)x),$(findstring x$(2)x,x$(1)x))
 remember = $(if $(call same,$(strip $(file <$(1))),$(strip $(2))),,$(shell \
     mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))
-$(call remember,$(OUT)/flags,$(CC) $(OUR_FLAGS) $(LDFLAGS) $(llhttp_CPPFLAGS))
+$(call remember,$(OUT)/flags,$(CC) $(OUR_FLAGS) $(LDFLAGS) $(llhttp_CPPFLAGS) $(ACCEL_BY))
 $(call remember,$(OUT)/deps-flags,$(CC) $(DEPS_FLAGS))
 $(call remember,$(OUT)/gen/modules,$(LUA))
 $(call remember,$(OUT)/gen/objects,$(CLI_OBJ) $(CORE_OBJ))
@@ -243,17 +261,20 @@ $(call remember,$(OUT)/gen/torture,$(BELOW_OBJ) $(foreach t,$(TORTURES),$($(t)_O
 # ---------------------------------------------------------------- compiling
 
 CPPFLAGS_io      := $(uv_CPPFLAGS) $(ares_CPPFLAGS) $(mbedtls_CPPFLAGS)
+CPPFLAGS_accel   := $(crypto_CPPFLAGS) $(ACCEL_BY:%=-DACCEL_BY_%)
 CPPFLAGS_bind    := $(lua_CPPFLAGS)
 CPPFLAGS_torture := -Ispec
-CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS)
+CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS) $(mbedtls_CPPFLAGS)
 CPPFLAGS_fuzz    := $(llhttp_CPPFLAGS)
 CPPFLAGS_bench   := $(uv_CPPFLAGS) $(lua_CPPFLAGS)
 JSON             := src/base/json% src/bind/json%
 # $(call cppflags,SOURCE)
 cppflags = -Isrc $(CPPFLAGS_$(word 2,$(subst /, ,$(1)))) \
+    $(if $(filter src/io/accel%,$(1)),$(CPPFLAGS_accel)) \
     $(if $(filter $(JSON),$(1)),$(yyjson_CPPFLAGS))
 
 # the libraries' headers are no prerequisites (-MMD), their origin is
+$(OUT)/src/io/tls%.o $(OUT)/src/io/accel%.o: $(mbedtls_CONFIG)
 $(OUT)/%.o: %.c $(OUT)/flags $(DEPS:%=$(DEPS_DIR)/%.mk)
 	@mkdir -p $(@D)
 	@echo "CC   $<"
@@ -300,7 +321,7 @@ $(OUT)/gen/lualib.o: $(OUT)/gen/lualib.c $(LUA) $(OUT)/flags
 
 # ---------------------------------------------------------------- linking
 
-CORE_LIBS := $(foreach d,lua ares mbedtls uv yyjson,$($(d)_LIBS))
+CORE_LIBS := $(foreach d,lua ares mbedtls uv yyjson crypto,$($(d)_LIBS))
 
 # Lua's C modules, loaded at run time, find Lua's functions in the binary: those
 # are exported, nothing else. The revision is that of the last link: taken only when linking anyway, so a
@@ -319,7 +340,7 @@ $(BINARY): $(DEPS_FILES) $(CLI_OBJ) $(CORE_OBJ) $(OUT)/gen/objects deps/config/e
 # shared ones stay outside: see the .pc file.)
 $(LIBRARY): $(DEPS_FILES) $(CORE_OBJ) $(OUT)/gen/objects
 	@echo "AR   $@"
-	$(Q)$(LD) -r -o $(OUT)/libropewalk.o $(CORE_OBJ) $(filter %.a,$(CORE_LIBS))
+	$(Q)$(LD) -r $(WRAP) -o $(OUT)/libropewalk.o $(CORE_OBJ) $(filter %.a,$(CORE_LIBS))
 	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='rw_*' $(OUT)/libropewalk.o
 	$(Q)rm -f $@ && $(AR) rcsD $@ $(OUT)/libropewalk.o
 
@@ -328,7 +349,7 @@ $(BUILD)/ropewalk $(BUILD)/libropewalk.a: $(BUILD)/%: $(OUT)/%
 	@ln -f $< $@
 endif
 
-BELOW_LIBS := $(foreach d,ares mbedtls uv yyjson,$($(d)_LIBS))
+BELOW_LIBS := $(foreach d,ares mbedtls uv yyjson crypto,$($(d)_LIBS))
 
 define torture_rule
 $(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $(BELOW_OBJ) $(OUT)/gen/torture
@@ -338,10 +359,11 @@ endef
 $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 
 # A measuring program may stand on anything, Lua and libuv bare included.
+$(OUT)/bench/tls_load: BENCH_LIBS := -lssl -lcrypto
 $(BENCHES:%=$(OUT)/bench/%): $(OUT)/bench/%: $(OUT)/spec/bench/%.o $(DEPS_FILES) $(BELOW_OBJ)
 	@mkdir -p $(@D)
 	@echo "LINK $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BELOW_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BELOW_OBJ) $(BENCH_LIBS) $(CORE_LIBS) $(DEPS_NEEDS)
 
 $(FUZZERS:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/spec/fuzz/fuzz_%.o $(FUZZ_OBJ) $(DEPS_FILES)
 	@echo "LINK $@"
@@ -366,6 +388,7 @@ $(BUILD)/lint/%.ok: % $(HEADERS) $(OUT)/flags
 
 deps-info: ## where each library comes from
 	@$(foreach d,$(DEPS),printf '%-8s %s\n' '$(d)' '$($(d)_ORIGIN)';)
+	@printf '%-8s %s\n' 'TLS by' 'mbedtls $(ACCEL_BY:cpu=processor)'
 
 install: TO = $(DESTDIR)$(PREFIX)
 install: all ## to PREFIX (/usr/local), below DESTDIR

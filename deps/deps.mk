@@ -45,11 +45,18 @@ mbedtls_CPPFLAGS_EXTRA := -isystem deps/config/mbedtls \
 # what is compiled in, and the seams that accelerators fill, are our choice
 mbedtls_FROM = bundled
 mbedtls_NEEDS := -lpthread
+mbedtls_CONFIG := deps/config/mbedtls/ropewalk_mbedtls.h
 
 yyjson_INCLUDE := src
 yyjson_CFLAGS := -g1
 yyjson_FILES = $(yyjson_TREE)/src/yyjson.c
 yyjson_NEEDS := -lm
+
+# Accelerators of mbedTLS (src/io/accel_*.c) stand on it, if there are any.
+crypto_FROM = system
+ifneq ($(filter crypto,$(ACCEL_BY)),)
+    DEPS += crypto
+endif
 
 # Fuzzing stays below Lua and libuv. llhttp, its oracle for HTTP, may be absent;
 # `LLHTTP=` does without it on purpose.
@@ -91,7 +98,7 @@ $(1)_LIBS := $(DEPS_DIR)/$(VARIANT)/lib$(1).a
 $$($(1)_LIBS): $$($(1)_OBJECTS)
 	@echo "AR   $$@"
 	$$(Q)rm -f $$@ && $$(AR) rcsD $$@ $$^
-$(DEPS_DIR)/$(VARIANT)/$(1)/%.o: $$($(1)_TREE)/%.c $(DEPS_DIR)/$(1).mk $(OUT)/deps-flags
+$(DEPS_DIR)/$(VARIANT)/$(1)/%.o: $$($(1)_TREE)/%.c $(DEPS_DIR)/$(1).mk $$($(1)_CONFIG) $(OUT)/deps-flags
 	@mkdir -p $$(@D)
 	@echo "CC   $$@"
 	$$(Q)$$(CC) $$(DEPS_FLAGS) $$($(1)_CFLAGS) $$($(1)_CPPFLAGS_EXTRA) \

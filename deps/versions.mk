@@ -29,6 +29,10 @@ mbedtls_PC    := mbedtls
 mbedtls_PACKAGE := mbedtls
 mbedtls_SHA256 := 8fb65fae8dcae5840f793c0a334860a411f884cc537ea290ce1c52bb64ca007a
 
+# The system's or none.
+crypto_MIN    := 3.0
+crypto_PC     := libcrypto
+
 # Fuzzing only, and only when it can be had: the oracle for our HTTP/1 parser.
 llhttp_MIN    := 9.0
 llhttp_PC     := libllhttp llhttp

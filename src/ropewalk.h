@@ -158,6 +158,8 @@ RW_API int rw_test(struct rw *rw, int argc, const char *const *argv);
 
 RW_API const char *rw_error_text(int code);
 RW_API const char *rw_version(void);
+/* What makes TLS faster on this machine, with this build: "aes-gcm p256", "none". */
+RW_API const char *rw_accelerators(void);
 
 /* The table of limits, for help texts: false at the end. */
 RW_API bool rw_limit(size_t index, const char **name, const char **unit,

@@ -216,7 +216,7 @@ describe("ropewalk", function()
   it("tells its version, its commands and its limits", function()
     local out, status = e2e.ropewalk "version"
     assert.equal(0, status)
-    assert.truthy(out:find "^ropewalk %d+%.%d+%.%d+\n$", out)
+    assert.truthy(out:find "^ropewalk %d+%.%d+%.%d+\ntls accelerated: [%w -]+\n$", out)
     for _, command in ipairs { "run", "check", "test", "limits", "version", "help" } do
       out, status = e2e.ropewalk("help", command)
       assert.equal(0, status)

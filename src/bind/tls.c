@@ -2,6 +2,9 @@
 /* core.tls_identity, tls_trust, tls_context, and the making of certificates. */
 #include "bind/tls.h"
 
+#include <stdatomic.h>
+
+#include "io/accel.h"
 #include "io/tls_issue.h"
 
 static const char identity_class[] = "ropewalk.tls_identity";
@@ -274,6 +277,14 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
 
 /* core.tls_context{client=, verify=, trust=, identity=, min_version=, alpn=,
  * tickets=, ticket_secret=, choose=} */
+/* Once per process: TLS works, but is slower than this machine could be. */
+static void report_accelerators(struct log *log) {
+    static atomic_flag reported = ATOMIC_FLAG_INIT;
+    if (*accel_failed() && !atomic_flag_test_and_set(&reported))
+        log_warn(log, "TLS accelerators failed their check and are not used",
+                 LF_Z("failed", accel_failed()), LF_Z("in_use", accel_in_use()));
+}
+
 static int core_tls_context(lua_State *L) {
     static const uint64_t seed[2] = {1, 2}; /* names come from the operator */
     struct tls_settings settings = {0};
@@ -285,6 +296,7 @@ static int core_tls_context(lua_State *L) {
     *t = (struct bind_tls){0};
     map_init(&t->names, &generation_of(L)->rw->mem, seed, NAMES_MAX);
     luaL_setmetatable(L, context_class);
+    report_accelerators(&generation_of(L)->rw->log);
     t->has_hook = lua_getfield(L, 1, "choose") == LUA_TFUNCTION;
     lua_setiuservalue(L, -2, 1);
     int rc = tls_context_new(&settings, &t->context, &why);

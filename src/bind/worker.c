@@ -13,6 +13,7 @@
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/state.h"
+#include "io/accel.h"
 #include "ropewalk.h"
 
 enum { WATCH_DEBOUNCE_MS = 75, OUT_MAX = 1 << 26, PEERS_MAX = 1 << 22 };
@@ -27,6 +28,7 @@ void worker_init(struct rw *rw, struct arena *arena, const uint64_t seed[2]) {
 
 const char *rw_error_text(int code) { return err_text(code); }
 const char *rw_version(void) { return RW_VERSION; }
+const char *rw_accelerators(void) { return accel_in_use(); }
 
 struct rw_value rw_boolean(bool b) { return (struct rw_value){.type = RW_BOOLEAN, .boolean = b}; }
 struct rw_value rw_integer(long long n) {

@@ -79,7 +79,7 @@ int cli_limits(int argc, char **argv) {
 
 int cli_version(int argc, char **argv) {
     if (no_arguments(argc, argv)) return 2;
-    printf("ropewalk %s\n", rw_version());
+    printf("ropewalk %s\ntls accelerated: %s\n", rw_version(), rw_accelerators());
     return 0;
 }
 

@@ -3,6 +3,7 @@
  * by the sessions of a listener or a kind of client. */
 #include <stdlib.h>
 
+#include "io/accel.h"
 #include "io/tls_internal.h"
 
 /* AEAD with forward secrecy only. With AES in the processor GCM comes first:
@@ -28,14 +29,17 @@ static const int suites_plain[] = {
     MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, 0,
 };
 
-static const uint16_t groups[] = {
-    MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
-    MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1, MBEDTLS_SSL_IANA_TLS_GROUP_SECP521R1, 0,
-};
+/* The faster of the first two comes first, if the peer has both. */
+#define OTHER_GROUPS MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1, MBEDTLS_SSL_IANA_TLS_GROUP_SECP521R1, 0
+static const uint16_t groups_p256[] = {MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
+                                       MBEDTLS_SSL_IANA_TLS_GROUP_X25519, OTHER_GROUPS};
+static const uint16_t groups_x25519[] = {MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
+                                         MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, OTHER_GROUPS};
 
 static bool has_fast_aes(void) {
 #if defined(__x86_64__) || defined(__i386__)
-    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+    return accel_has_gcm() ||
+           (__builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul"));
 #else
     return true; /* the ARMv8 of this decade */
 #endif
@@ -107,7 +111,7 @@ static int configure(struct tls_context *c, struct tls_why *why) {
     if (rc < 0) return tls_explain(why, rc, "TLS cannot be set up");
     mbedtls_ssl_conf_rng(config, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
     mbedtls_ssl_conf_ciphersuites(config, has_fast_aes() ? suites_aes : suites_plain);
-    mbedtls_ssl_conf_groups(config, groups);
+    mbedtls_ssl_conf_groups(config, accel_has_p256() ? groups_p256 : groups_x25519);
     mbedtls_ssl_conf_min_tls_version(config, c->settings.min_version == TLS_13
                                                  ? MBEDTLS_SSL_VERSION_TLS1_3
                                                  : MBEDTLS_SSL_VERSION_TLS1_2);

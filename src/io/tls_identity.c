@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Certificate chains and their keys, and authorities. Keys of elliptic curves
- * are given to PSA once and are opaque from then on: otherwise each signature
- * would import and check the key anew, at twice the price of the signature. */
+/* Certificate chains and their keys, and authorities. Keys are given to PSA once
+ * and are opaque from then on: otherwise each signature would import and check
+ * the key anew, with curves at twice the price of the signature. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,6 +12,7 @@
 
 #include <mbedtls/error.h>
 
+#include "io/accel.h"
 #include "io/tls_internal.h"
 
 /* ── the library ──────────────────────────────────────────────────────────*/
@@ -19,7 +20,10 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static psa_status_t started;
 
-static void start(void) { started = psa_crypto_init(); }
+static void start(void) {
+    started = psa_crypto_init();
+    if (started == PSA_SUCCESS) accel_start();
+}
 
 int tls_library_init(void) {
     pthread_once(&once, start);
@@ -105,9 +109,11 @@ static int parse_key(struct tls_identity *id, struct str key, struct str passwor
 static int make_opaque(struct tls_identity *id, struct tls_why *why) {
     psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
     int rc = mbedtls_pk_get_psa_attributes(&id->key, PSA_KEY_USAGE_SIGN_HASH, &attributes);
-    /* TLS 1.2 asks for this kind of ECDSA by name. */
+    /* TLS 1.2 asks for this kind of ECDSA by name, TLS 1.3 for this one of RSA. */
     if (PSA_ALG_IS_ECDSA(psa_get_key_algorithm(&attributes)))
         psa_set_key_algorithm(&attributes, PSA_ALG_ECDSA(PSA_ALG_ANY_HASH));
+    else if (PSA_ALG_IS_RSA_PKCS1V15_SIGN(psa_get_key_algorithm(&attributes)))
+        psa_set_key_enrollment_algorithm(&attributes, PSA_ALG_RSA_PSS(PSA_ALG_ANY_HASH));
     if (rc == 0) rc = mbedtls_pk_import_into_psa(&id->key, &attributes, &id->opaque);
     if (rc < 0) return tls_explain(why, rc, "the key cannot be used");
     mbedtls_pk_free(&id->key);
@@ -138,7 +144,7 @@ int tls_identity_new(struct str chain, struct str key, struct str password,
     if (rc == 0) rc = check_order(id, why);
     if (rc == 0) rc = parse_key(id, key, password, why);
     id->is_rsa = rc == 0 && mbedtls_pk_get_type(&id->key) == MBEDTLS_PK_RSA;
-    if (rc == 0 && !id->is_rsa) rc = make_opaque(id, why);
+    if (rc == 0) rc = make_opaque(id, why);
     if (rc < 0) tls_identity_unref(&id);
     *out = id;
     return rc;
@@ -155,6 +161,7 @@ void tls_identity_unref(struct tls_identity **handle) {
     if (!id || --id->refs) return;
     mbedtls_pk_free(&id->key);
     if (id->opaque) psa_destroy_key(id->opaque);
+    if (id->opaque && id->is_rsa) accel_forget();
     mbedtls_x509_crt_free(&id->chain);
     free(id);
 }

@@ -45,7 +45,7 @@ def _microseconds(text):
 def wrk(server, build, core, seconds, connections=100):
     out, run = _timed(server, core, [
         "wrk", "-t1", "-c%d" % connections, "-d%ds" % seconds, "--latency",
-        "http://127.0.0.1:%d/" % server.port], seconds + 30)
+        "%s://127.0.0.1:%d/" % (server.kind.protocol, server.port)], seconds + 30)
     for trouble in ("Socket errors", "Non-2xx"):
         if trouble in out:
             line = out[out.index(trouble):].splitlines()[0]
@@ -87,6 +87,36 @@ def bulk(server, build, core, seconds):
     run["count"] = seen["bytes"]
     run["rate"] = seen["bytes"] / seen["seconds"] / 1e6
     run["cpu_us"] = run["server_busy"] * 1e6 / max(run["rate"], 0.001)
+    return run
+
+
+def _tls(server, build, core, seconds, *options):
+    out, run = _timed(server, core, [
+        tool(build, "tls_load"), "-p", str(server.port), "-t", str(seconds * 1000),
+        *options], seconds + 30)
+    return json.loads(out), run
+
+
+def handshakes(*options):
+    """By the server's processor time: a client has more to do in a handshake
+    than the server, so no client on one core keeps a server's core busy."""
+    def load(server, build, core, seconds):
+        seen, run = _tls(server, build, core, seconds, *options)
+        if seen["resumed"] < seen["connections"] * 0.9 and "-r" in options:
+            raise Failed("%s resumes %d of %d sessions" % (
+                server.kind.name, seen["resumed"], seen["connections"]))
+        run["count"] = seen["connections"]
+        run["rate"] = seen["connections"] / max(run["server_cpu"], 0.01)
+        run["cpu_us"] = run["server_cpu"] * 1e6 / max(seen["connections"], 1)
+        return run
+    return load
+
+
+def download(server, build, core, seconds):
+    seen, run = _tls(server, build, core, seconds, "-k", "-c", "4", "-u", "/files/big")
+    run["count"] = seen["bytes"]
+    run["rate"] = seen["bytes"] / seen["seconds"] / 1e6
+    run["cpu_us"] = run["server_cpu"] * 1e12 / max(seen["bytes"], 1)
     return run
 
 

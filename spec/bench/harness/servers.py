@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -55,6 +56,25 @@ def fill(name, place, port, behind=0):
     with open(path, "w") as f:
         f.write(text)
     return path
+
+
+FILE = 16 << 20  # bytes of files/big
+
+
+def secured(place):
+    """A certificate and a file to send in `place`; arguments for a server."""
+    done = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost", "-keyout", os.path.join(place, "key.pem"),
+         "-out", os.path.join(place, "cert.pem")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise Failed("openssl makes no certificate:\n" + done.stdout)
+    os.chmod(os.path.join(place, "key.pem"), 0o644)
+    os.makedirs(os.path.join(place, "files"), mode=0o755, exist_ok=True)
+    with open(os.path.join(place, "files", "big"), "wb") as f:
+        f.write(os.urandom(FILE))
 
 
 class Kind:
@@ -111,6 +131,22 @@ def ropewalk_missing(build):
     return None if os.path.exists(path) else path
 
 
+def ropewalk_tls(app):
+    def command(build, place, port):
+        secured(place)
+        return ropewalk(app)(build, place, port)[:-1] + [
+            "listen=tls:127.0.0.1:%d:cert=%s/cert.pem:key=%s/key.pem" % (port, place, place),
+            "--set", "root=" + place]
+    return command
+
+
+def nginx_tls(config):
+    def command(build, place, port):
+        secured(place)
+        return nginx(config)(build, place, port)
+    return command
+
+
 def nginx(config):
     return lambda build, place, port: [
         "nginx", "-p", place, "-e", "stderr", "-c", fill(config, place, port)]
@@ -154,6 +190,11 @@ HAPROXY = dict(package="haproxy", missing=command_missing("haproxy"),
 NGINX = dict(package="nginx", missing=command_missing("nginx"),
              version=version_of("nginx", "-v"))
 
+NGINX_LUA = dict(package="libnginx-mod-http-lua",
+                 missing=lambda build: command_missing("nginx")(build)
+                 or (None if nginx_modules() else "ngx_http_lua_module.so"),
+                 version=version_of("nginx", "-v"))
+
 
 def bare(name):
     return dict(package=None, missing=tool_missing(name))
@@ -164,10 +205,14 @@ KINDS = {kind.name: kind for kind in (
     Kind("ropewalk-echo", "Ropewalk, apps/echo.lua", "tcp", ropewalk("echo.lua"), **OURS),
     Kind("nginx-return", "nginx, `return 200`", "http", nginx("nginx-return.conf"), **NGINX),
     Kind("nginx-lua", "nginx + Lua, `content_by_lua`", "http", nginx("nginx-lua.conf"),
-         package="libnginx-mod-http-lua",
-         missing=lambda build: command_missing("nginx")(build)
-         or (None if nginx_modules() else "ngx_http_lua_module.so"),
-         version=version_of("nginx", "-v")),
+         **NGINX_LUA),
+    Kind("ropewalk-tls", "Ropewalk, apps/hello.lua", "https", ropewalk_tls("hello.lua"), **OURS),
+    Kind("ropewalk-tls-files", "Ropewalk, apps/static.lua", "files", ropewalk_tls("static.lua"),
+         **OURS),
+    Kind("nginx-tls", "nginx, `return 200`", "https", nginx_tls("nginx-tls.conf"), **NGINX),
+    Kind("nginx-tls-files", "nginx, a file", "files", nginx_tls("nginx-tls.conf"), **NGINX),
+    Kind("nginx-tls-lua", "nginx + Lua, `content_by_lua`", "https",
+         nginx_tls("nginx-tls-lua.conf"), **NGINX_LUA),
     Kind("haproxy", "HAProxy, Lua service", "http",
          lambda build, place, port: ["haproxy", "-db", "-f", fill("haproxy.cfg", place, port)],
          **HAPROXY),
@@ -279,8 +324,8 @@ class Server:
 
     def check(self):
         """Is the answer what all the others answer?"""
-        (check_http if self.kind.protocol == "http" else check_echo)(
-            self.kind.name, self.port)
+        check = {"http": check_http, "https": check_https, "files": check_files}
+        check.get(self.kind.protocol, check_echo)(self.kind.name, self.port)
 
     def check_still(self):
         """The same after a load."""
@@ -352,7 +397,29 @@ def stop_all():
 # ---------------------------------------------------------------- answers
 
 def check_http(name, port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    ask_thrice(name, http.client.HTTPConnection("127.0.0.1", port, timeout=10))
+
+
+def over_tls(port):
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=10,
+                                       context=ssl._create_unverified_context())
+
+
+def check_https(name, port):
+    ask_thrice(name, over_tls(port))
+
+
+def check_files(name, port):
+    connection = over_tls(port)
+    try:
+        connection.request("GET", "/files/big")
+        if len(connection.getresponse().read()) != FILE:
+            raise Failed("%s does not send the file" % name)
+    finally:
+        connection.close()
+
+
+def ask_thrice(name, connection):
     try:
         connection.connect()
         kept = connection.sock
