@@ -90,6 +90,7 @@ local LAZY <const> = {
   reactor = { "reactor" },
   testing = { "testing" },
   tls = { "tls" },
+  certificate = { "certificate" },
   thread = { "thread" },
   defer_to_thread = { "thread", "defer_to_thread" },
   call_in_thread = { "thread", "call_in_thread" },
