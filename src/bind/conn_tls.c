@@ -230,5 +230,12 @@ void push_tls(lua_State *L, const struct stream *s) {
     lua_setfield(L, -2, "peer_verified");
     if (info.peer.n == 0 || tls_certificate_describe(info.peer, &peer) < 0) return;
     tls_push_certificate(L, &peer);
+    lua_newtable(L);
+    struct str der;
+    for (size_t i = 0; (der = tls_peer_certificate(session, i)).n; i++) {
+        lua_pushlstring(L, der.p, der.n);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "chain");
     lua_setfield(L, -2, "peer_certificate");
 }

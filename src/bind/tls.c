@@ -52,33 +52,6 @@ static int identity_gc(lua_State *L) {
     return 0;
 }
 
-void tls_push_certificate(lua_State *L, const struct tls_certificate *c) {
-    const struct { const char *name, *value; } texts[] = {
-        {"subject", c->subject}, {"issuer", c->issuer}, {"serial", c->serial},
-        {"fingerprint", c->fingerprint},
-    };
-    lua_createtable(L, 0, 9);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        lua_pushstring(L, texts[i].value);
-        lua_setfield(L, -2, texts[i].name);
-    }
-    lua_pushinteger(L, c->not_before);
-    lua_setfield(L, -2, "not_before");
-    lua_pushinteger(L, c->not_after);
-    lua_setfield(L, -2, "not_after");
-    lua_pushboolean(L, c->self_signed);
-    lua_setfield(L, -2, "self_signed");
-    lua_pushlstring(L, c->der.p, c->der.n);
-    lua_setfield(L, -2, "der");
-    lua_newtable(L);
-    char name[NAME_MAX_LENGTH + 1];
-    for (size_t i = 0; tls_certificate_name(c->der, i, name, sizeof name); i++) {
-        lua_pushstring(L, name);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    lua_setfield(L, -2, "names");
-}
-
 static int identity_describe(lua_State *L) {
     struct tls_certificate c;
     tls_identity_describe(tls_check_identity(L, 1), &c);
@@ -88,15 +61,6 @@ static int identity_describe(lua_State *L) {
 
 static int identity_serves(lua_State *L) {
     lua_pushboolean(L, tls_identity_serves(tls_check_identity(L, 1), check_str(L, 2)));
-    return 1;
-}
-
-/* core.tls_certificate(der) → what it says */
-static int core_tls_certificate(lua_State *L) {
-    struct tls_certificate c;
-    int rc = tls_certificate_describe(check_str(L, 1), &c);
-    if (rc < 0) return push_failure(L, rc);
-    tls_push_certificate(L, &c);
     return 1;
 }
 

@@ -25,8 +25,11 @@ struct tls_identity *tls_check_identity(lua_State *L, int index);
 /* By name, else the fallback; with a hook that one decides instead: NULL. Borrowed. */
 struct tls_identity *tls_find_identity(const struct bind_tls *t, struct str name);
 
+/* ── certificate.c ────────────────────────────────────────────────────────*/
+
 /* Pushes what a certificate says. */
 void tls_push_certificate(lua_State *L, const struct tls_certificate *c);
+int core_tls_certificate(lua_State *L);
 
 /* ── conn_tls.c ───────────────────────────────────────────────────────────*/
 

@@ -64,6 +64,9 @@ int tls_explain(struct tls_why *why, int code, const char *what);
 /* The certificates of an identity: PEM, or one in DER, with a NUL behind the n
  * bytes. 0 or a code of mbedTLS. */
 int tls_read_own(mbedtls_x509_crt *chain, const unsigned char *text, size_t n);
+/* Any, to look at it: extensions that the library does not know are passed over.
+ * It borrows from the bytes. */
+int tls_read_any(mbedtls_x509_crt *crt, struct str der);
 /* id-pe-acmeIdentifier */
 #define TLS_OID_ACME "\x2b\x06\x01\x05\x05\x07\x01\x1f"
 
