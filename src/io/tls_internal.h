@@ -61,6 +61,9 @@ int tls_library_init(void);
 /* A code of mbedTLS in ours; the text says what was being done, and why. */
 int tls_explain(struct tls_why *why, int code, const char *what);
 
+/* A private key in PEM. 0 or < 0, and why. */
+int tls_read_key(struct str pem, mbedtls_pk_context *key, struct tls_why *why);
+
 /* Does a name of a certificate ("*.example.com") stand for this one? */
 bool tls_name_matches(struct str pattern, struct str name);
 /* Of this certificate, any of its names. */
