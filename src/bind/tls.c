@@ -178,6 +178,7 @@ static int context_gc(lua_State *L) {
     struct bind_tls *t = tls_check_context(L, 1);
     forget_names(t);
     tls_context_unref(&t->context);
+    tls_context_unref(&t->challenge);
     return 0;
 }
 
@@ -236,8 +237,15 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
     read_alpn(L, s);
 }
 
+/* Who validates a name for an authority is served apart: it speaks no protocol
+ * but this one, and nobody else may get at a challenge's certificate. */
+static int make_challenge_context(struct bind_tls *t, struct tls_why *why) {
+    const struct tls_settings settings = {.alpn = {TLS_ALPN_ACME}};
+    return tls_context_new(&settings, &t->challenge, why);
+}
+
 /* core.tls_context{client=, verify=, trust=, identity=, min_version=, alpn=,
- * tickets=, ticket_secret=, choose=} */
+ * tickets=, ticket_secret=, choose=, challenge=} */
 static int core_tls_context(lua_State *L) {
     static const uint64_t seed[2] = {1, 2}; /* names come from the operator */
     struct tls_settings settings = {0};
@@ -251,7 +259,10 @@ static int core_tls_context(lua_State *L) {
     luaL_setmetatable(L, context_class);
     t->has_hook = lua_getfield(L, 1, "choose") == LUA_TFUNCTION;
     lua_setiuservalue(L, -2, 1);
+    bool challenge = bool_field(L, "challenge");
+    luaL_argcheck(L, !challenge || t->has_hook, 1, "challenge needs choose");
     int rc = tls_context_new(&settings, &t->context, &why);
+    if (rc == 0 && challenge) rc = make_challenge_context(t, &why);
     return rc < 0 ? refuse(L, rc, &why) : 1;
 }
 

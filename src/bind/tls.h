@@ -13,6 +13,7 @@ struct bind_tls {
     struct map names;      /* "example.com", ".example.com" for "*.example.com" →
                               struct tls_identity, a reference each */
     struct tls_identity *fallback; /* without a name, or when nothing fits; or NULL */
+    struct tls_context *challenge; /* for TLS-ALPN-01 (RFC 8737), or NULL */
     bool has_hook;
 };
 

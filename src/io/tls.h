@@ -17,6 +17,8 @@
 #include "base/buf.h"
 #include "base/str.h"
 
+#define TLS_ALPN_ACME "acme-tls/1" /* RFC 8737 */
+
 enum { TLS_ALPN_MAX = 8, TLS_12 = 0x0303, TLS_13 = 0x0304 };
 
 /* Why something failed, for people. */

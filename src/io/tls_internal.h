@@ -69,6 +69,8 @@ int tls_read_own(mbedtls_x509_crt *chain, const unsigned char *text, size_t n);
 int tls_read_any(mbedtls_x509_crt *crt, struct str der);
 /* id-pe-acmeIdentifier */
 #define TLS_OID_ACME "\x2b\x06\x01\x05\x05\x07\x01\x1f"
+/* A private key in PEM. 0 or < 0, and why. */
+int tls_read_key(struct str pem, mbedtls_pk_context *key, struct tls_why *why);
 
 /* Does a name of a certificate ("*.example.com") stand for this one? */
 bool tls_name_matches(struct str pattern, struct str name);

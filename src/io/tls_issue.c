@@ -44,7 +44,7 @@ int tls_make_key(enum tls_key_kind kind, struct buf *pem) {
     return rc < 0 ? RW_ETLS : room ? 0 : RW_ENOMEM;
 }
 
-static int read_key(struct str pem, mbedtls_pk_context *key, struct tls_why *why) {
+int tls_read_key(struct str pem, mbedtls_pk_context *key, struct tls_why *why) {
     char *text = malloc(pem.n + 1);
     if (!text) return RW_ENOMEM;
     memcpy(text, pem.p, pem.n);
@@ -181,8 +181,8 @@ int tls_make_certificate(const struct tls_wish *w, struct str key_pem, struct bu
 
     if (w->subject) snprintf(subject, sizeof subject, "%s", w->subject);
     else default_subject(w->names, subject, sizeof subject);
-    int rc = read_key(key_pem, &key, why);
-    if (rc == 0 && w->issuer.n) rc = read_key(w->issuer_key, &issuer_key, why);
+    int rc = tls_read_key(key_pem, &key, why);
+    if (rc == 0 && w->issuer.n) rc = tls_read_key(w->issuer_key, &issuer_key, why);
     if (rc == 0) rc = read_names(w->names, &names);
     if (rc == 0) {
         mbedtls_x509write_crt_set_subject_key(&crt, &key);
@@ -216,7 +216,7 @@ int tls_make_request(const char *const *names, struct str key_pem, struct buf *d
     mbedtls_pk_init(&key);
     mbedtls_x509write_csr_init(&csr);
     default_subject(names, subject, sizeof subject);
-    int rc = read_key(key_pem, &key, why);
+    int rc = tls_read_key(key_pem, &key, why);
     if (rc == 0) rc = read_names(names, &list);
     if (rc == 0) {
         /* an authority would take anything else in there amiss */
