@@ -101,13 +101,25 @@ local function check_names(what, names)
   return true
 end
 
+-- A certificate that nobody would accept is better not made.
+local function check_authority(ca)
+  local list, failure = certificate.read(ca.certificate)
+  if not list then return nil, failure end
+  local says, now = list[1], core.time()
+  if not says.authority then return bad("%s is no authority", says.subject) end
+  if says.not_after < now then return bad("the authority %s has expired", says.subject) end
+  local identity, _, why = core.tls_identity(ca.certificate, ca.key)
+  if not identity then return bad("the authority %s: %s", says.subject, why) end
+  return says
+end
+
 local KNOWN <const> = {
   names = "table", key = "string", kind = "string", subject = "string", days = "number",
   client = "boolean", authority = "boolean", ca = "table", acme = "string",
 }
 
----A certificate, signed with its own key, or by an authority `ca`. Names are host
----names, addresses, mail addresses, URIs.
+---A certificate, signed with its own key, or by an authority `ca`, which it does not
+---outlive. Names are host names, addresses, mail addresses, URIs.
 ---
 ---    local ca = assert(rw.certificate.issue { subject = "CN=Mine", authority = true })
 ---    local site = assert(rw.certificate.issue { names = { "localhost" }, ca = ca })
@@ -129,12 +141,19 @@ function certificate.issue(options)
   local ok, failure = check_names("issue", names)
   if not ok then return nil, failure end
   local now, ca = core.time() // 1, options.ca or {}
-  local key = options.key or certificate.make_key(options.kind)
   local days = options.days or (options.authority and AUTHORITY_DAYS) or SOON
+  local not_after = (now + days * DAY) // 1
+  if options.ca then
+    local says
+    says, failure = check_authority(ca)
+    if not says then return nil, failure end
+    if says.not_after < not_after then not_after = says.not_after end
+  end
+  local key = options.key or certificate.make_key(options.kind)
   local pem, _, why = core.tls_make_certificate {
     names = names, subject = options.subject, key = key, client = options.client,
     authority = options.authority, not_before = now - MARGIN,
-    not_after = (now + days * DAY) // 1, issuer = ca.certificate, issuer_key = ca.key,
+    not_after = not_after, issuer = ca.certificate, issuer_key = ca.key,
     acme = options.acme,
   }
   if not pem then return bad("%s", why) end

@@ -52,6 +52,14 @@ void tls_push_certificate(lua_State *L, const struct tls_certificate *c) {
     set_names(L, c->der);
 }
 
+/* core.tls_certificate_serves(der, name) → is it for this host? */
+int core_tls_certificate_serves(lua_State *L) {
+    size_t n, name_n;
+    const char *der = luaL_checklstring(L, 1, &n), *name = luaL_checklstring(L, 2, &name_n);
+    lua_pushboolean(L, tls_certificate_serves(str_of(der, n), str_of(name, name_n)));
+    return 1;
+}
+
 /* core.tls_certificate(der) → what it says */
 int core_tls_certificate(lua_State *L) {
     struct tls_certificate c;

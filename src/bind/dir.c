@@ -155,10 +155,11 @@ static int push_done(lua_State *L, int rc) {
     return 1;
 }
 
-/* dir:write(name, bytes) → true; nil, code, message */
+/* dir:write(name, bytes[, is_new[, for_all]]) → true; nil, code, message */
 static int l_dir_write(lua_State *L) {
     struct bind_dir *d = dir_check(L, 1);
-    return push_done(L, dir_write_file(d->fd, check_name(L, 2), check_name(L, 3)));
+    unsigned how = (lua_toboolean(L, 4) ? FILE_NEW : 0u) | (lua_toboolean(L, 5) ? FILE_FOR_ALL : 0u);
+    return push_done(L, dir_write_file(d->fd, check_name(L, 2), check_name(L, 3), how));
 }
 
 /* dir:remove(name) → true; nil, code, message */

@@ -370,7 +370,8 @@ void tls_open(lua_State *L) {
     new_class(L, context_class, context, context_gc);
     static const luaL_Reg functions[] = {
         {"tls_identity", core_tls_identity}, {"tls_certificate", core_tls_certificate},
-        {"tls_trust", core_tls_trust}, {"tls_context", core_tls_context},
+        {"tls_certificate_serves", core_tls_certificate_serves},
+               {"tls_trust", core_tls_trust}, {"tls_context", core_tls_context},
         {"tls_make_key", core_tls_make_key},
         {"tls_make_certificate", core_tls_make_certificate},
         {"tls_make_request", core_tls_make_request}, {NULL, NULL},

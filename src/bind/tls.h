@@ -31,6 +31,7 @@ struct tls_identity *tls_find_identity(const struct bind_tls *t, struct str name
 /* Pushes what a certificate says. */
 void tls_push_certificate(lua_State *L, const struct tls_certificate *c);
 int core_tls_certificate(lua_State *L);
+int core_tls_certificate_serves(lua_State *L);
 
 /* ── conn_tls.c ───────────────────────────────────────────────────────────*/
 

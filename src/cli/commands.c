@@ -63,6 +63,8 @@ int cli_test(int argc, char **argv) {
 }
 
 int cli_cert(int argc, char **argv) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0) return cli_help(2, (char *[]){"help", argv[0]});
     struct rw *rw = make("cert", &(struct rw_options){
         .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
         .log_level = "none"});

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Small files that must survive a crash and are nobody else's to read: keys,
  * certificates, state. A file is there as a whole or not at all, by writing
- * another one and renaming that; and its owner alone may read it. Names are one
- * component beneath the directory; those with a dot in front are ours. */
+ * another one that gets its name; and its owner alone may read it, unless it is
+ * for all. Names are one component beneath the directory; those with a dot in
+ * front are ours. */
 #include "io/internal.h"
 
 #include <fcntl.h>
@@ -37,7 +38,22 @@ static int write_all(int fd, struct str bytes) {
     return fsync(fd) < 0 ? -errno : 0;
 }
 
-int dir_write_file(int dir, struct str name, struct str bytes) {
+/* Gives the file its name. A file that must be new gets it by a link: that fails
+ * when there is one. */
+static int take_name(int dir, const char *fresh, const char *final, unsigned how) {
+    if (!(how & FILE_NEW)) return renameat(dir, fresh, dir, final) < 0 ? -errno : 0;
+    if (linkat(dir, fresh, dir, final, 0) < 0) return -errno;
+    unlinkat(dir, fresh, 0);
+    return 0;
+}
+
+static mode_t mode_for_all(void) {
+    mode_t mask = umask(077);
+    umask(mask);
+    return 0666 & ~mask;
+}
+
+int dir_write_file(int dir, struct str name, struct str bytes, unsigned how) {
     char final[NAME_SIZE], fresh[NAME_SIZE + 32];
     int rc = copy_name(name, final);
     if (rc < 0) return rc;
@@ -46,8 +62,9 @@ int dir_write_file(int dir, struct str name, struct str bytes) {
     int fd = openat(dir, fresh, O_WRONLY | O_EXCL | CREATE_FLAGS, 0600);
     if (fd < 0) return -errno;
     rc = write_all(fd, bytes);
+    if (rc == 0 && how & FILE_FOR_ALL && fchmod(fd, mode_for_all()) < 0) rc = -errno;
     if (close(fd) < 0 && rc == 0) rc = -errno;
-    if (rc == 0 && renameat(dir, fresh, dir, final) < 0) rc = -errno;
+    if (rc == 0) rc = take_name(dir, fresh, final, how);
     if (rc < 0) {
         unlinkat(dir, fresh, 0);
         return rc;

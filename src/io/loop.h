@@ -131,7 +131,9 @@ void file_close(int fd);
 /* Small files that last, for this user only; `name` is one component without a
  * dot in front. Each takes the time of the disk. */
 int dir_make(const char *path); /* also if it is there */
-int dir_write_file(int dir, struct str name, struct str bytes); /* whole or not at all */
+enum { FILE_NEW = 1 /* -EEXIST if it is there */, FILE_FOR_ALL = 2 /* as umask says */ };
+/* Whole or not at all. */
+int dir_write_file(int dir, struct str name, struct str bytes, unsigned how);
 int dir_remove_file(int dir, struct str name);
 /* Until it is closed nobody else, in whatever process, gets it: fd, or RW_EAGAIN. */
 int dir_lock_file(int dir, struct str name);

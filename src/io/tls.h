@@ -61,6 +61,7 @@ struct tls_certificate {
 };
 int tls_identity_describe(const struct tls_identity *id, struct tls_certificate *out);
 int tls_certificate_describe(struct str der, struct tls_certificate *out);
+bool tls_certificate_serves(struct str der, struct str name);
 /* The names that it has, at most `max` of them; how many. */
 size_t tls_certificate_names(struct str der, struct tls_name *out, size_t max);
 

@@ -41,6 +41,14 @@ bool tls_certificate_is_for(const mbedtls_x509_crt *crt, struct str name) {
     return false;
 }
 
+bool tls_certificate_serves(struct str der, struct str name) {
+    mbedtls_x509_crt crt;
+    mbedtls_x509_crt_init(&crt);
+    bool serves = tls_read_any(&crt, der) == 0 && tls_certificate_is_for(&crt, name);
+    mbedtls_x509_crt_free(&crt);
+    return serves;
+}
+
 static bool read_name(const mbedtls_x509_buf *b, struct tls_name *out) {
     out->value = str_of((const char *)b->p, b->len);
     switch (b->tag) {
