@@ -50,6 +50,7 @@ local rw = {
 
 -- name → module, or module and field
 local LAZY <const> = {
+  acme = { "acme" },
   Protocol = { "protocol" },
   LineProtocol = { "line" },
   NetstringProtocol = { "netstring" },
