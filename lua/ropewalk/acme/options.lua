@@ -98,7 +98,7 @@ function options.read(given)
   end
   if not result.hosts and not result.allow then return nil, "acme: host= is missing: for which names?" end
   if (result.eab_kid == nil) ~= (result.eab_key == nil) then
-    nil, "acme: eab_kid and eab_key come together"
+    return nil, "acme: eab_kid and eab_key come together"
   end
   result.directory = result.directory or options.DIRECTORY
   result.store = result.store or state_directory()
