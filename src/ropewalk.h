@@ -156,6 +156,10 @@ RW_API int rw_check(struct rw *rw);
  * name). Returns the exit status. */
 RW_API int rw_test(struct rw *rw, int argc, const char *const *argv);
 
+/* Runs a command of the Lua library ("cert") with these arguments; its results go
+ * to standard output, complaints to standard error. Returns the exit status. */
+RW_API int rw_tool(struct rw *rw, const char *name, int argc, const char *const *argv);
+
 RW_API const char *rw_error_text(int code);
 RW_API const char *rw_version(void);
 /* What makes TLS faster on this machine, with this build: "aes-gcm p256", "none". */

@@ -50,6 +50,7 @@ local rw = {
 
 -- name → module, or module and field
 local LAZY <const> = {
+  acme = { "acme" },
   Protocol = { "protocol" },
   LineProtocol = { "line" },
   NetstringProtocol = { "netstring" },
@@ -90,6 +91,7 @@ local LAZY <const> = {
   reactor = { "reactor" },
   testing = { "testing" },
   tls = { "tls" },
+  certificate = { "certificate" },
   thread = { "thread" },
   defer_to_thread = { "thread", "defer_to_thread" },
   call_in_thread = { "thread", "call_in_thread" },

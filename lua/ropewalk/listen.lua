@@ -79,11 +79,14 @@ function net.open(where, factory)
   end
   if not server then
     if factory.do_stop then factory:do_stop() end
+    if secured and secured.companion then secured.companion:stop() end
     return nil, failed("listen on", at, code, message)
   end
+  local companion = secured and secured.companion
+  if companion then companion:start() end
   local address = server:address()
-  local port = setmetatable({ server = server, factory = factory, endpoint = at, address = address,
-    port = address and address.port, protocol = protocol, stopping = false }, Port)
+  local port = setmetatable({ server = server, companion = companion, factory = factory,
+    endpoint = at, address = address, port = address and address.port, protocol = protocol, stopping = false }, Port)
   if protocol then protocol.port = port end
   return port
 end
@@ -105,6 +108,7 @@ function Port:stop_listening()
     return d
   end
   self.stopping = d
+  if self.companion then self.companion:stop() end
   self.server:close(function()
     self.stopping = true
     core.spawn_detached(function() -- stop_factory may wait

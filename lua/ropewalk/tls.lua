@@ -8,8 +8,8 @@ local endpoint = require "ropewalk.endpoint"
 local Failure = require "ropewalk.failure"
 local log = require "ropewalk.log"
 
-local error, getmetatable, ipairs, pairs, setmetatable, type =
-  error, getmetatable, ipairs, pairs, setmetatable, type
+local error, getmetatable, ipairs, pairs, require, setmetatable, type =
+  error, getmetatable, ipairs, pairs, require, setmetatable, type
 local format, gsub, match = string.format, string.gsub, string.match
 local concat, sort = table.concat, table.sort
 local open = io.open
@@ -158,7 +158,7 @@ end
 ---
 ---    local context = assert(rw.tls.server_context { cert = "site.pem", key = "site.key" })
 ---@param options { cert: string?, key: string?, chain: string?, ca: string?,
----  verify: string?, alpn: string[]?, min: string?, choose: function? }
+---  verify: string?, alpn: string[]?, min: string?, choose: function?, challenge: boolean? }
 ---@return userdata? context
 ---@return ropewalk.Failure? failure
 function tls.server_context(options)
@@ -177,7 +177,7 @@ function tls.server_context(options)
   local context
   context, failure = made(core.tls_context { verify = verify, trust = trust, alpn = options.alpn,
     min_version = options.min, tickets = true, ticket_secret = core.random(32),
-    choose = options.choose })
+    choose = options.choose, challenge = options.challenge })
   if not context then return nil, failure end
   if identities then
     install(context, identities)
@@ -249,10 +249,14 @@ function tls.listening(at)
   if at.tls.name or at.tls.insecurely_trust_anyone then
     return bad("%s: name= and insecurely_trust_anyone= are for connecting", at.text)
   end
-  local context, failure = at.tls.context, nil
-  if not context then context, failure = tls.server_context(at.tls) end
-  if not context then return nil, failure end
-  return with(at, { tls_context = context })
+  local context, other = at.tls.context, nil -- a failure; of ACME what keeps the certificates
+  if at.tls.acme then
+    context, other = require "ropewalk.acme".listening(at)
+  elseif not context then
+    context, other = tls.server_context(at.tls)
+  end
+  if not context then return nil, other end
+  return with(at, { tls_context = context, companion = other })
 end
 
 ---For ropewalk.listen: connecting there.
@@ -262,7 +266,7 @@ function tls.connecting(at)
   if not name and not at.tls.insecurely_trust_anyone then
     return bad("%s: name=HOST is missing: whose certificate is expected", at.text)
   end
-  if at.tls.verify then return bad("%s: verify= is for listening", at.text) end
+  if at.tls.verify or at.tls.acme then return bad("%s: verify= and acme= are for listening", at.text) end
   local context, failure = at.tls.context, nil
   if not context then context, failure = tls.client_context(at.tls) end
   if not context then return nil, failure end

@@ -17,14 +17,22 @@ struct choice {
     struct rw *rw;
     struct stream *stream;
     const struct client_hello *hello; /* borrowed; for the beginning of the body */
+    struct tls_context *challenge;    /* owned; to go by, or NULL: the usual one */
     struct tls_identity *identity;  /* owned; NULL: refused */
 };
 
-static void answer(struct stream *s, struct tls_identity *id) {
+static void answer(struct stream *s, struct tls_context *challenge, struct tls_identity *id) {
     struct tls_filter *f = tls_filter_of(s);
     if (!f) return;
-    if (id) tls_filter_use(f, id);
+    if (id && (!challenge || tls_filter_change(f, challenge) == 0)) tls_filter_use(f, id);
     else tls_filter_refuse(f, "there is no certificate for this name");
+}
+
+/* A client that validates a name offers this protocol and no other (RFC 8737 §3). */
+static bool is_challenge(const struct client_hello *hello) {
+    struct str rest = hello->alpn, name;
+    return client_hello_next_alpn(&rest, &name) && str_eq(name, STR(TLS_ALPN_ACME)) &&
+           !client_hello_next_alpn(&rest, &name);
 }
 
 static void choice_cancel(struct scope_item *item) {
@@ -69,12 +77,14 @@ static int choose_body(lua_State *L) {
 static void choice_done(struct task *t, int status) {
     struct choice *w = t->owner;
     scope_remove(&w->item);
-    if (w->conn) answer(w->stream, status < 0 ? NULL : w->identity);
+    if (w->conn) answer(w->stream, w->challenge, status < 0 ? NULL : w->identity);
     tls_identity_unref(&w->identity);
+    tls_context_unref(&w->challenge);
     mem_free(&w->rw->mem, w, sizeof *w);
 }
 
-static void choose(struct conn *c, const struct client_hello *hello) {
+static void choose(struct conn *c, const struct client_hello *hello,
+                   struct tls_context *challenge) {
     struct choice *w = mem_alloc(&c->rw->mem, sizeof *w);
     if (!w) {
         conn_abort(c, RW_ENOMEM);
@@ -82,6 +92,7 @@ static void choose(struct conn *c, const struct client_hello *hello) {
     }
     *w = (struct choice){.item.cancel = choice_cancel, .conn = c, .rw = c->rw,
                          .stream = c->stream, .hello = hello};
+    if (challenge) w->challenge = tls_context_ref(challenge);
     scope_add(&c->scope, &w->item);
     door_enter(c->gen, &(struct door_call){
         .body = choose_body, .arg = w, .scope = &c->scope, .owner = w, .done = choice_done});
@@ -93,17 +104,29 @@ static void on_hello(void *owner, struct tls_filter *f, const struct client_hell
     struct stream *s = owner;
     struct conn *c = s->owner;
     const struct bind_tls *t = c->tls ? c->tls : c->server ? c->server->tls : NULL;
-    struct tls_identity *id = t ? tls_find_identity(t, hello->server_name) : NULL;
     (void)f;
-    if (!id && t && t->has_hook) choose(c, hello);
-    else answer(s, id);
+    if (t && t->challenge && is_challenge(hello)) {
+        choose(c, hello, t->challenge);
+        return;
+    }
+    struct tls_identity *id = t ? tls_find_identity(t, hello->server_name) : NULL;
+    if (!id && t && t->has_hook) choose(c, hello, NULL);
+    else answer(s, NULL, id);
+}
+
+/* Nothing is said after a challenge's handshake. */
+static bool was_challenge(const struct conn *c, struct tls_filter *f) {
+    struct tls_info info;
+    if (!c->server || !c->server->tls || !c->server->tls->challenge) return false;
+    tls_describe(tls_filter_session(f), &info);
+    return info.alpn && strcmp(info.alpn, TLS_ALPN_ACME) == 0;
 }
 
 static void on_established(void *owner, struct tls_filter *f) {
     struct stream *s = owner;
     struct conn *c = s->owner;
-    (void)f;
-    if (c->ops->secured) c->ops->secured(c);
+    if (was_challenge(c, f)) conn_close(c);
+    else if (c->ops->secured) c->ops->secured(c);
 }
 
 /* Who scans for open ports shall not fill the log: one line a second is seen by
@@ -231,5 +254,12 @@ void push_tls(lua_State *L, const struct stream *s) {
     lua_setfield(L, -2, "peer_verified");
     if (info.peer.n == 0 || tls_certificate_describe(info.peer, &peer) < 0) return;
     tls_push_certificate(L, &peer);
+    lua_newtable(L);
+    struct str der;
+    for (size_t i = 0; (der = tls_peer_certificate(session, i)).n; i++) {
+        lua_pushlstring(L, der.p, der.n);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "chain");
     lua_setfield(L, -2, "peer_certificate");
 }

@@ -143,6 +143,43 @@ static int l_dir_open(lua_State *L) {
     return 1;
 }
 
+static struct str check_name(lua_State *L, int index) {
+    size_t n;
+    const char *p = luaL_checklstring(L, index, &n);
+    return str_of(p, n);
+}
+
+static int push_done(lua_State *L, int rc) {
+    if (rc < 0) return push_failure(L, rc);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* dir:write(name, bytes[, is_new[, for_all]]) → true; nil, code, message */
+static int l_dir_write(lua_State *L) {
+    struct bind_dir *d = dir_check(L, 1);
+    unsigned how = (lua_toboolean(L, 4) ? FILE_NEW : 0u) | (lua_toboolean(L, 5) ? FILE_FOR_ALL : 0u);
+    return push_done(L, dir_write_file(d->fd, check_name(L, 2), check_name(L, 3), how));
+}
+
+/* dir:remove(name) → true; nil, code, message */
+static int l_dir_remove(lua_State *L) {
+    return push_done(L, dir_remove_file(dir_check(L, 1)->fd, check_name(L, 2)));
+}
+
+/* dir:lock(name) → file, which is locked until it is closed; nil, code, message */
+static int l_dir_lock(lua_State *L) {
+    struct bind_dir *d = dir_check(L, 1);
+    struct str name = check_name(L, 2);
+    struct bind_file *f = lua_newuserdatauv(L, sizeof *f, 0);
+    *f = (struct bind_file){.fd = -1};
+    luaL_setmetatable(L, file_name);
+    int fd = dir_lock_file(d->fd, name);
+    if (fd < 0) return push_failure(L, fd);
+    f->fd = fd;
+    return 1;
+}
+
 static int l_dir_close(lua_State *L) {
     struct bind_dir *d = luaL_checkudata(L, 1, dir_name);
     if (d->fd >= 0) file_close(d->fd);
@@ -162,6 +199,9 @@ static int l_dir(lua_State *L) {
     return 1;
 }
 
+/* make_directory(path) → true, also if it is there; nil, code, message */
+static int l_make_directory(lua_State *L) { return push_done(L, dir_make(luaL_checkstring(L, 1))); }
+
 static void set_gc(lua_State *L, lua_CFunction gc) {
     lua_pushcfunction(L, gc);
     lua_setfield(L, -2, "__gc");
@@ -173,7 +213,8 @@ void dir_open_lib(lua_State *L) {
                                             {"close", l_file_close},
                                             {NULL, NULL}};
     static const luaL_Reg dir_methods[] = {
-        {"open", l_dir_open}, {"close", l_dir_close}, {NULL, NULL}};
+        {"open", l_dir_open}, {"write", l_dir_write}, {"remove", l_dir_remove},
+        {"lock", l_dir_lock}, {"close", l_dir_close}, {NULL, NULL}};
 
     luaL_newmetatable(L, file_name);
     luaL_newlib(L, file_methods);
@@ -192,4 +233,6 @@ void dir_open_lib(lua_State *L) {
 
     lua_pushcfunction(L, l_dir);
     lua_setfield(L, -2, "dir");
+    lua_pushcfunction(L, l_make_directory);
+    lua_setfield(L, -2, "make_directory");
 }

@@ -22,6 +22,7 @@ void embedded_open(lua_State *L); /* the library; expects nothing */
 void simulator_open(lua_State *L);
 void text_open(lua_State *L);
 void dir_open_lib(lua_State *L);
+void digest_open(lua_State *L); /* core.sha256, … */
 void names_open_lib(lua_State *L);
 void host_open(lua_State *L);          /* core.host, core.exports */
 void thread_open(lua_State *L);        /* core.thread_pool … */

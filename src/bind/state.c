@@ -59,6 +59,7 @@ static void use_tree(lua_State *L, const char *root) {
 static void (*const open_anywhere[])(lua_State *) = {
     door_open, core_open, router_open, json_open, text_open, dir_open_lib,
     sources_open, ship_open, host_open, deferred_open, tls_open,
+    digest_open,
 };
 static void (*const open_with_loop[])(lua_State *) = {
     timer_open, port_open, address_open, transport_open, request_open, thread_open,

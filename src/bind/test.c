@@ -6,13 +6,8 @@
 #include "bind/bind.h"
 #include "bind/coverage.h"
 #include "bind/leftover.h"
-#include "bind/state.h"
+#include "bind/tool.h"
 #include "ropewalk.h"
-
-struct test_run {
-    int argc;
-    const char *const *argv;
-};
 
 /* ── the log of a test ────────────────────────────────────────────────────
  *
@@ -95,39 +90,8 @@ static int open_test(lua_State *L) {
 
 /* ── running ──────────────────────────────────────────────────────────────*/
 
-static int finished(lua_State *L, int status, lua_KContext ctx) {
-    (void)status, (void)ctx;
-    struct rw *rw = generation_of(L)->rw;
-    rw->status = (int)luaL_optinteger(L, -1, 1);
-    worker_stop(rw);
-    return 0;
-}
-
-static int test_body(lua_State *L) {
-    const struct test_run *run = lua_touserdata(L, 1);
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "ropewalk.spec");
-    lua_call(L, 1, 1);
-    lua_getfield(L, -1, "run");
-    lua_createtable(L, run->argc, 0);
-    for (int i = 0; i < run->argc; i++) {
-        lua_pushstring(L, run->argv[i]);
-        lua_rawseti(L, -2, i + 1);
-    }
-    lua_callk(L, 1, 1, 0, finished);
-    return finished(L, LUA_OK, 0);
-}
-
-static void failed(struct task *t, int status) {
-    struct rw *rw = t->gen->rw;
-    if (status == 0) return;
-    rw->status = 1;
-    worker_stop(rw);
-}
-
 int rw_test(struct rw *rw, int argc, const char *const *argv) {
     enum { HOURS = 24 };
-    struct test_run run = {argc, argv};
     struct kept_log kept = {0};
     buf_init(&kept.lines, &rw->mem, KEPT_MAX);
     buf_init(&kept.errors, &rw->mem, KEPT_MAX);
@@ -136,17 +100,11 @@ int rw_test(struct rw *rw, int argc, const char *const *argv) {
     struct log direct = rw->log;
     rw->log.sink = keep_line;
     rw->log.context = &kept;
-    struct generation *g = leftover_init(rw) == 0 ? generation_new(rw) : NULL;
-    if (g && door_protect(g, open_test, NULL) < 0) generation_free(&g);
-    if (g) {
-        g->state = GENERATION_CURRENT;
-        rw->current = g;
-        door_enter(g, &(struct door_call){.body = test_body, .arg = &run, .done = failed});
-        loop_run(rw->loop);
-    }
+    int status = 1;
+    if (leftover_init(rw) == 0) status = tool_run(rw, "ropewalk.spec", open_test, argc, argv);
     rw->log = direct;
     leftover_free(rw);
     buf_release(&kept.lines);
     buf_release(&kept.errors);
-    return g ? rw->status : 1;
+    return status;
 }

@@ -55,33 +55,6 @@ static int identity_gc(lua_State *L) {
     return 0;
 }
 
-void tls_push_certificate(lua_State *L, const struct tls_certificate *c) {
-    const struct { const char *name, *value; } texts[] = {
-        {"subject", c->subject}, {"issuer", c->issuer}, {"serial", c->serial},
-        {"fingerprint", c->fingerprint},
-    };
-    lua_createtable(L, 0, 9);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        lua_pushstring(L, texts[i].value);
-        lua_setfield(L, -2, texts[i].name);
-    }
-    lua_pushinteger(L, c->not_before);
-    lua_setfield(L, -2, "not_before");
-    lua_pushinteger(L, c->not_after);
-    lua_setfield(L, -2, "not_after");
-    lua_pushboolean(L, c->self_signed);
-    lua_setfield(L, -2, "self_signed");
-    lua_pushlstring(L, c->der.p, c->der.n);
-    lua_setfield(L, -2, "der");
-    lua_newtable(L);
-    char name[NAME_MAX_LENGTH + 1];
-    for (size_t i = 0; tls_certificate_name(c->der, i, name, sizeof name); i++) {
-        lua_pushstring(L, name);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    lua_setfield(L, -2, "names");
-}
-
 static int identity_describe(lua_State *L) {
     struct tls_certificate c;
     tls_identity_describe(tls_check_identity(L, 1), &c);
@@ -91,15 +64,6 @@ static int identity_describe(lua_State *L) {
 
 static int identity_serves(lua_State *L) {
     lua_pushboolean(L, tls_identity_serves(tls_check_identity(L, 1), check_str(L, 2)));
-    return 1;
-}
-
-/* core.tls_certificate(der) → what it says */
-static int core_tls_certificate(lua_State *L) {
-    struct tls_certificate c;
-    int rc = tls_certificate_describe(check_str(L, 1), &c);
-    if (rc < 0) return push_failure(L, rc);
-    tls_push_certificate(L, &c);
     return 1;
 }
 
@@ -217,6 +181,7 @@ static int context_gc(lua_State *L) {
     struct bind_tls *t = tls_check_context(L, 1);
     forget_names(t);
     tls_context_unref(&t->context);
+    tls_context_unref(&t->challenge);
     return 0;
 }
 
@@ -275,8 +240,13 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
     read_alpn(L, s);
 }
 
-/* core.tls_context{client=, verify=, trust=, identity=, min_version=, alpn=,
- * tickets=, ticket_secret=, choose=} */
+/* Who validates a name for an authority is served apart: it speaks no protocol
+ * but this one, and nobody else may get at a challenge's certificate. */
+static int make_challenge_context(struct bind_tls *t, struct tls_why *why) {
+    const struct tls_settings settings = {.alpn = {TLS_ALPN_ACME}};
+    return tls_context_new(&settings, &t->challenge, why);
+}
+
 /* Once per process: TLS works, but is slower than this machine could be. */
 static void report_accelerators(struct log *log) {
     static atomic_flag reported = ATOMIC_FLAG_INIT;
@@ -285,6 +255,8 @@ static void report_accelerators(struct log *log) {
                  LF_Z("failed", accel_failed()), LF_Z("in_use", accel_in_use()));
 }
 
+/* core.tls_context{client=, verify=, trust=, identity=, min_version=, alpn=,
+ * tickets=, ticket_secret=, choose=, challenge=} */
 static int core_tls_context(lua_State *L) {
     static const uint64_t seed[2] = {1, 2}; /* names come from the operator */
     struct tls_settings settings = {0};
@@ -299,7 +271,10 @@ static int core_tls_context(lua_State *L) {
     report_accelerators(&generation_of(L)->rw->log);
     t->has_hook = lua_getfield(L, 1, "choose") == LUA_TFUNCTION;
     lua_setiuservalue(L, -2, 1);
+    bool challenge = bool_field(L, "challenge");
+    luaL_argcheck(L, !challenge || t->has_hook, 1, "challenge needs choose");
     int rc = tls_context_new(&settings, &t->context, &why);
+    if (rc == 0 && challenge) rc = make_challenge_context(t, &why);
     return rc < 0 ? refuse(L, rc, &why) : 1;
 }
 
@@ -407,7 +382,8 @@ void tls_open(lua_State *L) {
     new_class(L, context_class, context, context_gc);
     static const luaL_Reg functions[] = {
         {"tls_identity", core_tls_identity}, {"tls_certificate", core_tls_certificate},
-        {"tls_trust", core_tls_trust}, {"tls_context", core_tls_context},
+        {"tls_certificate_serves", core_tls_certificate_serves},
+               {"tls_trust", core_tls_trust}, {"tls_context", core_tls_context},
         {"tls_make_key", core_tls_make_key},
         {"tls_make_certificate", core_tls_make_certificate},
         {"tls_make_request", core_tls_make_request}, {NULL, NULL},

@@ -13,6 +13,7 @@ struct bind_tls {
     struct map names;      /* "example.com", ".example.com" for "*.example.com" →
                               struct tls_identity, a reference each */
     struct tls_identity *fallback; /* without a name, or when nothing fits; or NULL */
+    struct tls_context *challenge; /* for TLS-ALPN-01 (RFC 8737), or NULL */
     bool has_hook;
 };
 
@@ -25,8 +26,12 @@ struct tls_identity *tls_check_identity(lua_State *L, int index);
 /* By name, else the fallback; with a hook that one decides instead: NULL. Borrowed. */
 struct tls_identity *tls_find_identity(const struct bind_tls *t, struct str name);
 
+/* ── certificate.c ────────────────────────────────────────────────────────*/
+
 /* Pushes what a certificate says. */
 void tls_push_certificate(lua_State *L, const struct tls_certificate *c);
+int core_tls_certificate(lua_State *L);
+int core_tls_certificate_serves(lua_State *L);
 
 /* ── conn_tls.c ───────────────────────────────────────────────────────────*/
 

@@ -8,6 +8,7 @@
 int cli_run(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_test(int argc, char **argv);
+int cli_cert(int argc, char **argv);
 int cli_limits(int argc, char **argv);
 int cli_version(int argc, char **argv);
 int cli_help(int argc, char **argv);

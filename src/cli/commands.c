@@ -62,6 +62,18 @@ int cli_test(int argc, char **argv) {
     return status;
 }
 
+int cli_cert(int argc, char **argv) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0) return cli_help(2, (char *[]){"help", argv[0]});
+    struct rw *rw = make("cert", &(struct rw_options){
+        .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
+        .log_level = "none"});
+    if (!rw) return 2;
+    int status = rw_tool(rw, "cert", argc - 1, (const char *const *)argv + 1);
+    rw_free(&rw);
+    return status;
+}
+
 static int no_arguments(int argc, char **argv) {
     if (argc == 1) return 0;
     fprintf(stderr, "ropewalk %s: no argument is expected\n", argv[0]);
@@ -115,8 +127,38 @@ static const char test_help[] =
     "\n"
     "Exit status: 0 all passed, otherwise not 0.\n";
 
+static const char cert_help[] =
+    "\n"
+    "  self NAME...          a key and a certificate that it has signed itself\n"
+    "  ca                    an authority of your own, for development: ca.pem, ca.key\n"
+    "  issue NAME...         a certificate of that authority (--ca DIR)\n"
+    "  csr NAME...           a request for another authority to sign\n"
+    "  show FILE|HOST:PORT   what certificates say: of a file, of a server\n"
+    "  fingerprint FILE      SHA-256 of the first certificate\n"
+    "  check FILE|HOST:PORT  is it valid, and for how long? (--days N, 14)\n"
+    "\n"
+    "A NAME is a host name (also *.example.org), an address, a mail address or a URI.\n"
+    "\n"
+    "  --dir DIR             where files go, and their names there (NAME.pem, NAME.key)\n"
+    "  --out-cert FILE, --out-key FILE, --out FILE (csr)\n"
+    "  --key FILE            this key instead of a new one; show: does it belong to it?\n"
+    "  --type TYPE           of a new key: p256 (the default), p384, rsa2048, rsa4096;\n"
+    "                        --rsa is rsa2048\n"
+    "  --days N              how long it is valid: 397, an authority 3650\n"
+    "  --subject SUBJECT     \"O=Example, CN=example.org\"\n"
+    "  --ca DIR|FILE         issue: DIR/ca.pem with its key; show, check: who is trusted\n"
+    "  --client              issue, self: for a client; --email ADDRESS, --user NAME\n"
+    "  --name HOST           show, check: the name that it has to be for\n"
+    "  --force               replace files that there are\n"
+    "\n"
+    "Keys are written for their owner only (mode 0600). Nothing is overwritten unless\n"
+    "--force is given.\n"
+    "\n"
+    "Exit status: 0 done, or it is good; 1 it failed, or it is not good; 2 usage.\n";
+
 void cli_explain(const char *command, FILE *out) {
     if (strcmp(command, "run") == 0) fputs(run_help, out);
     else if (strcmp(command, "check") == 0) fputs(check_help, out);
     else if (strcmp(command, "test") == 0) fputs(test_help, out);
+    else if (strcmp(command, "cert") == 0) fputs(cert_help, out);
 }

@@ -14,6 +14,7 @@ static const struct command {
     {"run", "run APP [OPTION]...", "load a script and serve", cli_run},
     {"check", "check APP [OPTION]...", "run a script's initialisers, bind nothing", cli_check},
     {"test", "test [OPTION]... [PATH]...", "run specs with busted, inside the server", cli_test},
+    {"cert", "cert WHAT [OPTION]...", "make and look at certificates", cli_cert},
     {"limits", "limits", "list every limit with its default", cli_limits},
     {"version", "version", "print the version", cli_version},
     {"help", "help [COMMAND]", "explain a command", cli_help},

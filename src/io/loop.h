@@ -128,6 +128,15 @@ int dir_open(const char *path);                          /* fd or < 0 */
 int dir_open_file(int dir, struct str path, struct file_info *info); /* fd */
 int file_read(int fd, uint64_t offset, char *out, size_t n); /* bytes or < 0 */
 void file_close(int fd);
+/* Small files that last, for this user only; `name` is one component without a
+ * dot in front. Each takes the time of the disk. */
+int dir_make(const char *path); /* also if it is there */
+enum { FILE_NEW = 1 /* -EEXIST if it is there */, FILE_FOR_ALL = 2 /* as umask says */ };
+/* Whole or not at all. */
+int dir_write_file(int dir, struct str name, struct str bytes, unsigned how);
+int dir_remove_file(int dir, struct str name);
+/* Until it is closed nobody else, in whatever process, gets it: fd, or RW_EAGAIN. */
+int dir_lock_file(int dir, struct str name);
 
 /* A new directory below TMPDIR, for this user only; its path to `out`. */
 int dir_make_temporary(char *out, size_t size);

@@ -17,6 +17,8 @@
 #include "base/buf.h"
 #include "base/str.h"
 
+#define TLS_ALPN_ACME "acme-tls/1" /* RFC 8737 */
+
 enum { TLS_ALPN_MAX = 8, TLS_12 = 0x0303, TLS_13 = 0x0304 };
 
 /* Why something failed, for people. */
@@ -38,18 +40,30 @@ bool tls_identity_serves(const struct tls_identity *id, struct str name);
 /* Signing with its key takes milliseconds (RSA). */
 bool tls_identity_is_slow(const struct tls_identity *id);
 
+enum { TLS_NAMES_MAX = 128, TLS_USAGES_MAX = 16 };
+
+/* Who a certificate is for; the value is borrowed from its bytes, an address as text. */
+struct tls_name {
+    enum tls_name_kind { TLS_NAME_HOST, TLS_NAME_EMAIL, TLS_NAME_URI } kind;
+    struct str value;
+    char address[46];
+};
+
 /* What a certificate says. Texts borrow from the identity or session. */
 struct tls_certificate {
     struct str der;
     char subject[256], issuer[256], serial[64];
     char fingerprint[65];         /* SHA-256, lower-case hex */
+    char key[24], signature[48];  /* "EC P-256", "ECDSA with SHA256" */
+    const char *usage[TLS_USAGES_MAX + 1]; /* "digitalSignature", … ends with NULL */
     int64_t not_before, not_after; /* seconds since 1970 */
-    bool self_signed;
+    bool self_signed, authority;
 };
 int tls_identity_describe(const struct tls_identity *id, struct tls_certificate *out);
-/* The host names and addresses it is for, the nth; false: no more. */
-bool tls_certificate_name(struct str der, size_t n, char *out, size_t size);
 int tls_certificate_describe(struct str der, struct tls_certificate *out);
+bool tls_certificate_serves(struct str der, struct str name);
+/* The names that it has, at most `max` of them; how many. */
+size_t tls_certificate_names(struct str der, struct tls_name *out, size_t max);
 
 /* ── trust ────────────────────────────────────────────────────────────────*/
 
@@ -124,6 +138,8 @@ struct tls_info {
     bool peer_verified;
 };
 void tls_describe(const struct tls *t, struct tls_info *out);
+/* The nth certificate that the peer has sent, its own is the 0th; empty: no more. */
+struct str tls_peer_certificate(const struct tls *t, size_t n);
 /* Why the last call failed. */
 const char *tls_why_failed(const struct tls *t);
 

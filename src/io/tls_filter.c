@@ -234,6 +234,16 @@ void tls_filter_use(struct tls_filter *t, struct tls_identity *id) {
     if (rc < 0) stream_abort(s, rc);
 }
 
+int tls_filter_change(struct tls_filter *t, struct tls_context *c) {
+    struct tls *fresh;
+    if (t->state != CHOOSING) return RW_ESTATE;
+    int rc = tls_new(c, t->loop->mem, NULL, &fresh);
+    if (rc < 0) return rc;
+    tls_free(&t->tls); /* it has not seen a byte yet */
+    t->tls = fresh;
+    return 0;
+}
+
 void tls_filter_refuse(struct tls_filter *t, const char *why) {
     static const char alert[] = {21, 3, 3, 0, 2, 2, ALERT_UNRECOGNIZED_NAME};
     if (t->state != CHOOSING || !t->f.stream) return;

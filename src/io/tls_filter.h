@@ -26,6 +26,8 @@ int tls_filter_push(struct stream *s, struct tls_context *c, const char *name,
                     const struct tls_filter_hooks *hooks, void *owner,
                     struct tls_filter **out);
 void tls_filter_use(struct tls_filter *f, struct tls_identity *id);
+/* Before tls_filter_use: this handshake goes by another context. 0 or < 0. */
+int tls_filter_change(struct tls_filter *f, struct tls_context *c);
 void tls_filter_refuse(struct tls_filter *f, const char *why); /* alert: unrecognized_name */
 /* The session, for tls_describe and the like; NULL once the stream is closing. */
 struct tls *tls_filter_session(struct tls_filter *f);

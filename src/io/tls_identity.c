@@ -76,11 +76,11 @@ static int parse_chain(struct tls_identity *id, struct str chain, struct tls_why
     if (chain.n == 0) return refuse(why, "the certificate is empty");
     unsigned char *text = with_nul(chain);
     if (!text) return RW_ENOMEM;
-    size_t n = chain.n + (is_pem(chain) ? 1 : 0);
-    int rc = mbedtls_x509_crt_parse(&id->chain, text, n);
+    int rc = tls_read_own(&id->chain, text, chain.n);
     free(text);
-    if (rc < 0) return tls_explain(why, rc, "the certificate cannot be read");
-    if (rc > 0) return refuse(why, "a certificate of the chain cannot be read");
+    if (rc < 0)
+        return tls_explain(why, rc, id->chain.version ? "a certificate of the chain cannot be read"
+                                                      : "the certificate cannot be read");
     return 0;
 }
 

@@ -61,6 +61,17 @@ int tls_library_init(void);
 /* A code of mbedTLS in ours; the text says what was being done, and why. */
 int tls_explain(struct tls_why *why, int code, const char *what);
 
+/* The certificates of an identity: PEM, or one in DER, with a NUL behind the n
+ * bytes. 0 or a code of mbedTLS. */
+int tls_read_own(mbedtls_x509_crt *chain, const unsigned char *text, size_t n);
+/* Any, to look at it: extensions that the library does not know are passed over.
+ * It borrows from the bytes. */
+int tls_read_any(mbedtls_x509_crt *crt, struct str der);
+/* id-pe-acmeIdentifier */
+#define TLS_OID_ACME "\x2b\x06\x01\x05\x05\x07\x01\x1f"
+/* A private key in PEM. 0 or < 0, and why. */
+int tls_read_key(struct str pem, mbedtls_pk_context *key, struct tls_why *why);
+
 /* Does a name of a certificate ("*.example.com") stand for this one? */
 bool tls_name_matches(struct str pattern, struct str name);
 /* Of this certificate, any of its names. */

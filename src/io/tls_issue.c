@@ -44,7 +44,7 @@ int tls_make_key(enum tls_key_kind kind, struct buf *pem) {
     return rc < 0 ? RW_ETLS : room ? 0 : RW_ENOMEM;
 }
 
-static int read_key(struct str pem, mbedtls_pk_context *key, struct tls_why *why) {
+int tls_read_key(struct str pem, mbedtls_pk_context *key, struct tls_why *why) {
     char *text = malloc(pem.n + 1);
     if (!text) return RW_ENOMEM;
     memcpy(text, pem.p, pem.n);
@@ -72,7 +72,10 @@ static int read_names(const char *const *names, struct names *out) {
         size_t n = inet_pton(AF_INET, *names, address) == 1    ? 4
                    : inet_pton(AF_INET6, *names, address) == 1 ? 16
                                                                : 0;
-        item->node.type = n ? MBEDTLS_X509_SAN_IP_ADDRESS : MBEDTLS_X509_SAN_DNS_NAME;
+        item->node.type = n                        ? MBEDTLS_X509_SAN_IP_ADDRESS
+                          : strstr(*names, "://")  ? MBEDTLS_X509_SAN_UNIFORM_RESOURCE_IDENTIFIER
+                          : strchr(*names, '@')    ? MBEDTLS_X509_SAN_RFC822_NAME
+                                                   : MBEDTLS_X509_SAN_DNS_NAME;
         item->node.san.unstructured_name.p = n ? address : (unsigned char *)*names;
         item->node.san.unstructured_name.len = n ? n : strlen(*names);
         /* the last one first: the library writes them backwards */
@@ -82,8 +85,11 @@ static int read_names(const char *const *names, struct names *out) {
     return 0;
 }
 
+enum { COMMON_NAME_MAX = 64 }; /* ub-common-name, RFC 5280 */
+
 static void default_subject(const char *const *names, char *out, size_t size) {
-    snprintf(out, size, "CN=%.200s", names && *names ? *names : "Ropewalk");
+    bool fits = names && *names && strlen(*names) <= COMMON_NAME_MAX;
+    snprintf(out, size, "CN=%s", fits ? *names : "Ropewalk");
     for (char *p = out + 3; *p; p++)
         if (*p == ',' || *p == '+' || *p == '\\') *p = '_';
 }
@@ -113,7 +119,7 @@ static int set_usage(mbedtls_x509write_cert *crt, const struct tls_wish *w, bool
 }
 
 static int set_acme(mbedtls_x509write_cert *crt, struct str digest) {
-    static const char oid[] = "\x2b\x06\x01\x05\x05\x07\x01\x1f"; /* id-pe-acmeIdentifier */
+    static const char oid[] = TLS_OID_ACME;
     unsigned char value[34] = {MBEDTLS_ASN1_OCTET_STRING, 32};
     if (digest.n == 0) return 0;
     if (digest.n != 32) return MBEDTLS_ERR_X509_BAD_INPUT_DATA;
@@ -175,8 +181,8 @@ int tls_make_certificate(const struct tls_wish *w, struct str key_pem, struct bu
 
     if (w->subject) snprintf(subject, sizeof subject, "%s", w->subject);
     else default_subject(w->names, subject, sizeof subject);
-    int rc = read_key(key_pem, &key, why);
-    if (rc == 0 && w->issuer.n) rc = read_key(w->issuer_key, &issuer_key, why);
+    int rc = tls_read_key(key_pem, &key, why);
+    if (rc == 0 && w->issuer.n) rc = tls_read_key(w->issuer_key, &issuer_key, why);
     if (rc == 0) rc = read_names(w->names, &names);
     if (rc == 0) {
         mbedtls_x509write_crt_set_subject_key(&crt, &key);
@@ -210,12 +216,16 @@ int tls_make_request(const char *const *names, struct str key_pem, struct buf *d
     mbedtls_pk_init(&key);
     mbedtls_x509write_csr_init(&csr);
     default_subject(names, subject, sizeof subject);
-    int rc = read_key(key_pem, &key, why);
+    int rc = tls_read_key(key_pem, &key, why);
     if (rc == 0) rc = read_names(names, &list);
     if (rc == 0) {
+        /* an authority would take anything else in there amiss */
+        if (!list.count || list.list[0].node.type != MBEDTLS_X509_SAN_DNS_NAME ||
+            strlen(names[0]) > COMMON_NAME_MAX)
+            *subject = 0;
         mbedtls_x509write_csr_set_key(&csr, &key);
         mbedtls_x509write_csr_set_md_alg(&csr, MBEDTLS_MD_SHA256);
-        int code = mbedtls_x509write_csr_set_subject_name(&csr, subject);
+        int code = *subject ? mbedtls_x509write_csr_set_subject_name(&csr, subject) : 0;
         if (code == 0 && list.count)
             code = mbedtls_x509write_csr_set_subject_alternative_name(
                 &csr, &list.list[list.count - 1]);

@@ -10,7 +10,8 @@ int tls_make_key(enum tls_key_kind kind, struct buf *pem);
 
 struct tls_wish {
     const char *subject;        /* "CN=Test"; NULL: the first name's */
-    const char *const *names;   /* NULL-ended host names and addresses */
+    /* NULL-ended: host names, addresses, mail addresses (with '@'), URIs ("://") */
+    const char *const *names;
     int64_t not_before, not_after; /* seconds since 1970 */
     bool authority;             /* may sign others */
     bool client;                /* … for TLS clients; otherwise servers */

@@ -7,7 +7,7 @@
 
 #include "io/tls_internal.h"
 
-enum { SAN_DNS = 0x82, SAN_IP = 0x87 };
+enum { SAN_EMAIL = 0x81, SAN_DNS = 0x82, SAN_URI = 0x86, SAN_IP = 0x87 };
 
 bool tls_name_matches(struct str pattern, struct str name) {
     if (name.n && name.p[name.n - 1] == '.') name.n--;
@@ -41,22 +41,39 @@ bool tls_certificate_is_for(const mbedtls_x509_crt *crt, struct str name) {
     return false;
 }
 
-static bool put_name(const mbedtls_x509_buf *b, char *out, size_t size) {
-    if (b->tag == SAN_IP && (b->len == 4 || b->len == 16))
-        return inet_ntop(b->len == 4 ? AF_INET : AF_INET6, b->p, out, (socklen_t)size);
-    if (b->tag != SAN_DNS || b->len == 0 || b->len >= size) return false;
-    memcpy(out, b->p, b->len);
-    out[b->len] = 0;
-    return memchr(out, 0, b->len) == NULL;
-}
-
-bool tls_certificate_name(struct str der, size_t n, char *out, size_t size) {
+bool tls_certificate_serves(struct str der, struct str name) {
     mbedtls_x509_crt crt;
     mbedtls_x509_crt_init(&crt);
-    bool found = false;
-    if (mbedtls_x509_crt_parse_der_nocopy(&crt, (const unsigned char *)der.p, der.n) == 0)
-        for (const mbedtls_x509_sequence *s = &crt.subject_alt_names; s && !found; s = s->next)
-            if (put_name(&s->buf, out, size) && n-- == 0) found = true;
+    bool serves = tls_read_any(&crt, der) == 0 && tls_certificate_is_for(&crt, name);
     mbedtls_x509_crt_free(&crt);
-    return found;
+    return serves;
+}
+
+static bool read_name(const mbedtls_x509_buf *b, struct tls_name *out) {
+    out->value = str_of((const char *)b->p, b->len);
+    switch (b->tag) {
+    case SAN_DNS: out->kind = TLS_NAME_HOST; break;
+    case SAN_EMAIL: out->kind = TLS_NAME_EMAIL; break;
+    case SAN_URI: out->kind = TLS_NAME_URI; break;
+    case SAN_IP:
+        if (b->len != 4 && b->len != 16) return false;
+        out->kind = TLS_NAME_HOST;
+        inet_ntop(b->len == 4 ? AF_INET : AF_INET6, b->p, out->address, sizeof out->address);
+        out->value = str_c(out->address);
+        break;
+    default: return false;
+    }
+    /* a name that ends early for who takes it as text of C would be another one */
+    return out->value.n && !memchr(out->value.p, 0, out->value.n);
+}
+
+size_t tls_certificate_names(struct str der, struct tls_name *out, size_t max) {
+    mbedtls_x509_crt crt;
+    size_t n = 0;
+    mbedtls_x509_crt_init(&crt);
+    if (tls_read_any(&crt, der) == 0)
+        for (const mbedtls_x509_sequence *s = &crt.subject_alt_names; s && n < max; s = s->next)
+            if (s->buf.p && read_name(&s->buf, &out[n])) n++;
+    mbedtls_x509_crt_free(&crt);
+    return n;
 }

@@ -327,6 +327,12 @@ void tls_describe(const struct tls *t, struct tls_info *out) {
                          mbedtls_ssl_get_verify_result(ssl) == 0;
 }
 
+struct str tls_peer_certificate(const struct tls *t, size_t n) {
+    const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(&t->ssl);
+    while (crt && n--) crt = crt->next;
+    return crt ? str_of((const char *)crt->raw.p, crt->raw.len) : STR_NONE;
+}
+
 int tls_export(struct tls *t, const char *label, struct str context, void *out, size_t size) {
     if (!t->established || t->failed) return RW_ESTATE;
     int rc = mbedtls_ssl_export_keying_material(&t->ssl, out, size, label, strlen(label),

@@ -6,7 +6,7 @@ local check = require "ropewalk.endpoint.check"
 local grammar = require "ropewalk.endpoint.grammar"
 local kinds = require "ropewalk.endpoint.kinds"
 
-local pairs, type = pairs, type
+local ipairs, pairs, require, type = ipairs, pairs, require, type
 local concat, insert, sort = table.concat, table.insert, table.sort
 local find, format, gmatch = string.find, string.format, string.gmatch
 
@@ -52,6 +52,9 @@ local OPTIONS <const> = {
   name = host, insecurely_trust_anyone = flag,
 }
 
+-- What goes with acme=EMAIL (ropewalk.acme.options).
+local ACME <const> = { "host", "directory", "directory_ca", "store", "http01", "eab_kid", "eab_key" }
+
 return function(words, options, _, inner)
   local tls, shown = {}, {}
   for name, read in pairs(OPTIONS) do
@@ -62,6 +65,16 @@ return function(words, options, _, inner)
       tls[name] = value
       insert(shown, name .. "=" .. grammar.escape(word))
     end
+  end
+  local contact = kinds.take(options, "acme")
+  if contact then
+    local given = {}
+    for _, name in ipairs(ACME) do given[name] = kinds.take(options, name) end
+    for name, word in pairs(given) do insert(shown, name .. "=" .. grammar.escape(word)) end
+    insert(shown, "acme=" .. grammar.escape(contact))
+    local why
+    tls.acme, why = require "ropewalk.acme.options".from_words(given, contact)
+    if not tls.acme then return nil, why end
   end
   if not words[1] or not find(words[1], "^%l[%l%d_]*$") or (#words == 2 and check.number(words[2], 0, 65535)
     and not kinds.kinds[words[1]] and words[1] ~= "proxy") then

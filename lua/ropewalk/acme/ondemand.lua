@@ -1,0 +1,119 @@
+-- SPDX-License-Identifier: MIT
+-- Certificates that are ordered at the first handshake for a name, if the script
+-- allows it. Handshakes for one name share one order; the order goes on when they
+-- give up. A name that is not allowed leaves nothing behind.
+--
+-- Certificates are kept in two tables: what is used moves to the young one; when
+-- that is full it becomes the old one, and what nobody has used is forgotten (the
+-- store still has it).
+
+local Deferred = require "ropewalk.deferred"
+local Failure = require "ropewalk.failure"
+local Object = require "ropewalk.class"
+local Certificate = require "ropewalk.acme.certificate"
+local async = require "ropewalk.async"
+local core = require "ropewalk.core"
+local log = require "ropewalk.log"
+
+local ipairs, next, xpcall = ipairs, next, xpcall
+
+local _ENV <const> = nil
+
+---@class ropewalk.acme.OnDemand
+local OnDemand = Object:extend "AcmeOnDemand"
+
+local logger = log.logger "acme"
+
+local MAX_NAME <const> = 200  -- bytes: it is a file name, too
+local MAX_YOUNG <const> = 5000
+local MAX_PENDING <const> = 16
+local MAX_WAITING <const> = 1000 -- handshakes per name
+
+---@param issuer ropewalk.acme.Issuer
+---@param allow fun(name: string): boolean may wait
+---@param max_pending? integer
+function OnDemand:init(issuer, allow, max_pending)
+  self.issuer, self.allow, self.max_pending = issuer, allow, max_pending or MAX_PENDING
+  self.young, self.count, self.old = {}, 0, {}
+  self.pending, self.pending_count, self.stopped = {}, 0, false
+end
+
+local function keep(self, name, certificate)
+  if self.young[name] then return end
+  if self.count >= MAX_YOUNG then self.old, self.young, self.count = self.young, {}, 0 end
+  self.young[name], self.count = certificate, self.count + 1
+end
+
+local function find(self, name)
+  local certificate = self.young[name] or self.old[name]
+  if certificate then keep(self, name, certificate) end
+  return certificate
+end
+
+local function settle(self, name)
+  local work = self.pending[name]
+  self.pending[name], self.pending_count = nil, self.pending_count - 1
+  local certificate = self.young[name]
+  local identity = certificate and certificate:valid()
+  for _, d in ipairs(work.waiting) do d:callback(identity) end
+end
+
+-- Asks the script, then the store, then the authority.
+local function get(self, name)
+  local allowed = async.await(self.allow(name))
+  if not allowed then return logger:debug("a name is not allowed", { name = name }) end
+  local certificate = find(self, name) or Certificate(self.issuer, { name })
+  certificate:load()
+  if certificate:idle() == 0 then certificate:obtain() end
+  if certificate:valid() then keep(self, name, certificate) end
+end
+
+-- In the scope of the generation: a client that goes away cancels nothing.
+local function begin(self, name)
+  local work = { waiting = {} }
+  self.pending[name], self.pending_count = work, self.pending_count + 1
+  core.spawn_detached(function()
+    work.task = async.spawn(function()
+      local ok, failure = xpcall(get, Failure.caught, self, name)
+      if not ok and failure.code ~= "cancelled" then
+        logger:failure(failure, "a certificate on demand failed")
+      end
+      settle(self, name)
+    end)
+  end)
+  return work
+end
+
+---The certificate for a name, or nil. Waits.
+---@param name string in lower case
+---@return userdata? identity
+function OnDemand:identity(name)
+  local certificate = find(self, name)
+  local identity = certificate and certificate:valid()
+  local work = self.pending[name]
+  if identity and (work or certificate:idle() > 0) then return identity end
+  if self.stopped or #name > MAX_NAME then return identity end
+  if not work and self.pending_count >= self.max_pending then
+    logger:warn("too many names wait for a certificate (max_pending)", { name = name })
+    return identity
+  end
+  work = work or begin(self, name)
+  if identity or not self.pending[name] then -- renewed in the background, or at once
+    certificate = find(self, name)
+    return certificate and certificate:valid()
+  end
+  if #work.waiting >= MAX_WAITING then return nil end
+  local d = Deferred.new()
+  work.waiting[#work.waiting + 1] = d
+  return d:await()
+end
+
+---Gives up what is under way.
+function OnDemand:stop()
+  self.stopped = true
+  for _, work in next, self.pending do
+    if work.task then work.task:cancel() end
+  end
+end
+
+return OnDemand
