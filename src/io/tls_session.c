@@ -187,7 +187,7 @@ void tls_free(struct tls **handle) {
 static const char *alert_name(unsigned code) {
     static const struct { unsigned code; const char *name; } names[] = {
         {10, "unexpected_message"}, {20, "bad_record_mac"}, {22, "record_overflow"},
-        {40, "handshake_failure"}, {42, "bad_certificate"}, {43, "unsupported_certificate"},
+        {40, "handshake_failure"}, {41, "no_certificate"}, {42, "bad_certificate"}, {43, "unsupported_certificate"},
         {44, "certificate_revoked"}, {45, "certificate_expired"}, {46, "certificate_unknown"},
         {47, "illegal_parameter"}, {48, "unknown_ca"}, {49, "access_denied"},
         {50, "decode_error"}, {51, "decrypt_error"}, {70, "protocol_version"},
@@ -229,14 +229,25 @@ static void explain_certificate(struct tls *t) {
     }
 }
 
+/* In TLS 1.2 the library says nothing to the peer. */
+static void explain_no_certificate(struct tls *t) {
+    snprintf(t->why.text, sizeof t->why.text, "the client has shown no certificate");
+    if (mbedtls_ssl_get_version_number(&t->ssl) == MBEDTLS_SSL_VERSION_TLS1_2)
+        mbedtls_ssl_send_alert_message(&t->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                       MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE);
+}
+
 static int fail(struct tls *t, int code, const char *what) {
     t->failed = true;
     int rc = tls_explain(&t->why, code, what);
     if (code == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
         snprintf(t->why.text, sizeof t->why.text, "%s: the peer sent the alert %s", what,
                  alert_name(t->ssl.in_msg[1]));
-    else if (code == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
+    else if (code == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED ||
+             (code == MBEDTLS_ERR_SSL_BAD_CERTIFICATE && mbedtls_ssl_get_verify_result(&t->ssl)))
         explain_certificate(t);
+    else if (code == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE)
+        explain_no_certificate(t);
     return rc;
 }
 
@@ -253,11 +264,32 @@ int tls_feed(struct tls *t, struct str bytes) {
     return buf_add_str(&t->in, bytes);
 }
 
+/* A server of TLS 1.3 has nothing to say between its Finished and the client's, but
+ * why it refuses the client's certificate. The library would say it under the
+ * handshake's keys, which the client has left by then (RFC 8446 §A.2). */
+static void leave_handshake_keys(mbedtls_ssl_context *ssl) {
+    if (mbedtls_ssl_get_version_number(ssl) != MBEDTLS_SSL_VERSION_TLS1_3) return;
+    if (ssl->state != MBEDTLS_SSL_CLIENT_CERTIFICATE && ssl->state != MBEDTLS_SSL_CLIENT_FINISHED)
+        return;
+    if (!ssl->transform_application || ssl->transform_out == ssl->transform_application) return;
+    ssl->transform_out = ssl->transform_application;
+    memset(ssl->cur_out_ctr, 0, sizeof ssl->cur_out_ctr);
+}
+
+static int shake_hands(struct tls *t) {
+    int rc = 0;
+    while (rc == 0 && !mbedtls_ssl_is_handshake_over(&t->ssl)) {
+        rc = mbedtls_ssl_handshake_step(&t->ssl);
+        if (rc == 0 && !t->context->settings.client) leave_handshake_keys(&t->ssl);
+    }
+    return rc;
+}
+
 int tls_handshake(struct tls *t) {
     if (t->established) return 1;
     if (t->failed) return RW_ESTATE;
     tls_current = t;
-    int rc = mbedtls_ssl_handshake(&t->ssl);
+    int rc = shake_hands(t);
     tls_current = NULL;
     if (rc == 0) {
         t->established = true;
