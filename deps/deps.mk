@@ -51,11 +51,11 @@ yyjson_CFLAGS := -g1
 yyjson_FILES = $(yyjson_TREE)/src/yyjson.c
 yyjson_NEEDS := -lm
 
-# Fuzzing stays below Lua and libuv. llhttp, its oracle for HTTP, may be absent;
-# `LLHTTP=` does without it on purpose.
+# llhttp, the oracle for HTTP when fuzzing, may be absent; `LLHTTP=` does without
+# it on purpose.
 LLHTTP := auto
 ifeq ($(VARIANT),fuzz)
-    DEPS := yyjson $(if $(LLHTTP),llhttp)
+    DEPS += $(if $(LLHTTP),llhttp)
 endif
 llhttp_INCLUDE := .
 llhttp_FILES = $(wildcard $(llhttp_TREE)/*.c)
