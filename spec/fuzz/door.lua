@@ -24,7 +24,13 @@ local function byte()
   return input:byte(at) or 0
 end
 
-local function more() return at < #input and calls < MAX_CALLS end
+local over = false
+local function more()
+  if at < #input and calls < MAX_CALLS then return true end
+  if not over then rw.host.over() end
+  over = true
+  return false
+end
 local function pick(list) return list[byte() % #list + 1] end
 local function wide(list) return list[(byte() << 8 | byte()) % #list + 1] end
 
@@ -218,6 +224,7 @@ local function call_field(name, of, with_self)
     end
     with_self = byte() % 4 > 0
   end
+  if type(member) ~= "function" and not (getmetatable(member) or {}).__call then return keep(member) end
   if with_self then return try(name, member, of, arguments()) end
   return try(name, member, arguments())
 end
@@ -391,4 +398,6 @@ rw.reactor:add_system_event_trigger("before", "shutdown", some, 8)
 rw.reactor:add_system_event_trigger("after", "startup", some, 4)
 some(byte() % 16)
 
-return Fuzz()
+local service = Fuzz()
+service:set_name "fuzz"
+return service

@@ -17,7 +17,7 @@
 
 #include "ropewalk.h"
 
-enum { MAX_PROGRAM = 4096, MAX_SCRIPT = 1 << 17, TURNS = 60, LAST_TURNS = 40, RUN_MS = 150 };
+enum { MAX_PROGRAM = 4096, MAX_SCRIPT = 1 << 17, TURNS_AFTER = 6, LAST_TURNS = 20, RUN_MS = 120 };
 enum shape { CHECK = 1, RELOAD = 2, CALL = 4, CUT = 8, RELOAD_TWICE = 16 };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -31,6 +31,7 @@ static bool talk;
 struct input {
     const char *bytes;
     size_t n;
+    int read; /* times that a script has come to its end */
 };
 
 static void require(bool ok, const char *what) {
@@ -74,6 +75,14 @@ static int give_input(void *owner, const struct rw_value *args, size_t n,
     return 0;
 }
 
+static int end_input(void *owner, const struct rw_value *args, size_t n,
+                     struct rw_value *result) {
+    struct input *in = owner;
+    (void)args, (void)n, (void)result;
+    in->read++;
+    return 0;
+}
+
 static int say(void *owner, const struct rw_value *args, size_t n, struct rw_value *result) {
     (void)owner, (void)result;
     if (talk && n && args[0].type == RW_STRING)
@@ -81,7 +90,6 @@ static int say(void *owner, const struct rw_value *args, size_t n, struct rw_val
     return 0;
 }
 
-/* An error outside of every protected call would end the process. */
 static void look_at_line(void *owner, int level, const char *line, size_t n) {
     (void)owner, (void)level;
     if (talk) fwrite(line, 1, n, stderr);
@@ -96,18 +104,20 @@ static int64_t now_ms(void) {
 }
 
 static bool step(struct rw *rw) {
-    enum { LONGEST = 3 };
+    enum { LONGEST = 2 };
     int wait = rw_timeout(rw);
     return rw_step(rw, wait < 0 || wait > LONGEST ? LONGEST : wait);
 }
 
-static void serve(struct rw *rw, unsigned shape) {
+static void serve(struct rw *rw, unsigned shape, const struct input *input) {
     const struct rw_value args[] = {rw_integer(1), rw_string("two"), rw_number(0.5)};
     int64_t end = now_ms() + RUN_MS;
     bool alive = rw_start(rw) == 0;
-    for (int turn = 0; alive && turn < TURNS && now_ms() < end; turn++) {
+    int wanted = shape & RELOAD ? 2 : 1, after = 0;
+    for (int turn = 0; alive && after < TURNS_AFTER && now_ms() < end; turn++) {
         if (turn == 12 && shape & RELOAD) rw_reload(rw);
         if (turn == 14 && shape & RELOAD_TWICE) rw_reload(rw);
+        if (input->read >= wanted && turn > 14) after++;
         if (turn % 8 == 7 && shape & CALL) rw_call(rw, "more", args, 3, NULL, NULL);
         alive = step(rw);
     }
@@ -119,7 +129,7 @@ static void serve(struct rw *rw, unsigned shape) {
 static struct rw *make_worker(struct input *input) {
     static const struct rw_setting limits[] = {
         {"script_slice", "5"}, {"script_budget", "100"}, {"script_memory", "50000000"},
-        {"load_timeout", "400"}, {"drain_timeout", "20"}, {"close_timeout", "20"},
+        {"load_timeout", "1000"}, {"drain_timeout", "20"}, {"close_timeout", "20"},
         {"process_grace", "5"}, {"process_timeout", "100"}, {"max_processes", "4"},
         {"threads", "3"}, {"thread_time", "50"}, {"thread_memory", "20000000"},
         {"names_timeout", "20"}, {"simulation_time", "1000"}, {"simulation_turns", "1000"},
@@ -130,7 +140,7 @@ static struct rw *make_worker(struct input *input) {
         .log_level = "debug", .log_hook = look_at_line, .limits = limits,
         .limit_count = sizeof limits / sizeof *limits}, NULL);
     if (rw && rw_register(rw, "input", give_input, input) == 0 &&
-        rw_register(rw, "say", say, NULL) == 0 &&
+        rw_register(rw, "say", say, NULL) == 0 && rw_register(rw, "over", end_input, input) == 0 &&
         rw_script(rw, "door.lua", script, script_size) == 0)
         return rw;
     abort();
@@ -138,11 +148,11 @@ static struct rw *make_worker(struct input *input) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (n < 2 || n > MAX_PROGRAM) return -1;
-    struct input input = {(const char *)data + 1, n - 1};
+    struct input input = {(const char *)data + 1, n - 1, 0};
     require(chdir(room) == 0, room);
     struct rw *rw = make_worker(&input);
     if (data[0] & CHECK && data[0] & CUT) rw_check(rw);
-    else serve(rw, data[0]);
+    else serve(rw, data[0], &input);
     rw_free(&rw);
     empty_room();
     require(fchdir(home) == 0, "back");
