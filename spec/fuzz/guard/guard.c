@@ -102,7 +102,10 @@ GUARD(int, execve, const char *path, char *const argv[], char *const env[]) {
 
 GUARD(int, kill, pid_t to, int signum) {
     siginfo_t unused;
-    pid_t child = to < 0 ? -to : to;
-    if (child <= 1 || waitid(P_PID, (id_t)child, &unused, WEXITED | WNOHANG | WNOWAIT) < 0) abort();
-    return __real_kill(to, signum);
+    idtype_t kind = to < 0 ? P_PGID : P_PID; /* a group may outlive its first process */
+    if (to >= -1 && to <= 1) abort();
+    if (waitid(kind, (id_t)abs(to), &unused, WEXITED | WNOHANG | WNOWAIT) == 0)
+        return __real_kill(to, signum);
+    if (to > 0) abort();
+    return refuse(ESRCH);
 }
