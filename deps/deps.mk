@@ -58,11 +58,11 @@ ifneq ($(filter crypto,$(ACCEL_BY)),)
     DEPS += crypto
 endif
 
-# Fuzzing stays below Lua and libuv. llhttp, its oracle for HTTP, may be absent;
-# `LLHTTP=` does without it on purpose.
+# llhttp, the oracle for HTTP when fuzzing, may be absent; `LLHTTP=` does without
+# it on purpose.
 LLHTTP := auto
 ifeq ($(VARIANT),fuzz)
-    DEPS := yyjson $(if $(LLHTTP),llhttp)
+    DEPS += $(if $(LLHTTP),llhttp)
 endif
 llhttp_INCLUDE := .
 llhttp_FILES = $(wildcard $(llhttp_TREE)/*.c)

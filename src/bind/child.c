@@ -130,6 +130,7 @@ static void orphaned(struct scope_item *item) {
 
 void children_kill(struct generation *g) {
     for (struct child *c = g->children; c; c = c->next) {
+        if (c->stage >= CHILD_KILLED) continue;
         c->stage = CHILD_KILLED;
         send_signal(c, SIGKILL);
         timer_start(g->rw->loop, &c->timer, CUT_OFF_MS, grace_over);

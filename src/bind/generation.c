@@ -10,9 +10,13 @@
 #include "bind/simulate.h"
 #include "bind/state.h"
 
+static bool in_use(const struct generation *g) {
+    return g->conns || g->children || g->task_count || g->connecting;
+}
+
 static void reap(struct deferral *d) {
     struct generation *g = CONTAINER(d, struct generation, reaper);
-    generation_free(&g);
+    if (!in_use(g)) generation_free(&g); /* a timer of its may have begun something */
 }
 
 static struct generation *take_spare(struct rw *rw) {
@@ -87,6 +91,6 @@ void generation_free(struct generation **handle) {
 
 void generation_check(struct generation *g) {
     if (g->state != GENERATION_RETIRED || !g->retire_done) return;
-    if (g->conns || g->children || g->task_count || g->connecting || deferral_waits(&g->reaper)) return;
+    if (in_use(g) || deferral_waits(&g->reaper)) return;
     loop_defer(g->rw->loop, &g->reaper);
 }

@@ -44,14 +44,19 @@ static void retired(struct task *t, int status) {
     generation_check(g);
 }
 
-static void drain_timed_out(struct timer *timer) {
-    struct generation *g = CONTAINER(timer, struct generation, deadline);
-    size_t left = 0;
+static size_t abort_connections(struct generation *g, int reason) {
+    size_t count = 0;
     for (struct conn *c = g->conns, *next; c; c = next) {
         next = c->next;
-        left++;
-        conn_abort(c, RW_EDRAINED);
+        count++;
+        conn_abort(c, reason);
     }
+    return count;
+}
+
+static void drain_timed_out(struct timer *timer) {
+    struct generation *g = CONTAINER(timer, struct generation, deadline);
+    size_t left = abort_connections(g, RW_EDRAINED);
     children_kill(g);
     dgrams_close(g);
     const struct log_field what[] = {
@@ -61,6 +66,8 @@ static void drain_timed_out(struct timer *timer) {
     g->retire_done = true;
     scope_close(&g->scope);
     g->scope.closed = false;
+    /* again, for what its code may begin while it is told */
+    timer_start(g->rw->loop, &g->deadline, g->limits.drain_timeout, drain_timed_out);
     generation_check(g);
 }
 
@@ -105,6 +112,7 @@ static void stage_failed(struct generation *g, const char *why) {
     g->retire_done = true;
     servers_release(g);
     scope_close(&g->scope);
+    abort_connections(g, RW_EABORTED);
     generation_check(g);
     if (!rw->current && !rw->stopping) {
         rw->status = RW_ESCRIPT;

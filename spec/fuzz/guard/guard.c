@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* What a program that calls at random may do to the machine. The linker puts
+ * these in the place of the system calls of the same names (--wrap): the network
+ * ends at the loopback, files are written in the working directory only, two
+ * programs may be run, and only children get signals. What is refused fails as
+ * the system might; a signal for anybody else is a bug, and aborts. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The prototypes of what is declared as `__wrap_x` for the linker's sake. */
+#define GUARD(result, name, ...)             \
+    result __real_##name(__VA_ARGS__);       \
+    result __wrap_##name(__VA_ARGS__);       \
+    result __wrap_##name(__VA_ARGS__)
+
+static bool is_local(const struct sockaddr *to) {
+    if (!to) return true; /* connected, which was allowed */
+    if (to->sa_family == AF_INET) {
+        uint32_t ip = ntohl(((const struct sockaddr_in *)(const void *)to)->sin_addr.s_addr);
+        return ip >> 24 == IN_LOOPBACKNET || ip == INADDR_ANY;
+    }
+    if (to->sa_family == AF_INET6) {
+        const struct in6_addr *ip = &((const struct sockaddr_in6 *)(const void *)to)->sin6_addr;
+        return IN6_IS_ADDR_LOOPBACK(ip) || IN6_IS_ADDR_UNSPECIFIED(ip);
+    }
+    return true;
+}
+
+static int refuse(int why) {
+    errno = why;
+    return -1;
+}
+
+GUARD(int, bind, int fd, const struct sockaddr *at, socklen_t n) {
+    return is_local(at) ? __real_bind(fd, at, n) : refuse(EADDRNOTAVAIL);
+}
+
+GUARD(int, connect, int fd, const struct sockaddr *to, socklen_t n) {
+    return is_local(to) ? __real_connect(fd, to, n) : refuse(ENETUNREACH);
+}
+
+GUARD(ssize_t, sendto, int fd, const void *p, size_t size, int flags, const struct sockaddr *to,
+      socklen_t n) {
+    return is_local(to) ? __real_sendto(fd, p, size, flags, to, n) : refuse(ENETUNREACH);
+}
+
+GUARD(ssize_t, sendmsg, int fd, const struct msghdr *m, int flags) {
+    return is_local(m->msg_name) ? __real_sendmsg(fd, m, flags) : refuse(ENETUNREACH);
+}
+
+GUARD(int, sendmmsg, int fd, struct mmsghdr *m, unsigned n, int flags) {
+    for (unsigned i = 0; i < n; i++)
+        if (!is_local(m[i].msg_hdr.msg_name)) return refuse(ENETUNREACH);
+    return __real_sendmmsg(fd, m, n, flags);
+}
+
+static bool is_ours(const char *path) {
+    return path[0] != '/' && !strstr(path, "..");
+}
+
+GUARD(int, unlink, const char *path) {
+    return is_ours(path) ? __real_unlink(path) : refuse(EACCES);
+}
+
+GUARD(int, chmod, const char *path, mode_t mode) {
+    return is_ours(path) ? __real_chmod(path, mode) : refuse(EPERM);
+}
+
+GUARD(int, chown, const char *path, uid_t user, gid_t group) {
+    return is_ours(path) ? __real_chown(path, user, group) : refuse(EPERM);
+}
+
+static bool may_open(const char *path, int flags) {
+    return (flags & O_ACCMODE) == O_RDONLY || strncmp(path, "/dev/null", 10) == 0 ||
+           strncmp(path, "/dev/pts/", 9) == 0 || is_ours(path);
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
+    va_end(more);
+    return may_open(path, flags) ? __real_open(path, flags, mode) : refuse(EACCES);
+}
+
+GUARD(int, execve, const char *path, char *const argv[], char *const env[]) {
+    bool harmless = strcmp(path, "/bin/true") == 0 || strcmp(path, "/bin/cat") == 0;
+    return harmless ? __real_execve(path, argv, env) : refuse(EACCES);
+}
+
+GUARD(int, kill, pid_t to, int signum) {
+    siginfo_t unused;
+    idtype_t kind = to < 0 ? P_PGID : P_PID; /* a group may outlive its first process */
+    if (to >= -1 && to <= 1) abort();
+    if (waitid(kind, (id_t)abs(to), &unused, WEXITED | WNOHANG | WNOWAIT) == 0)
+        return __real_kill(to, signum);
+    if (to > 0) abort();
+    return refuse(ESRCH);
+}
