@@ -115,7 +115,8 @@ LIBRARY  := $(OUT)/libropewalk.a
 # are there and then call make again, do without the libraries.
 
 LIGHT := docs embed help setup clean distclean run test asan tsan fuzz bench simulate torture \
-    valgrind layers lines lint lint-lua lint-sh selftest
+    valgrind layers lines lint lint-lua lint-sh selftest analyze analyze-fast \
+    budget budget-update
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
 endif
@@ -191,6 +192,14 @@ bench: ## measure (spec/bench/run)
 	@$(MAKE) all $(BENCHES:%=$(OUT)/bench/%)
 	@exec spec/bench/run $(ARGS)
 
+budget: ## instructions per operation against spec/bench/budget.txt
+	@sh deps/setup.sh build test
+	@$(MAKE) all $(OUT)/bench/budget
+	@spec/bench/budget --build $(BUILD) --compiler $(or $(CC),cc) $(ARGS)
+
+budget-update: ## write the present figures to spec/bench/budget.txt
+	@$(MAKE) budget ARGS=--update
+
 embed: ## the example hosts of apps/embed, into build/embed
 	@sh deps/setup.sh build
 	@$(MAKE) all
@@ -217,6 +226,14 @@ lines: ## no file over its cap (spec/checks/lines.allow)
 lint: ## luacheck, clang's warnings, shell syntax
 	@$(MAKE) lint-lua lint-sh lint-c
 
+analyze: ## gcc -fanalyzer, clang-tidy and cppcheck on all of src (spec/checks/analyze.allow)
+	@sh deps/setup.sh build test
+	@$(MAKE) analyze-all
+
+analyze-fast: ## the same, but clang-tidy on src/base and src/proto only
+	@sh deps/setup.sh build test
+	@$(MAKE) analyze-some
+
 lint-lua:
 	@sh spec/checks/lint.sh lua .
 
@@ -227,7 +244,7 @@ selftest: ## each check fails on a planted violation
 	+@MAKE='$(MAKE)' sh spec/checks/selftest.sh
 
 clean: ## remove what was built (not the libraries)
-	rm -rf $(addprefix $(BUILD)/,release debug asan tsan fuzz lint ropewalk libropewalk.a)
+	rm -rf $(addprefix $(BUILD)/,release debug asan tsan fuzz lint analyze ropewalk libropewalk.a)
 
 distclean: ## remove the libraries, too
 	rm -rf $(BUILD)
@@ -395,6 +412,29 @@ $(BUILD)/lint/%.ok: % $(HEADERS) $(OUT)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -fsyntax-only $(LANGUAGE) $(WARNINGS) $(call cppflags,$<) $<
 	@touch $@
+
+# Each source's verdict is kept as a file: only what has changed is looked at again.
+# gcc's analyzer and cppcheck are quick; clang's is not: `make test` shows it what
+# parses the outside's bytes, `make analyze` everything.
+ANALYZE      ?= $(foreach l,$(LAYERS),$(SRC_$(l)))
+ANALYZE_FAST := $(filter src/base/% src/proto/%,$(ANALYZE))
+ANALYZE_RULES := $(HEADERS) $(wildcard spec/checks/analyze*) .clang-tidy $(OUT)/flags
+verdicts = $(1:%=$(BUILD)/analyze/%.gcc) $(2:%=$(BUILD)/analyze/%.tidy) $(BUILD)/analyze/all.cppcheck
+
+.PHONY: analyze-all analyze-some
+analyze-some: $(call verdicts,$(ANALYZE),$(ANALYZE_FAST))
+analyze-all: $(call verdicts,$(ANALYZE),$(ANALYZE))
+	@sh spec/checks/analyze_stale.sh spec/checks/analyze.allow $(^:%=%.found)
+
+ANALYZE_ONE = @mkdir -p $(@D); sh spec/checks/analyze.sh
+$(BUILD)/analyze/%.gcc: % $(ANALYZE_RULES)
+	$(ANALYZE_ONE) gcc $@ $< -- $(LANGUAGE) $(call cppflags,$<)
+
+$(BUILD)/analyze/%.tidy: % $(ANALYZE_RULES)
+	$(ANALYZE_ONE) tidy $@ $< -- $(LANGUAGE) $(call cppflags,$<)
+
+$(BUILD)/analyze/all.cppcheck: $(ANALYZE) $(ANALYZE_RULES)
+	$(ANALYZE_ONE) cppcheck $@ $(ANALYZE) -- -D_GNU_SOURCE -DRW_VERSION='"$(VERSION)"' -Isrc
 
 deps-info: ## where each library comes from
 	@$(foreach d,$(DEPS),printf '%-8s %s\n' '$(d)' '$($(d)_ORIGIN)';)

@@ -24,8 +24,10 @@ stage "build" $MAKE all
 stage "layers" $MAKE layers
 stage "lines" $MAKE lines
 stage "lint" $MAKE lint
+stage "static analysis" $MAKE analyze-fast
 stage "checks fail when they should" $MAKE selftest
 stage "torture" $MAKE torture
+stage "instructions per operation" $MAKE budget
 stage "fuzz, $T s each" $MAKE fuzz T="$T"
 stage "torture, AddressSanitizer" $MAKE torture VARIANT=asan
 stage "specs, AddressSanitizer" $MAKE asan

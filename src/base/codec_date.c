@@ -21,10 +21,10 @@ static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 int64_t civil_to_seconds(const struct civil *c) {
     int64_t year = c->year - (c->month <= 2);
     int64_t era = floor_div(year, 400), of_era = year - era * 400;
-    int64_t of_year = (153 * ((c->month + 9) % 12) + 2) / 5 + c->day - 1;
+    int64_t of_year = (INT64_C(153) * ((c->month + 9) % 12) + 2) / 5 + c->day - 1;
     int64_t day = era * DAYS_PER_ERA + of_era * 365 + of_era / 4 - of_era / 100 +
                   of_year - DAYS_TO_1970;
-    return day * SECONDS_PER_DAY + c->hour * 3600 + c->minute * 60 + c->second;
+    return day * SECONDS_PER_DAY + c->hour * INT64_C(3600) + c->minute * INT64_C(60) + c->second;
 }
 
 struct civil civil_from_seconds(int64_t seconds) {

@@ -18,7 +18,7 @@ static void read_class(lua_State *L, int index, struct proto_class *class) {
     lua_pop(L, 1);
     lua_getfield(L, index, "events");
     int events = lua_gettop(L);
-    for (int i = 0; class->engine->events[i].name && i < PROTO_MAX_EVENTS; i++) {
+    for (int i = 0; i < PROTO_MAX_EVENTS && class->engine->events[i].name; i++) {
         const char *event = class->engine->events[i].name;
         if (lua_istable(L, events)) lua_getfield(L, events, event);
         else lua_pushnil(L);

@@ -86,7 +86,7 @@ void conn_note_failure(struct conn *c, int code, const char *limit);
 void conn_close(struct conn *c);            /* flush, then close */
 void conn_abort(struct conn *c, int reason);
 
-struct conn *http_conn_new(struct rw *rw, struct server *s, struct stream *st);
-struct conn *proto_conn_new(struct rw *rw, struct server *s, struct stream *st);
+struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *s);
+struct conn *proto_conn_new(struct rw *rw, struct server *server, struct stream *s);
 
 #endif

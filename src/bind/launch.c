@@ -191,8 +191,6 @@ static void push_signals(lua_State *L) {
     }
 }
 
-extern char **environ;
-
 /* core.environment() → list of "NAME=value" */
 static int core_environment(lua_State *L) {
     lua_newtable(L);

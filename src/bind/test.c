@@ -96,7 +96,7 @@ int rw_test(struct rw *rw, int argc, const char *const *argv) {
     buf_init(&kept.lines, &rw->mem, KEPT_MAX);
     buf_init(&kept.errors, &rw->mem, KEPT_MAX);
     rw->testing = true;
-    rw->limits.script_budget = HOURS * 3600000u;
+    rw->limits.script_budget = HOURS * UINT64_C(3600000);
     struct log direct = rw->log;
     rw->log.sink = keep_line;
     rw->log.context = &kept;

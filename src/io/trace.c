@@ -153,13 +153,14 @@ static void to_log(struct tracer *r, const char *what, struct str bytes) {
     struct log_field field = t->format == TRACE_HEX ? LF_BLOCK("data", buf_str(&data))
                                                     : LF_STR("data", buf_str(&data));
     if (rc < 0) give_up(t, rc);
-    else if (!afford(t, buf_len(&data) + 1)) rc = RW_ELIMIT;
-    else if (shown.n == 0)
-        log_info(t->log, "traffic", LF_Z("peer", r->peer), LF_UINT("connection", r->number),
-                 LF_Z("what", what));
-    else
-        log_info(t->log, "traffic", LF_Z("peer", r->peer), LF_UINT("connection", r->number),
-                 LF_Z("what", what), field);
+    else if (afford(t, buf_len(&data) + 1)) {
+        if (shown.n == 0)
+            log_info(t->log, "traffic", LF_Z("peer", r->peer),
+                     LF_UINT("connection", r->number), LF_Z("what", what));
+        else
+            log_info(t->log, "traffic", LF_Z("peer", r->peer),
+                     LF_UINT("connection", r->number), LF_Z("what", what), field);
+    }
     buf_release(&data);
 }
 
