@@ -28,6 +28,7 @@ local rw = {
   config = core.config,
   args = core.args,
   limits = core.limits,
+  stats = core.stats,
   generation = core.generation,
   host = core.host,
   exports = core.exports,

@@ -1,137 +1,53 @@
 -- SPDX-License-Identifier: MIT
--- TLS from files: what "tls:" endpoints and transport:start_tls need. A server
--- looks at its files each second; new ones serve the next handshake, and sessions
--- that there are go on.
+-- What "tls:" endpoints and transport:start_tls need: contexts, from files.
 
 local core = require "ropewalk.core"
 local endpoint = require "ropewalk.endpoint"
 local Failure = require "ropewalk.failure"
-local log = require "ropewalk.log"
+local files = require "ropewalk.tls.files"
+local watch = require "ropewalk.tls.watch"
 
 local error, getmetatable, ipairs, pairs, require, setmetatable, type =
   error, getmetatable, ipairs, pairs, require, setmetatable, type
-local format, gsub, match = string.format, string.gsub, string.match
-local concat, sort = table.concat, table.sort
-local open = io.open
+local concat = table.concat
+local format, gsub = string.format, string.gsub
+local bad, read = files.bad, files.read
 
 local _ENV <const> = nil
 
 local tls = {}
-local logger = log.logger "tls"
 
-local MAX_FILE <const> = 1 << 20  -- bytes: a chain has some thousand
-local LOOK_EVERY <const> = 1      -- seconds
-local WARN_AHEAD <const> = 14 * 86400
-local WARN_EVERY <const> = 86400
+local TICKET_KEY <const> = 32 -- bytes at least
 
-local function bad(...) return nil, Failure.new("bad_certificate", format(...)) end
+---The certificates from files that servers of this script use now, the one that
+---expires first in front; `rw.stats().tls_certificate_expiry` is its time.
+---
+---    for _, each in ipairs(rw.tls.certificates()) do print(each.file, each.not_after) end
+---@return { file: string, subject: string, names: string[], not_after: integer,
+---  fingerprint: string }[]
+function tls.certificates() return watch.certificates() end
 
-local function read(path)
-  local file, why = open(path, "rb")
-  if not file then return bad("cannot open %s", why) end -- it begins with the path
-  local text
-  text, why = file:read(MAX_FILE + 1)
-  file:close()
-  if not text then return bad("cannot read %s: %s", path, why or "it is empty") end
-  if #text > MAX_FILE then return bad("%s is longer than %d bytes", path, MAX_FILE) end
-  return text
-end
+-- Tickets ------------------------------------------------------------------------
 
--- Certificates -----------------------------------------------------------------
-
--- Where a certificate and its key are: files, or NAME.pem and NAME.key in a
--- directory, which is the list of all that it has.
-local function pairs_of(options)
-  if options.key then return { { cert = options.cert, key = options.key, chain = options.chain } } end
-  local dir = core.dir(options.cert)
-  if not dir then return bad("%s: the key is missing, and it is no directory", options.cert) end
-  local at, list = dir:open ".", {}
-  for _, name in ipairs(at and at:names() or {}) do
-    local stem = match(name, "^(.+)%.pem$")
-    if stem then
-      local base = options.cert .. "/" .. stem
-      list[#list + 1] = { cert = base .. ".pem", key = base .. ".key" }
-    end
+-- Who is let in by a ticket has passed what the label says: a context that asks
+-- for more does not take it, the same one of the next generation does.
+local function ticket_secret(options, verify, authorities)
+  local parts = { verify, options.min or "", options.cert or "", options.key or "",
+    authorities or "" }
+  for i, part in ipairs(parts) do parts[i] = format("%d:%s", #part, part) end
+  local label = concat(parts)
+  if not options.ticket_key then return core.tls_ticket_secret(label) end
+  local key, failure = read(options.ticket_key)
+  if not key then return nil, failure end
+  if #key < TICKET_KEY then
+    return bad("%s: a ticket key has at least %d bytes", options.ticket_key, TICKET_KEY)
   end
-  if at then at:close() end
-  dir:close()
-  if #list == 0 then return bad("%s has no NAME.pem with NAME.key", options.cert) end
-  sort(list, function(a, b) return a.cert < b.cert end)
-  return list
-end
-
--- All identities of these options, and their texts in one, to see a change.
-local function load_identities(options)
-  local list, failure = pairs_of(options)
-  if not list then return nil, failure end
-  local identities, seen = {}, {}
-  for i, files in ipairs(list) do
-    local parts = {}
-    for _, which in ipairs { "cert", "chain", "key" } do
-      if files[which] then
-        parts[which], failure = read(files[which])
-        if not parts[which] then return nil, failure end
-        seen[#seen + 1] = parts[which]
-      end
-    end
-    local chain = parts.cert .. (parts.chain and "\n" .. parts.chain or "")
-    local identity, _, why = core.tls_identity(chain, parts.key)
-    if not identity then return bad("%s with %s: %s", files.cert, files.key, why) end
-    identities[i] = { identity = identity, file = files.cert, says = identity:describe() }
-  end
-  return identities, concat(seen)
-end
-
-local function install(context, identities)
-  local names = {}
-  for _, each in ipairs(identities) do
-    for _, name in ipairs(each.says.names) do names[name] = names[name] or each.identity end
-  end
-  context:set_names(names, identities[1].identity)
-end
-
-local function warn_of_expiry(identities)
-  local now = core.time()
-  for _, each in ipairs(identities) do
-    local left = each.says.not_after - now
-    if left < WARN_AHEAD then
-      logger:warn(left < 0 and "the certificate has expired" or "the certificate expires soon",
-        { file = each.file, days = left // 86400 })
-    end
-  end
-end
-
--- Looks again, as long as somebody holds the context.
-local function watch(context, options, identities, seen)
-  local alive = setmetatable({ context = context }, { __mode = "v" })
-  local warned, complaint = core.time(), nil
-  warn_of_expiry(identities)
-  local function look()
-    local now = alive.context
-    if not now then return end
-    local found, text = load_identities(options)
-    if not found then -- half written, perhaps; the old ones go on
-      if complaint ~= text.message then
-        logger:warn("the new certificate is not taken: {reason}", { reason = text.message })
-      end
-      complaint = text.message
-    elseif text ~= seen then
-      install(now, found)
-      identities, seen, complaint, warned = found, text, nil, core.time()
-      logger:info("the certificate was replaced", { file = options.cert })
-      warn_of_expiry(identities)
-    end
-    if core.time() - warned >= WARN_EVERY then
-      warned = core.time()
-      warn_of_expiry(identities)
-    end
-    core.housekeeping(LOOK_EVERY, look)
-  end
-  core.housekeeping(LOOK_EVERY, look)
+  return core.hmac_sha256(key, label)
 end
 
 -- Contexts -----------------------------------------------------------------------
 
+-- The trust; or nil and a failure; and the text of ca=FILE.
 local function trust_of(options)
   local trust = core.tls_trust()
   local count, code, why
@@ -140,7 +56,7 @@ local function trust_of(options)
     if not pem then return nil, failure end
     count, code, why = trust:add(pem)
     if not count then return bad("%s: %s", options.ca, why or code) end
-    return trust
+    return trust, nil, pem
   end
   count, code, why = trust:add_system()
   if not count then return bad("the system's authorities: %s", why or code) end
@@ -158,30 +74,31 @@ end
 ---
 ---    local context = assert(rw.tls.server_context { cert = "site.pem", key = "site.key" })
 ---@param options { cert: string?, key: string?, chain: string?, ca: string?,
----  verify: string?, alpn: string[]?, min: string?, choose: function?, challenge: boolean? }
+---  verify: string?, alpn: string[]?, min: string?, choose: function?, challenge: boolean?,
+---  tickets: boolean?, ticket_key: string?, insecurely_log_session_keys_to: string? }
 ---@return userdata? context
 ---@return ropewalk.Failure? failure
 function tls.server_context(options)
   if not options.cert and not options.choose then return bad("tls: cert= is missing") end
-  local identities, seen, trust, failure
-  if options.cert then
-    identities, seen = load_identities(options)
-    if not identities then return nil, seen end
-  end
+  local trust, authorities, secret, context, ok, failure
   local verify = options.verify or (options.ca and "required") or "none"
   if verify ~= "none" then
     if not options.ca then return bad("tls: verify=%s needs ca=FILE", verify) end
-    trust, failure = trust_of(options)
+    trust, failure, authorities = trust_of(options)
     if not trust then return nil, failure end
   end
-  local context
+  if options.tickets ~= false then
+    secret, failure = ticket_secret(options, verify, authorities)
+    if not secret then return nil, failure end
+  end
   context, failure = made(core.tls_context { verify = verify, trust = trust, alpn = options.alpn,
-    min_version = options.min, tickets = true, ticket_secret = core.random(32),
-    choose = options.choose, challenge = options.challenge })
+    min_version = options.min, tickets = secret ~= nil, ticket_secret = secret,
+    choose = options.choose, challenge = options.challenge,
+    keylog = options.insecurely_log_session_keys_to })
   if not context then return nil, failure end
-  if identities then
-    install(context, identities)
-    watch(context, options, identities, seen)
+  if options.cert then
+    ok, failure = watch.serve(context, options)
+    if not ok then return nil, failure end
   end
   return context
 end
@@ -191,7 +108,8 @@ end
 ---
 ---    local context = assert(rw.tls.client_context { ca = "ca.pem" })
 ---@param options? { ca: string?, cert: string?, key: string?, chain: string?, alpn: string[]?,
----  min: string?, insecurely_trust_anyone: boolean? }
+---  min: string?, insecurely_trust_anyone: boolean?,
+---  insecurely_log_session_keys_to: string? }
 ---@return userdata? context
 ---@return ropewalk.Failure? failure
 function tls.client_context(options)
@@ -202,11 +120,14 @@ function tls.client_context(options)
     if not trust then return nil, failure end
   end
   if options.cert then
-    identities, failure = load_identities(options)
+    local found
+    found, failure = files.load(options)
+    if found then identities, failure = files.identities(found) end
     if not identities then return nil, failure end
   end
   return made(core.tls_context { client = true, trust = trust, alpn = options.alpn,
     verify = trust and "required" or "none", min_version = options.min,
+    keylog = options.insecurely_log_session_keys_to,
     identity = identities and identities[1].identity })
 end
 

@@ -64,6 +64,8 @@ struct rw {
     size_t arriving;        /* connections that have not been introduced yet */
 
     struct limit_lines limit_lines;
+    uint8_t ticket_secret[32]; /* of TLS, for all generations … */
+    bool has_ticket_secret;    /* … once somebody asked for it */
     int64_t tls_second;       /* of the last line about TLS that failed */
 
     struct buf out;         /* what out_owner sends in this round */

@@ -125,6 +125,10 @@ static bool was_challenge(const struct conn *c, struct tls_filter *f) {
 static void on_established(void *owner, struct tls_filter *f) {
     struct stream *s = owner;
     struct conn *c = s->owner;
+    struct tls_info info;
+    tls_describe(tls_filter_session(f), &info);
+    c->rw->stats.tls_handshakes++;
+    c->rw->stats.tls_resumed += info.resumed;
     if (was_challenge(c, f)) conn_close(c);
     else if (c->ops->secured) c->ops->secured(c);
 }
@@ -141,6 +145,10 @@ static void on_failed(void *owner, int code, const char *why) {
     if (code == RW_ETIMEDOUT) {
         rw->stats.timeouts++;
         limit_fired(rw, s, "a limit ended a connection", "handshake_timeout");
+        return;
+    }
+    if (code == RW_ELIMIT) {
+        limit_fired(rw, s, "a limit ended a connection", "max_handshakes");
         return;
     }
     int64_t now = loop_unix_time(rw->loop);

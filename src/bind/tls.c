@@ -2,6 +2,8 @@
 /* core.tls_identity, tls_trust, tls_context, and the making of certificates. */
 #include "bind/tls.h"
 
+#include "io/digest.h"
+
 #include <stdatomic.h>
 
 #include "io/accel.h"
@@ -216,6 +218,28 @@ static bool bool_field(lua_State *L, const char *name) {
     return value;
 }
 
+/* core.tls_ticket_secret(label) → 32 bytes, the same for the same label as long as
+ * the process lives: what one generation sealed, the next one opens. */
+static int core_tls_ticket_secret(lua_State *L) {
+    struct rw *rw = generation_of(L)->rw;
+    uint8_t out[DIGEST_SIZE];
+    if (!rw->has_ticket_secret &&
+        !(rw->has_ticket_secret = random_bytes(rw, rw->ticket_secret, sizeof rw->ticket_secret)))
+        return luaL_error(L, "the system gives no random bytes");
+    int rc = digest_hmac(str_of((const char *)rw->ticket_secret, sizeof rw->ticket_secret),
+                         check_str(L, 1), out);
+    if (rc < 0) return luaL_error(L, "%s", err_text(rc));
+    lua_pushlstring(L, (const char *)out, sizeof out);
+    return 1;
+}
+
+/* core.tls_expiry(seconds since 1970): of the first certificate that expires. */
+static int core_tls_expiry(lua_State *L) {
+    lua_Integer when = luaL_checkinteger(L, 1);
+    generation_of(L)->rw->stats.tls_certificate_expiry = when > 0 ? (uint64_t)when : 0;
+    return 0;
+}
+
 static void read_settings(lua_State *L, struct tls_settings *s) {
     static const char *const verify[] = {"none", "optional", "required", NULL};
     static const char *const versions[] = {"1.2", "1.3", NULL};
@@ -236,7 +260,9 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
     } else if (s->tickets) {
         luaL_argerror(L, 1, "tickets need a ticket_secret");
     }
-    lua_pop(L, 1);
+    lua_getfield(L, 1, "keylog");
+    s->keylog = luaL_optstring(L, -1, NULL); /* the table keeps it */
+    lua_pop(L, 2);
     read_alpn(L, s);
 }
 
@@ -256,7 +282,7 @@ static void report_accelerators(struct log *log) {
 }
 
 /* core.tls_context{client=, verify=, trust=, identity=, min_version=, alpn=,
- * tickets=, ticket_secret=, choose=, challenge=} */
+ * tickets=, ticket_secret=, choose=, challenge=, keylog=} */
 static int core_tls_context(lua_State *L) {
     static const uint64_t seed[2] = {1, 2}; /* names come from the operator */
     struct tls_settings settings = {0};
@@ -383,7 +409,8 @@ void tls_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"tls_identity", core_tls_identity}, {"tls_certificate", core_tls_certificate},
         {"tls_certificate_serves", core_tls_certificate_serves},
-               {"tls_trust", core_tls_trust}, {"tls_context", core_tls_context},
+        {"tls_trust", core_tls_trust}, {"tls_context", core_tls_context},
+        {"tls_ticket_secret", core_tls_ticket_secret}, {"tls_expiry", core_tls_expiry},
         {"tls_make_key", core_tls_make_key},
         {"tls_make_certificate", core_tls_make_certificate},
         {"tls_make_request", core_tls_make_request}, {NULL, NULL},

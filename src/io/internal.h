@@ -69,7 +69,8 @@ struct loop {
     struct names *names; /* list */
     int reserve;    /* descriptor given up to shed a connection; -1: none */
     uint64_t handshake_turn; /* turn in which … */
-    unsigned handshakes;     /* … so many steps of TLS handshakes were made */
+    uint64_t handshake_time; /* … so many nanoseconds went into TLS handshakes */
+    size_t handshakes;       /* TLS handshakes that are under way */
     bool turning, stopping;
     bool buffer_busy; /* a hook is looking at it */
     char *batch; /* owned: what datagram sockets read into; NULL: there are none */

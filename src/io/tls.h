@@ -92,9 +92,8 @@ struct tls_settings {
     bool tickets;                  /* server: lets clients resume */
     uint8_t ticket_secret[32];     /* the keys are made from it and the time */
     uint32_t ticket_lifetime;      /* seconds; 0: a day */
-    /* A line for a key log file (debugging only), or NULL. */
-    void (*keylog)(void *owner, const char *line);
-    void *keylog_owner;
+    const char *keylog;            /* file for the sessions' secrets (debugging), or NULL;
+                                      read when the context is made */
 };
 struct tls_context;
 int tls_context_new(const struct tls_settings *s, struct tls_context **out,

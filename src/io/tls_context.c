@@ -135,11 +135,13 @@ int tls_context_new(const struct tls_settings *s, struct tls_context **out,
     if (!c) return RW_ENOMEM;
     c->refs = 1;
     c->settings = *s;
+    c->keylog = -1;
     if (s->trust) c->trust = tls_trust_ref(s->trust);
     if (s->identity) c->identity = tls_identity_ref(s->identity);
     mbedtls_ssl_config_init(&c->config);
     int rc = configure(c, why);
     if (rc == 0 && (rc = copy_alpn(c, s)) < 0) rc = tls_explain(why, rc, "ALPN");
+    if (rc == 0 && s->keylog) rc = tls_keylog_open(c, why);
     if (rc < 0) tls_context_unref(&c);
     *out = c;
     return rc;
@@ -154,6 +156,7 @@ void tls_context_unref(struct tls_context **handle) {
     struct tls_context *c = *handle;
     *handle = NULL;
     if (!c || --c->refs) return;
+    tls_keylog_close(c);
     mbedtls_ssl_config_free(&c->config);
     tls_trust_unref(&c->trust);
     tls_identity_unref(&c->identity);

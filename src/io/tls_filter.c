@@ -5,9 +5,11 @@
  *        └── a client begins here ──↑                any: FAILED
  *
  * HELLO and CHOOSING are a server's: the client's first flight is kept until
- * somebody says which certificate it gets. One step of a handshake is a private
- * key operation, 0.2 ms with a curve: so many steps are made per turn of the
- * loop. With RSA it is some milliseconds: WORKING is in the thread pool.
+ * somebody says which certificate it gets; there is no session until then, so
+ * that who connects and says nothing costs next to nothing. One step of a
+ * handshake is a private key operation, 0.1 to 3 ms: a turn of the loop has
+ * some time for them, and the rest takes its turn in the next ones. With RSA a
+ * step is WORKING in the thread pool.
  *
  * A write goes out as a record at once, further ones of the same turn of the
  * loop together when it ends. Records begin small, so that the first bytes of a
@@ -22,7 +24,7 @@
 #include "io/stream_private.h"
 
 enum {
-    STEPS_PER_TURN = 8,
+    TURN_TIME = 2000000,         /* nanoseconds for handshakes in a turn */
     PENDING_MAX = 1 << 26,       /* the stream's max_buffered comes first */
     RECORD_SMALL = 1300,         /* fits a packet */
     RECORD_LARGE = 16384,
@@ -34,7 +36,8 @@ enum {
 
 struct tls_filter {
     struct filter f;
-    struct tls *tls;
+    struct tls *tls;         /* NULL: in HELLO and CHOOSING */
+    struct tls_context *context;
     const struct tls_filter_hooks *hooks;
     void *owner;
     struct loop *loop;
@@ -47,7 +50,7 @@ struct tls_filter {
     uint64_t written_turn;   /* turn of the last record */
     uint64_t warm_bytes, warm_at;
     enum { HELLO, CHOOSING, HANDSHAKE, WORKING, OPEN, FAILED } state;
-    bool server, rsa, peer_ended, ended, end_due, eof, detached, shaking;
+    bool server, rsa, peer_ended, ended, end_due, eof, detached, holding, counted;
 };
 
 static int advance(struct tls_filter *t);
@@ -56,11 +59,20 @@ static void run_later(struct deferral *d);
 /* ── failing ──────────────────────────────────────────────────────────────*/
 
 static int send_output(struct tls_filter *t) {
+    if (!t->tls) return 0;
     struct buf *out = tls_output(t->tls);
     if (buf_len(out) == 0) return 0;
     int rc = filter_down(&t->f, buf_str(out));
     buf_clear(out);
     return rc < 0 ? rc : 0;
+}
+
+/* Counted are those that have a session but no end of the handshake yet. */
+static void count_handshake(struct tls_filter *t, bool on) {
+    if (t->counted == on) return;
+    t->counted = on;
+    if (on) t->loop->handshakes++;
+    else t->loop->handshakes--;
 }
 
 static void forget_pending(struct tls_filter *t) {
@@ -72,8 +84,8 @@ static void forget_pending(struct tls_filter *t) {
 /* The handshake counts as a byte to send: its answers are read also while the
  * owner pauses, or has asked for the end behind what a producer still makes. */
 static void hold_for_handshake(struct tls_filter *t, bool on) {
-    if (t->shaking == on) return;
-    t->shaking = on;
+    if (t->holding == on) return;
+    t->holding = on;
     filter_hold(&t->f, on ? 1 : -1);
 }
 
@@ -84,6 +96,7 @@ static int fail(struct tls_filter *t, int code, const char *why) {
     timer_stop(t->loop, &t->deadline);
     forget_pending(t);
     hold_for_handshake(t, false);
+    count_handshake(t, false);
     if (t->hooks && t->hooks->on_failed) t->hooks->on_failed(t->owner, code, why);
     struct stream *s = t->f.stream;
     if (!s) return 0;
@@ -131,6 +144,7 @@ static int established(struct tls_filter *t) {
     t->state = OPEN;
     timer_stop(t->loop, &t->deadline);
     hold_for_handshake(t, false);
+    count_handshake(t, false);
     if (!t->f.stream) return 0;
     if (t->hooks && t->hooks->on_established) t->hooks->on_established(t->owner, t);
     if (!t->f.stream || t->state != OPEN) return 0;
@@ -161,11 +175,13 @@ static void work(uv_work_t *w) {
 
 static void tls_filter_free(struct tls_filter *t) {
     struct mem *mem = t->loop->mem;
+    count_handshake(t, false);
     timer_stop(t->loop, &t->deadline);
     loop_defer_cancel(&t->later);
     buf_release(&t->early);
     buf_release(&t->pending);
     tls_free(&t->tls);
+    tls_context_unref(&t->context);
     mem_free(mem, t, sizeof *t);
 }
 
@@ -188,14 +204,16 @@ static int step(struct tls_filter *t) {
         t->state = WORKING;
         return uv_queue_work(&l->uv, &t->work, work, worked);
     }
-    if (l->handshake_turn != l->turn) l->handshake_turn = l->turn, l->handshakes = 0;
-    if (l->handshakes >= STEPS_PER_TURN) {
+    if (l->handshake_turn != l->turn) l->handshake_turn = l->turn, l->handshake_time = 0;
+    if (l->handshake_time >= TURN_TIME) {
         t->later.run = run_later;
         loop_defer(l, &t->later);
         return 0;
     }
-    l->handshakes++;
-    return stepped(t, tls_handshake(t->tls));
+    uint64_t began = loop_hrtime();
+    int rc = tls_handshake(t->tls);
+    l->handshake_time += loop_hrtime() - began;
+    return stepped(t, rc);
 }
 
 /* What came meanwhile goes to the session, and the session goes on. */
@@ -210,6 +228,17 @@ static int advance(struct tls_filter *t) {
     return t->state == OPEN ? deliver(t) : 0;
 }
 
+/* From here on it has a session, which has buffers. */
+static int begin(struct tls_filter *t, const char *name) {
+    struct loop *l = t->loop;
+    if (t->server && l->handshakes >= t->f.stream->limits->max_handshakes) return RW_ELIMIT;
+    int rc = tls_new(t->context, l->mem, name, &t->tls);
+    if (rc < 0) return rc;
+    count_handshake(t, true);
+    t->state = HANDSHAKE;
+    return 0;
+}
+
 /* ── choosing a certificate ───────────────────────────────────────────────*/
 
 static int look_at_hello(struct tls_filter *t) {
@@ -217,7 +246,7 @@ static int look_at_hello(struct tls_filter *t) {
     struct client_hello hello;
     int rc = client_hello_parse(buf_str(&t->early), scratch, &hello);
     if (rc == 0) return 0;
-    if (rc == RW_ELIMIT) return fail(t, rc, "the client's first message is too long");
+    if (rc == RW_ELIMIT) return fail(t, RW_ETLS, "the client's first message is too long");
     if (rc < 0) return fail(t, RW_ETLS, "the client does not speak TLS");
     t->state = CHOOSING;
     t->hooks->on_hello(t->owner, t, &hello);
@@ -227,28 +256,31 @@ static int look_at_hello(struct tls_filter *t) {
 void tls_filter_use(struct tls_filter *t, struct tls_identity *id) {
     if (t->state != CHOOSING || !t->f.stream) return;
     struct stream *s = t->f.stream;
-    t->rsa = tls_identity_is_slow(id);
-    tls_use(t->tls, id);
-    t->state = HANDSHAKE;
-    int rc = advance(t);
+    int rc = begin(t, NULL);
+    if (rc == 0) {
+        t->rsa = tls_identity_is_slow(id);
+        tls_use(t->tls, id);
+        rc = advance(t);
+    } else if (rc == RW_ELIMIT) {
+        rc = fail(t, rc, "there are too many handshakes (limit max_handshakes)");
+    }
     if (rc < 0) stream_abort(s, rc);
 }
 
 int tls_filter_change(struct tls_filter *t, struct tls_context *c) {
-    struct tls *fresh;
     if (t->state != CHOOSING) return RW_ESTATE;
-    int rc = tls_new(c, t->loop->mem, NULL, &fresh);
-    if (rc < 0) return rc;
-    tls_free(&t->tls); /* it has not seen a byte yet */
-    t->tls = fresh;
+    struct tls_context *old = t->context;
+    t->context = tls_context_ref(c);
+    tls_context_unref(&old);
     return 0;
 }
 
 void tls_filter_refuse(struct tls_filter *t, const char *why) {
     static const char alert[] = {21, 3, 3, 0, 2, 2, ALERT_UNRECOGNIZED_NAME};
     if (t->state != CHOOSING || !t->f.stream) return;
-    buf_add(tls_output(t->tls), alert, sizeof alert);
-    fail(t, RW_ECERTIFICATE, why);
+    int rc = filter_down(&t->f, str_of(alert, sizeof alert));
+    if (rc < 0) stream_abort(t->f.stream, rc);
+    else fail(t, RW_ECERTIFICATE, why);
 }
 
 /* ── the filter's calls ───────────────────────────────────────────────────*/
@@ -384,14 +416,14 @@ int tls_filter_push(struct stream *s, struct tls_context *c, const char *name,
     t->server = tls_context_is_server(c);
     buf_init(&t->early, l->mem, 2 * CLIENT_HELLO_MAX + LOOP_BUFFER);
     buf_init(&t->pending, l->mem, PENDING_MAX);
-    int rc = tls_new(c, l->mem, name, &t->tls);
+    t->context = tls_context_ref(c);
+    tls_filter_own(t, hooks, owner);
+    stream_push_filter(s, &t->f);
+    int rc = t->server ? 0 : begin(t, name);
     if (rc < 0) {
-        tls_filter_free(t);
+        stream_pop_filter(&t->f);
         return rc;
     }
-    tls_filter_own(t, hooks, owner);
-    t->state = t->server ? HELLO : HANDSHAKE;
-    stream_push_filter(s, &t->f);
     hold_for_handshake(t, true);
     timer_start(l, &t->deadline, s->limits->handshake_timeout, too_slow);
     if (!t->server) { /* the first flight */

@@ -39,6 +39,7 @@ struct tls_context {
     const char *alpn[TLS_ALPN_MAX + 1];
     struct tls_trust *trust;      /* a reference */
     struct tls_identity *identity; /* likewise, or NULL */
+    int keylog;                   /* the open file, or -1 */
 };
 
 enum { PREFIX_MAX = 64 }; /* of a record buffer: counter and header */
@@ -83,6 +84,14 @@ int tls_check_name(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
 /* The session whose handshake this thread is in: the library's callbacks know
  * no more than the configuration. */
 extern _Thread_local struct tls *tls_current;
+
+/* The key log: opens the file of the settings; a callback for mbedTLS, p: the
+ * session. */
+int tls_keylog_open(struct tls_context *c, struct tls_why *why);
+void tls_keylog_close(struct tls_context *c);
+void tls_keylog_write(void *p, mbedtls_ssl_key_export_type type, const unsigned char *secret,
+                      size_t n, const unsigned char client_random[32],
+                      const unsigned char server_random[32], mbedtls_tls_prf_types prf);
 
 /* Session tickets: callbacks for mbedTLS, p: the context. */
 int tls_ticket_write(void *p, const mbedtls_ssl_session *session, unsigned char *start,

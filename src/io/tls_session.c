@@ -39,39 +39,6 @@ static int transmit(void *p, const unsigned char *bytes, size_t n) {
 
 struct buf *tls_output(struct tls *t) { return &t->out; }
 
-/* ── the key log ──────────────────────────────────────────────────────────*/
-
-static void log_secret(void *p, mbedtls_ssl_key_export_type type,
-                       const unsigned char *secret, size_t n,
-                       const unsigned char client_random[32],
-                       const unsigned char server_random[32], mbedtls_tls_prf_types prf) {
-    (void)server_random, (void)prf;
-    const struct tls *t = p;
-    const char *label;
-    switch (type) {
-    case MBEDTLS_SSL_KEY_EXPORT_TLS12_MASTER_SECRET: label = "CLIENT_RANDOM"; break;
-    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_HANDSHAKE_TRAFFIC_SECRET:
-        label = "CLIENT_HANDSHAKE_TRAFFIC_SECRET"; break;
-    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_HANDSHAKE_TRAFFIC_SECRET:
-        label = "SERVER_HANDSHAKE_TRAFFIC_SECRET"; break;
-    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_CLIENT_APPLICATION_TRAFFIC_SECRET:
-        label = "CLIENT_TRAFFIC_SECRET_0"; break;
-    case MBEDTLS_SSL_KEY_EXPORT_TLS1_3_SERVER_APPLICATION_TRAFFIC_SECRET:
-        label = "SERVER_TRAFFIC_SECRET_0"; break;
-    default: return;
-    }
-    char line[256];
-    size_t at = (size_t)snprintf(line, sizeof line, "%s ", label);
-    for (size_t i = 0; i < 32; i++)
-        at += (size_t)snprintf(line + at, sizeof line - at, "%02x", client_random[i]);
-    line[at++] = ' ';
-    for (size_t i = 0; i < n && at + 4 < sizeof line; i++)
-        at += (size_t)snprintf(line + at, sizeof line - at, "%02x", secret[i]);
-    const struct tls_settings *s = &t->context->settings;
-    s->keylog(s->keylog_owner, line);
-    mbedtls_platform_zeroize(line, sizeof line);
-}
-
 /* ── life ─────────────────────────────────────────────────────────────────*/
 
 static int set_up(struct tls *t) {
@@ -79,7 +46,7 @@ static int set_up(struct tls *t) {
     if (rc < 0) return rc;
     mbedtls_ssl_set_user_data_p(&t->ssl, t);
     mbedtls_ssl_set_bio(&t->ssl, t, transmit, receive, NULL);
-    if (t->context->settings.keylog) mbedtls_ssl_set_export_keys_cb(&t->ssl, log_secret, t);
+    if (t->context->keylog >= 0) mbedtls_ssl_set_export_keys_cb(&t->ssl, tls_keylog_write, t);
     if (!t->context->settings.client) return 0;
     mbedtls_ssl_set_verify(&t->ssl, tls_check_name, t);
     bool is_address = strchr(t->name, ':') || (*t->name && strspn(t->name, "0123456789.") ==

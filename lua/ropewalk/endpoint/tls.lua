@@ -49,7 +49,8 @@ end
 local OPTIONS <const> = {
   cert = path, key = path, chain = path, ca = path,
   verify = one_of("required", "optional"), alpn = names, min = one_of("1.2", "1.3"),
-  name = host, insecurely_trust_anyone = flag,
+  name = host, insecurely_trust_anyone = flag, insecurely_log_session_keys_to = path,
+  tickets = flag, ticket_key = path,
 }
 
 -- What goes with acme=EMAIL (ropewalk.acme.options).

@@ -1,0 +1,119 @@
+-- SPDX-License-Identifier: MIT
+-- The certificates that contexts of servers have from files. The files are looked
+-- at each second: new ones serve the next handshake, sessions that there are go
+-- on; what cannot be used is logged, and the old ones stay.
+
+local core = require "ropewalk.core"
+local files = require "ropewalk.tls.files"
+local log = require "ropewalk.log"
+
+local ipairs, next, pairs, setmetatable = ipairs, next, pairs, setmetatable
+local sort = table.sort
+
+local _ENV <const> = nil
+
+local watch = {}
+local logger = log.logger "tls"
+
+local LOOK_EVERY <const> = 1 -- seconds
+local WARN_AHEAD <const> = 14 * 86400
+local WARN_EVERY <const> = 86400
+
+local function install(context, identities)
+  local names = {}
+  for _, each in ipairs(identities) do
+    for _, name in ipairs(each.says.names) do names[name] = names[name] or each.identity end
+  end
+  context:set_names(names, identities[1].identity)
+end
+
+-- By context, as long as somebody holds it: its options, identities, their texts
+-- in one, when their expiry was warned of, and the last complaint.
+local watched = setmetatable({}, { __mode = "k" })
+local looking = false
+
+local function warn_of_expiry(entry)
+  local now = core.time()
+  entry.warned = now
+  for _, each in ipairs(entry.identities) do
+    local left = each.says.not_after - now
+    if left < WARN_AHEAD then
+      logger:warn(left < 0 and "the certificate has expired" or "the certificate expires soon",
+        { file = each.file, days = left // 86400 })
+    end
+  end
+end
+
+local function note_expiry()
+  local list = watch.certificates()
+  core.tls_expiry(list[1] and list[1].not_after or 0)
+end
+
+local function complain(entry, failure)
+  if entry.complaint == failure.message then return end
+  entry.complaint = failure.message
+  logger:warn("the new certificate is not taken: {reason}", { reason = failure.message })
+end
+
+local function take(context, entry, found, seen)
+  local identities, failure = files.identities(found)
+  if not identities then return complain(entry, failure) end -- half written, perhaps
+  install(context, identities)
+  entry.identities, entry.seen, entry.complaint = identities, seen, nil
+  logger:info("the certificate was replaced", { file = entry.options.cert })
+  warn_of_expiry(entry)
+end
+
+local function look_at(context, entry)
+  local found, seen = files.load(entry.options)
+  if not found then
+    complain(entry, seen)
+  elseif seen ~= entry.seen then
+    take(context, entry, found, seen)
+  end
+  if core.time() - entry.warned >= WARN_EVERY then warn_of_expiry(entry) end
+end
+
+local function look()
+  for context, entry in pairs(watched) do look_at(context, entry) end
+  note_expiry()
+  looking = next(watched) ~= nil
+  if looking then core.housekeeping(LOOK_EVERY, look) end
+end
+
+---Gives a context its certificates from files, now and whenever they change.
+---@param context userdata
+---@param options table with `cert`, and `key` and `chain`
+---@return boolean? ok
+---@return ropewalk.Failure? failure
+function watch.serve(context, options)
+  local found, seen = files.load(options)
+  if not found then return nil, seen end
+  local identities, failure = files.identities(found)
+  if not identities then return nil, failure end
+  install(context, identities)
+  local entry = { options = options, identities = identities, seen = seen }
+  watched[context] = entry
+  warn_of_expiry(entry)
+  note_expiry()
+  if not looking then core.housekeeping(LOOK_EVERY, look) end
+  looking = true
+  return true
+end
+
+---All that are in use, the one that expires first in front.
+---@return table[]
+function watch.certificates()
+  local list = {}
+  for _, entry in pairs(watched) do
+    for _, each in ipairs(entry.identities) do
+      local says = each.says
+      list[#list + 1] = { file = each.file, subject = says.subject, names = says.names,
+        not_after = says.not_after, fingerprint = says.fingerprint }
+    end
+  end
+  sort(list, function(a, b) return a.not_after < b.not_after end)
+  return list
+end
+
+return watch
