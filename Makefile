@@ -115,7 +115,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 # are there and then call make again, do without the libraries.
 
 LIGHT := docs embed help setup clean distclean run test asan tsan fuzz bench simulate torture \
-    valgrind layers lines lint lint-lua lint-sh selftest analyze analyze-fast \
+    valgrind layers lines lint lint-lua lint-docs lint-sh selftest analyze analyze-fast \
     budget budget-update
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
@@ -223,8 +223,8 @@ layers: ## who may include, require and yield (spec/checks/layers.table)
 lines: ## no file over its cap (spec/checks/lines.allow)
 	@sh spec/checks/lines.sh .
 
-lint: ## luacheck, clang's warnings, shell syntax
-	@$(MAKE) lint-lua lint-sh lint-c
+lint: ## luacheck, clang's warnings, shell syntax, what docs/ has to name
+	@$(MAKE) lint-lua lint-sh lint-docs lint-c
 
 analyze: ## gcc -fanalyzer, clang-tidy and cppcheck on all of src (spec/checks/analyze.allow)
 	@sh deps/setup.sh build test
@@ -236,6 +236,9 @@ analyze-fast: ## the same, but clang-tidy on src/base and src/proto only
 
 lint-lua:
 	@sh spec/checks/lint.sh lua .
+
+lint-docs:
+	@sh spec/checks/docs.sh .
 
 lint-sh:
 	@sh spec/checks/lint.sh sh .

@@ -67,7 +67,7 @@ put src/io/i.c '' '#include "proto/p.h"'; refuses 'i.c:2: io may not' layers
 put src/cli/c.c '#include "base/str.h"'; refuses 'cli may not' layers
 put src/proto/p.c '#include <sys/socket.h>'; refuses 'not for proto' layers
 put src/proto/p.c '#include <time.h>'; refuses 'not for proto' layers
-put src/base/b.c '#include <openssl/ssl.h>'; refuses 'in no line' layers
+put src/base/b.c '#include <gnutls/gnutls.h>'; refuses 'in no line' layers
 put src/base/b.c '#include "str.h"'; refuses 'name its layer' layers
 put src/base/b.c '#include HEADER'; refuses 'by macro' layers
 put src/ropewalk.h '#include "base/str.h"'; refuses 'stands alone' layers
@@ -102,6 +102,30 @@ put lua/ropewalk/a.lua 'local _ENV <const> = nil' 'return print'
 refuses "undefined variable 'print'" lint_lua
 put lua/ropewalk/a.lua 'return ('; refuses 'expected' lint_lua
 put apps/a.lua "return '$(lines 30 | tr -d '\n')'"; refuses 'too long' lint_lua
+
+# docs/ beside a source file, a function of core and two decisions
+documented() {
+    mkdir -p "$tree/docs/decisions"
+    rm -rf "$tree/src" "$tree/lua"
+    mkdir -p "$tree/src/bind" "$tree/lua/ropewalk/web"
+    put src/bind/x.c '{"x_open", core_x_open},'
+    put lua/ropewalk/web/a.lua ''
+    put docs/README.md '[a](map.md) [b](border.md) [1](decisions/001-a.md)' '[2](decisions/002-b.md)'
+    put docs/map.md '| x | `src/bind/x.c`, `lua/ropewalk/web/` |'
+    put docs/border.md '`core.x_open()`'
+    put docs/decisions/001-a.md '# 001 A'
+    put docs/decisions/002-b.md '# 002 B'
+}
+lint_docs() { sh "$here/docs.sh" "$tree"; }
+refuses_docs() { refuses "$1" lint_docs; documented; }
+clean; documented
+lint_docs >/dev/null || broken "docs.sh refuses what is documented"
+put src/bind/y.c ''; refuses_docs 'y.c: docs/map.md does not name it'
+put lua/ropewalk/b.lua ''; refuses_docs 'b.lua: docs/map.md does not'
+put src/bind/x.c '{"x_shut", core_x_shut},'; refuses_docs 'core.x_shut is not in'
+put docs/more.md ''; refuses_docs 'more.md: docs/README.md does not'
+put docs/decisions/002-b.md '# 003 B'; refuses_docs 'its title is not'
+rm "$tree/docs/decisions/001-a.md"; refuses_docs 'number 1 is missing'
 
 lint_sh() { sh "$here/lint.sh" sh "$tree"; }
 passes lint_sh

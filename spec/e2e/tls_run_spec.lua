@@ -16,7 +16,8 @@ describe("A TLS server at work", function()
   end
 
   local function first(child, version)
-    has(tls.s_client(child, ("-tls%s -servername localhost -sess_out DIR/%s"):format(version, version)), "resumed=false")
+    local out = tls.s_client(child, ("-tls%s -servername localhost -sess_out DIR/%s"):format(version, version))
+    has(out, "resumed=false")
   end
 
   local function again(child, version)
@@ -155,8 +156,8 @@ describe("A TLS server at work", function()
 function Facts:line_received()
   local stats = rw.stats()
   local c = rw.tls.certificates()[1]
-  self:send_line(("days %d %d %s %d"):format((stats.tls_certificate_expiry - os.time()) // 86400, #rw.tls.certificates(),
-    c.names[1], stats.tls_handshakes))
+  local days = (stats.tls_certificate_expiry - os.time()) // 86400
+  self:send_line(("days %d %d %s %d"):format(days, #rw.tls.certificates(), c.names[1], stats.tls_handshakes))
 end
 return rw.server(rw.config.at, rw.Factory:for_protocol(Facts))]] })
     has(child:log(), "the certificate expires soon", "days=4")

@@ -236,8 +236,9 @@ local function call_object()
 end
 
 local function get_and_set()
-  local it, name, new = object(), byte() > 60 and pick(fields_of { limits = 1, peer = 1, host = 1, headers = 1,
-    params = 1, query = 1, cookies = 1, size = 1, connected = 1, buffered = 1, transport = 1, body = 1 }) or value(), nil
+  local it, name, new = object(), byte() > 60 and pick(fields_of { limits = 1, peer = 1, host = 1,
+    headers = 1, params = 1, query = 1, cookies = 1, size = 1, connected = 1, buffered = 1,
+    transport = 1, body = 1 }) or value(), nil
   if byte() > 200 then new = value() end
   local meta = getmetatable(it)
   if meta and not rawget(meta, "__index") then return end

@@ -80,8 +80,8 @@ void generation_free(struct generation **handle) {
     host_calls_end(g);
     sources_free(g);
     proto_classes_free(g);
-    log_debug(&rw->log, "generation freed", LF_UINT("generation", g->id),
-              LF_UINT("peak_memory", g->mem.peak));
+    log_debug(&rw->log, rw->loop ? "generation freed" : "state of a thread freed",
+              LF_UINT("generation", g->id), LF_UINT("peak_memory", g->mem.peak));
     *g->prev = g->next;
     if (g->next) g->next->prev = g->prev;
     rw->stats.generations--;

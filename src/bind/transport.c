@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The transport: what a protocol writes to. The userdata is anchored in the
- * registry, by the connection's address, as long as the connection lives;
- * uservalue 1 is the protocol, 2 the fields that scripts assign, 3 and 4 the
- * addresses of both ends as text, 5 the proxy between them: they are still
- * asked for when it is over; 6 the TLS context of start_tls. */
+ * registry, by the connection's address, as long as the connection lives; its
+ * uservalues (proto.h) are there longer: both addresses are asked for when it is
+ * over. */
 #include <fcntl.h>
 #include <math.h>
 

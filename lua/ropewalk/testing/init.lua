@@ -12,8 +12,7 @@ local errors = require "ropewalk.testing.errors"
 local fixture = require "ropewalk.testing.fixture"
 local Pair = require "ropewalk.testing.pair"
 
-local error, require, setmetatable, tostring, type =
-  error, require, setmetatable, tostring, type
+local error, require, tostring, type = error, require, tostring, type
 local concat, insert = table.concat, table.insert
 
 local _ENV <const> = nil
