@@ -393,7 +393,12 @@ $(OUT)/fuzz_door: $(DOOR_OBJ) $(CORE_OBJ) $(DEPS_FILES) $(OUT)/gen/objects
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer $(GUARDED:%=-Wl,--wrap=%) -o $@ $(DOOR_OBJ) \
 	    $(CORE_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
 
-$(patsubst %,$(OUT)/fuzz_%,$(filter-out door,$(FUZZERS))): \
+# What works on streams needs the layers below Lua whole.
+$(OUT)/fuzz_tls: $(OUT)/spec/fuzz/fuzz_tls.o $(BELOW_OBJ) $(DEPS_FILES)
+	@echo "LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BELOW_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
+
+$(patsubst %,$(OUT)/fuzz_%,$(filter-out door tls,$(FUZZERS))): \
     $(OUT)/fuzz_%: $(OUT)/spec/fuzz/fuzz_%.o $(FUZZ_OBJ) $(DEPS_FILES)
 	@echo "LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_OBJ) $(yyjson_LIBS) $(llhttp_LIBS) -lm
