@@ -22,9 +22,8 @@ bool task_ask_cancel(struct task *t);
 struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from);
 void door_start(struct task *t, lua_State *from, int nargs);
 
-/* For door_protect, the task as its argument: logs the error on top of its
- * stack, with the traceback. */
-int task_report(lua_State *L);
+/* Logs the error on top of the stack, with the traceback. */
+void task_report(lua_State *L, const char *message);
 
 void coroutine_open(lua_State *L); /* replaces parts of the coroutine library */
 
