@@ -14,6 +14,7 @@ struct task_box { /* userdata; its uservalue is the on_cancel function */
 /* What must be raised in `co` when it runs next. */
 void task_set_hook(struct task *t, lua_State *co);
 void task_make_ready(struct task *t);
+void task_leave(struct task *t); /* the list that it waits in, if any */
 void task_box_detach(struct task *t);
 /* Runs on_cancel, as a task of its own; false: there is none. */
 bool task_ask_cancel(struct task *t);
