@@ -260,6 +260,30 @@ describe("ropewalk test", function()
     output, status = run("", "--output=pdf")
     assert.equal(2, status)
     assert.matches("text, tap or junit", output)
+    output, status = run("", "--bogus")
+    assert.equal(2, status, output)
+    assert.matches("%-%-bogus", output)
+  end)
+
+  it("says so when a spec wants to end the process", function()
+    local output, status = run "os.exit(3)"
+    assert.equal(1, status, output)
+    assert.matches("os.exit%(3%) was called: a spec cannot end the process", output)
+  end)
+
+  it("claims no coverage of nothing", function()
+    local output, status = run('it("passes", function() end)', "--coverage-file=c.info")
+    assert.equal(0, status, output)
+    assert.matches("coverage: no file below the working directory was run", output)
+    assert.not_matches("100", output)
+  end)
+
+  it("tells the seed of the order, also of several processes", function()
+    for _, jobs in ipairs { "-j1", "-j2" } do
+      local output, status = run('it("passes", function() end)', "--shuffle", jobs)
+      assert.equal(0, status, output)
+      assert.matches("order: %-%-seed=%d+", output)
+    end
   end)
 
   it("says so when a spec does not load", function()

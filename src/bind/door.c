@@ -14,7 +14,8 @@
  * yields where the stack allows it; inside a C function that calls back
  * (gsub, sort) it cannot, and after BURST_SLICES of that it raises. A task
  * over its budget is killed: the hook raises at every instruction from then
- * on, so no pcall loop outlives it.
+ * on, so no pcall loop outlives it. What it has to close on its way out still
+ * runs, for the limit script_close.
  */
 #include "bind/conn.h"
 
@@ -23,7 +24,7 @@
 #include "bind/task.h"
 
 enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100,
-       GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64, TICKS_PER_SET = 16 };
+       GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64, MAX_CLOSE_DEPTH = 200, TICKS_PER_SET = 16 };
 
 /* ── the watchdog's view: one door is open per thread at a time ───────────*/
 
@@ -68,17 +69,37 @@ void door_unwatch(void) {
     if (--watched_doors == 0) watchdog_stop();
 }
 
-/* Over its budget: raises at every instruction, so that nothing catches it. */
+/* Is it a __close, or called by one? Of a killed task nothing but that gets as
+ * far as to be called anew, and by C. Another callback of a C function that caught
+ * the error looks the same, and is as welcome to what is left of the time. */
+static bool is_closing(struct task *t, lua_State *L, lua_Debug *ar) {
+    lua_Debug frame;
+    for (int level = 0; level < MAX_CLOSE_DEPTH && lua_getstack(L, level, &frame); level++)
+        if (frame.i_ci == t->closer) return true;
+    if (ar->event != LUA_HOOKCALL || !lua_getstack(L, 1, &frame)) return false;
+    lua_getinfo(L, "S", &frame);
+    if (*frame.what != 'C') return false;
+    t->closer = ar->i_ci;
+    return true;
+}
+
+/* Over its budget: raises at every instruction, so that nothing catches it. The
+ * library tells those who wait for the result. */
 static void on_killed(lua_State *L, lua_Debug *ar) {
-    (void)ar;
     struct task *t = generation_of(L)->rw->door.task;
+    if (t->grace && is_closing(t, L, ar)) return;
+    if (door_in_library(L, ar) && t->library_steps++ < MAX_LIBRARY_STEPS) return;
+    if (ar->event != LUA_HOOKCOUNT) return; /* what is called may be C */
     if (t->burst >= BURST_SLICES)
         luaL_error(L, "script ran on where it cannot be interrupted (inside a sort, gsub "
                    "or metamethod callback); limit script_slice");
+    if (!t->grace)
+        luaL_error(L, "what is to be closed takes too long: %d ms of processor time "
+                   "(limit script_close)", (int)t->gen->limits.script_close);
     struct rw *rw = generation_of(L)->rw;
     if (rw->given_up && atomic_load(rw->given_up)) luaL_error(L, "cancelled");
-    luaL_error(L, "script budget exceeded: %d ms of processor time (limit %s)",
-               (int)t->budget, rw->given_up ? "thread_time" : "script_budget");
+    luaL_error(L, "script budget exceeded: %d ms of processor time (limit %s)", (int)t->budget,
+               rw->given_up ? "thread_time" : "script_budget");
 }
 
 /* Its scope is gone: raises once, so that what is to be closed can close. */
@@ -99,13 +120,17 @@ void door_clear_hook(lua_State *L) {
 }
 
 void task_set_hook(struct task *t, lua_State *co) {
-    if (t->killed) lua_sethook(co, on_killed, LUA_MASKCOUNT, 1);
+    if (t->killed) lua_sethook(co, on_killed, LUA_MASKCOUNT | LUA_MASKCALL, 1);
     else if (t->cancel_due) lua_sethook(co, on_cancelled, LUA_MASKCOUNT, 1);
 }
 
 static void task_doom(struct task *t, lua_State *L) {
-    if (!t->killed) generation_of(L)->rw->stats.script_kills++;
+    struct rw *rw = generation_of(L)->rw;
+    if (!t->killed) rw->stats.script_kills++;
     t->killed = true;
+    t->closer = NULL;
+    t->library_steps = 0;
+    t->grace = 1 + (unsigned)(t->gen->limits.script_close / rw->limits.script_slice);
     task_set_hook(t, L);
 }
 
@@ -121,6 +146,11 @@ bool door_in_library(lua_State *L, lua_Debug *ar) {
 static void on_slice_end(lua_State *L, lua_Debug *ar) {
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
+    if (t && t->killed) {
+        if (t->grace) t->grace--;
+        task_set_hook(t, L);
+        return;
+    }
     if (t && door_in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
         /* setting it walks the whole stack of calls: not each time */
         if (lua_gethookcount(L) != LIBRARY_STEP)
@@ -203,6 +233,7 @@ static struct task *task_take(struct generation *g) {
 }
 
 static void task_drop(struct task *t) {
+    task_leave(t);
     *t->sibling_prev = t->sibling;
     if (t->sibling) t->sibling->sibling_prev = t->sibling_prev;
     mem_free(&t->gen->rw->mem, t, sizeof *t);
@@ -233,7 +264,8 @@ static struct task *task_new(struct generation *g, const struct door_call *call)
     t->budget = call->budget ? call->budget : g->limits.script_budget;
     t->in_one = call->in_one;
     t->slices = t->burst = t->pins = t->library_steps = 0;
-    t->killed = t->cancelled = t->cancel_due = t->orphan = false;
+    t->result = LUA_OK;
+    t->failed = t->reporting = t->killed = t->cancelled = t->cancel_due = t->orphan = false;
     t->yield = YIELD_NONE;
     t->box = NULL;
     t->item.cancel = task_scope_closed;
@@ -242,7 +274,38 @@ static struct task *task_new(struct generation *g, const struct door_call *call)
     return t;
 }
 
-/* Its result (status != 0: the error, on top of co) has been dealt with. */
+/* The message handler: called where it is raised, and again if what is to be
+ * closed then fails. */
+static int task_failed(lua_State *L) {
+    struct task *t = task_running(generation_of(L)->rw);
+    bool again = t->failed;
+    if (t->reporting) return 1; /* describing it failed, too */
+    if (again || !t->orphan) { /* else: its connection went away, and it was told so */
+        t->reporting = true;
+        door_clear_hook(L); /* it may be a killed task's error; it is described */
+        task_report(L, again ? "script error in __close" : "script error");
+        task_set_hook(t, L);
+        t->reporting = false;
+    }
+    t->failed = true;
+    return 1;
+}
+
+static int task_over(lua_State *L, int status, lua_KContext ctx) {
+    (void)ctx;
+    struct task *t = task_running(generation_of(L)->rw);
+    t->result = status == LUA_YIELD ? LUA_OK : status;
+    return 0;
+}
+
+/* Below all that a task does: when that fails, what is to be closed is closed. */
+static int task_main(lua_State *L) {
+    lua_pushcfunction(L, task_failed);
+    lua_insert(L, 1);
+    return task_over(L, lua_pcallk(L, lua_gettop(L) - 2, 0, 1, 0, task_over), 0);
+}
+
+/* It is over; what went wrong has been logged. */
 static void task_end(struct task *t, int status) {
     struct generation *g = t->gen;
     scope_remove(&t->item);
@@ -263,9 +326,10 @@ static void task_end(struct task *t, int status) {
     generation_check(g);
 }
 
-static int task_status(const struct task *t, int lua_status) {
+static int task_status(const struct task *t) {
+    if (t->result == LUA_OK) return 0;
     if (t->killed) return RW_EBUDGET;
-    return lua_status == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT;
+    return t->result == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT;
 }
 
 /* Runs it until it ends (false) or waits. */
@@ -273,13 +337,14 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
     struct rw *rw = t->gen->rw;
     struct door *door = &rw->door;
     if (t->gen->killed) return task_end(t, RW_ECANCELED), false;
+    task_leave(t);
+    t->yield = YIELD_NONE;
+    t->raising = false;
     struct task *outer_task = door->task;
     lua_State *outer_running = door->running;
     struct door *outer_door = open_door;
 
     t->state = TASK_RUNNING;
-    t->yield = YIELD_NONE;
-    t->raising = false;
     door->task = t;
     door->running = t->co;
     door->entries++;
@@ -294,17 +359,15 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
     door->running = outer_running;
 
     bool alive = status == LUA_YIELD;
-    if (status == LUA_OK) {
+    if (!alive) {
         door_clear_hook(t->co);
-        task_end(t, 0);
-    } else if (!alive) {
-        door_clear_hook(t->co);
-        if (!t->orphan) { /* else: its connection went away, and it was told so */
-            rw->stats.script_errors++;
-            if (door_protect(t->gen, task_report, t) < 0)
-                log_error(&rw->log, "script error", LF_Z("error", "out of memory"));
-        }
-        task_end(t, task_status(t, status));
+        if (status != LUA_OK) t->result = status; /* not even task_main had the memory */
+        if (t->result && !t->orphan) rw->stats.script_errors++;
+        if (t->result && !t->failed && !t->orphan)
+            log_error(&rw->log, "script error", LF_UINT("generation", t->gen->id),
+                      LF_Z("error", t->result == LUA_ERRMEM ? "not enough memory"
+                                                            : "one that cannot be shown"));
+        task_end(t, task_status(t));
     } else if (t->yield == YIELD_PREEMPT) {
         t->resume_args = 0;
         task_make_ready(t);
@@ -328,9 +391,10 @@ struct task *door_enter(struct generation *g, const struct door_call *call) {
         return NULL;
     }
     lua_State *co = t->co;
+    lua_pushcfunction(co, task_main);
     lua_pushcfunction(co, call->body);
     lua_pushlightuserdata(co, call->arg);
-    return task_resume(t, g->rw->door.running, 1) ? t : NULL;
+    return task_resume(t, g->rw->door.running, 2) ? t : NULL;
 }
 
 /* ── the ready queue ──────────────────────────────────────────────────────*/
@@ -338,6 +402,7 @@ struct task *door_enter(struct generation *g, const struct door_call *call) {
 void task_make_ready(struct task *t) {
     struct rw *rw = t->gen->rw;
     struct door *door = &rw->door;
+    task_leave(t);
     t->state = TASK_READY;
     t->next = NULL;
     *door->ready_end = t;
@@ -367,30 +432,6 @@ static void door_pump(struct deferral *d) {
 void door_init(struct rw *rw) {
     rw->door.ready_end = &rw->door.ready;
     rw->door.pump.run = door_pump;
-}
-
-int task_park(lua_State *L, lua_KContext ctx, lua_KFunction k) {
-    struct task *t = generation_of(L)->rw->door.task;
-    if (!t) return luaL_error(L, "cannot wait here: no task is running");
-    if (!lua_isyieldable(L) || t->pins)
-        return luaL_error(L, "cannot wait here: inside a callback of a C function "
-                          "(sort, gsub, a metamethod)");
-    if (t->cancelled) return luaL_error(L, "cancelled: what this task worked for is gone");
-    t->yield = YIELD_PARK;
-    return lua_yieldk(L, 0, ctx, k);
-}
-
-void task_wake(struct task *t, lua_State *from, int nargs) {
-    if (t->state != TASK_PARKED) {
-        if (nargs) lua_pop(from, nargs);
-        return;
-    }
-    if (nargs) {
-        if (!lua_checkstack(t->co, nargs + 1)) luaL_error(from, "stack overflow");
-        lua_xmove(from, t->co, nargs);
-    }
-    t->resume_args = nargs;
-    task_make_ready(t);
 }
 
 void task_continue(struct task *t) {
@@ -436,8 +477,10 @@ struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *
 
 void door_start(struct task *t, lua_State *from, int nargs) {
     struct door *door = &t->gen->rw->door;
-    if (!lua_checkstack(t->co, nargs + 1)) luaL_error(from, "stack overflow");
+    if (!lua_checkstack(t->co, nargs + 2)) luaL_error(from, "stack overflow");
+    lua_pushcfunction(t->co, task_main);
     lua_xmove(from, t->co, nargs + 1);
+    nargs++; /* of task_main's */
     if (door_may_nest(door)) {
         door->depth++;
         task_resume(t, from, nargs);

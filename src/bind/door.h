@@ -55,11 +55,18 @@ struct task {
     unsigned slices;      /* used, of script_slice ms */
     unsigned burst;       /* of these, in a row where yielding is not possible */
     unsigned library_steps; /* times that the library was not interrupted */
+    unsigned grace;       /* slices that a killed one may still close variables for */
+    const void *closer;   /* the call that does so: lua_Debug's i_ci */
     unsigned pins;        /* coroutines within that were resumed where one cannot yield */
+    struct wait_list *waits; /* NULL: in none; its neighbours there: */
+    struct task *waits_before, *waits_behind;
     int resume_args;      /* on co's stack, for the ready queue */
     enum { TASK_IDLE, TASK_RUNNING, TASK_PARKED, TASK_READY } state;
     enum { YIELD_NONE, YIELD_PARK, YIELD_PREEMPT } yield;
     bool in_one;     /* as of its call */
+    int result;      /* of Lua, when it is over */
+    bool failed;     /* the log has it; what is to be closed may run still */
+    bool reporting;  /* its error is being described */
     bool killed;     /* over its budget */
     bool orphan;     /* its scope has closed … */
     bool cancelled;  /* … and it was told so: it cannot wait any more */
@@ -67,8 +74,18 @@ struct task {
     bool raising;    /* the telling is on its way, from within a hook */
 };
 
+/* Tasks that wait for the same thing, first come, first woken. One that goes on
+ * for another reason (it is cancelled) leaves by itself. All zero: empty. */
+struct wait_list {
+    struct task *first, *last;
+};
+
 /* Inside a body: waits; the task goes on at `k` after task_wake. */
 int task_park(lua_State *L, lua_KContext ctx, lua_KFunction k);
+/* The same, in a list. Both raise where one cannot wait, as task_may_park. */
+int task_wait(lua_State *L, struct wait_list *list, lua_KFunction k);
+struct task *task_may_park(lua_State *L);
+void task_wake_all(struct wait_list *list);
 /* The parked task goes on in the next phase of this turn with the nargs values
  * on top of `from`'s stack (moved). */
 void task_wake(struct task *t, lua_State *from, int nargs);

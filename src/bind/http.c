@@ -223,6 +223,11 @@ static int tell_finish(lua_State *L) {
     return 0;
 }
 
+static void wake_all(struct http_conn *h) {
+    task_wake_all(&h->readers);
+    task_wake_all(&h->writers);
+}
+
 static void handler_done(struct task *t, int status) {
     struct http_conn *h = t->owner;
     if (h->tells_finish) {
@@ -235,7 +240,7 @@ static void handler_done(struct task *t, int status) {
     h->request = NULL;
     h->active = false;
     h->base.busy = false;
-    h->reader = h->writer = NULL;
+    wake_all(h); /* others that it has started: it is over for them, too */
     if (h->pumping) return;
     if (h->base.lost_due) http_gone(h);
     else http_continue(h);
@@ -355,7 +360,7 @@ static void settle(struct http_conn *h) {
         else if (http1_finished(&h->engine))
             conn_close(c);
     }
-    c->busy = h->active && !h->reader;
+    c->busy = h->active && !h->readers.first;
     conn_update_reading(c);
     http_update_deadline(h);
 }
@@ -370,35 +375,23 @@ static void http_input(struct conn *c, struct str bytes) {
     h->unread = bytes;
     if (!h->active) {
         pump(h);
-    } else if (h->reader) {
-        struct task *t = h->reader;
-        h->reader = NULL;
+    } else if (h->readers.first) {
         h->pumping = true;
-        task_continue(t);
+        task_continue(h->readers.first);
         h->pumping = false;
         if (!h->active) pump(h);
     }
     settle(h);
 }
 
-static void wake_both(struct http_conn *h) {
-    struct task *reader = h->reader, *writer = h->writer;
-    h->reader = h->writer = NULL;
-    if (reader) task_wake(reader, NULL, 0);
-    if (writer && writer != reader) task_wake(writer, NULL, 0);
-}
-
 static void http_eof(struct conn *c) {
     struct http_conn *h = http_of(c);
-    if (h->reader) wake_both(h); /* chunk() finds the end */
+    if (h->readers.first) wake_all(h); /* chunk() finds the end */
     settle(h);
 }
 
 static void http_drain(struct conn *c) {
-    struct http_conn *h = http_of(c);
-    struct task *t = h->writer;
-    h->writer = NULL;
-    if (t) task_wake(t, NULL, 0);
+    task_wake_all(&http_of(c)->writers);
 }
 
 static void http_deadline(struct conn *c) {
@@ -420,7 +413,7 @@ static void http_lost(struct conn *c, int reason) {
     struct http_conn *h = http_of(c);
     c->lost_due = true;
     if (h->active) {
-        wake_both(h);        /* they see that it is over … */
+        wake_all(h);         /* they see that it is over … */
         scope_close(&c->scope); /* … and other waits are cancelled */
     } else if (!h->pumping) {
         http_gone(h);

@@ -27,8 +27,8 @@ struct http_conn {
     struct http1 engine;
     struct request *request; /* of the handler that runs, else NULL */
     struct str unread;       /* fed in this round, not yet taken; borrowed */
-    struct task *reader;     /* waits for a piece of the body */
-    struct task *writer;     /* waits for the peer to read */
+    struct wait_list readers; /* waits for a piece of the body: one at most */
+    struct wait_list writers; /* wait for the peer to read */
     bool tells_finish;       /* the request is in the registry, by this address */
     bool active;             /* a handler runs or waits */
     bool pumping;

@@ -143,7 +143,7 @@ static void no_deadline(struct conn *c) { (void)c; }
 /* Nothing in Lua waits for it, or is about to write; it outlives its server's
  * limits. */
 static bool is_detachable(struct proto_conn *p) {
-    if (!p || p->base.busy || p->pumping || p->producing || p->drain_waiters) return false;
+    if (!p || p->base.busy || p->pumping || p->producing || p->writers.first) return false;
     if (!p->own_limits) {
         p->own_limits = mem_alloc(&p->base.rw->mem, sizeof *p->own_limits);
         if (p->own_limits) *p->own_limits = *p->base.limits;

@@ -352,16 +352,6 @@ static void proto_secured(struct conn *c) {
 
 /* ── write side, deadline ─────────────────────────────────────────────────*/
 
-static int wake_drained(lua_State *L) {
-    struct proto_conn *p = lua_touserdata(L, 1);
-    for (struct task *t; (t = p->drain_waiters);) {
-        p->drain_waiters = t->next;
-        lua_pushboolean(L, p->base.stream != NULL);
-        task_wake(t, L, 1);
-    }
-    return 0;
-}
-
 static int drain_body(lua_State *L) {
     struct proto_conn *p = lua_touserdata(L, 1);
     push_protocol(L, p);
@@ -374,7 +364,7 @@ static int drain_body(lua_State *L) {
 
 static void proto_drain(struct conn *c) {
     struct proto_conn *p = proto_of(c);
-    if (p->drain_waiters) door_protect(c->gen, wake_drained, p);
+    task_wake_all(&p->writers);
     p->filled = false;
     if (p->producing && p->class)
         door_enter(c->gen, &(struct door_call){
@@ -457,7 +447,7 @@ static void proto_lost(struct conn *c, int reason) {
     (void)reason;
     struct proto_conn *p = proto_of(c);
     c->lost_due = true;
-    if (p->drain_waiters) door_protect(c->gen, wake_drained, p);
+    task_wake_all(&p->writers);
     scope_close(&c->scope); /* a waiting hook is told, and ends */
     if (!c->busy && !p->pumping) tell_lost(p);
 }

@@ -41,7 +41,7 @@ struct proto_conn {
     struct buf stash;                /* what the engine borrows while a hook waits */
     struct transport_box *box;       /* borrowed from Lua, NULL: none */
     lua_KFunction after_made;        /* where connect goes on, or NULL */
-    struct task *drain_waiters;      /* list by task->next */
+    struct wait_list writers;        /* wait for the peer to read */
     uint64_t idle_limit;             /* ms; of transport:set_timeout; 0: the engine's */
     uint64_t last_heard;             /* peer's clock */
     unsigned switches;               /* of the engine, or of what it had to read */

@@ -38,19 +38,15 @@ void door_report(lua_State *L, int index, const char *message) {
     lua_settop(L, index);
 }
 
-int task_report(lua_State *L) {
-    struct task *t = lua_touserdata(L, 1);
-    const char *text = NULL;
-    if (!lua_checkstack(t->co, 4)) return 0;
-    lua_pushvalue(t->co, -1);
-    lua_xmove(t->co, L, 1);
-    text = luaL_tolstring(L, -1, NULL);
+void task_report(lua_State *L, const char *message) {
+    int top = lua_gettop(L);
+    struct generation *g = generation_of(L);
+    const char *text = luaL_tolstring(L, -1, NULL);
     if (strstr(text, "\nstack traceback:")) lua_pushstring(L, text); /* has one */
-    else luaL_traceback(L, t->co, text, 0);
-    log_error(&t->gen->rw->log, "script error",
-              LF_UINT("generation", t->gen->id),
+    else luaL_traceback(L, L, text, 1);
+    log_error(&g->rw->log, message, LF_UINT("generation", g->id),
               LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
-    return 0;
+    lua_settop(L, top);
 }
 
 static int log_place(lua_State *L) {

@@ -35,23 +35,18 @@ static int request_chunk(lua_State *L) {
         return 0;
     }
     if (rc != RW_EAGAIN || !live(r)) return push_failure(L, rc == RW_EAGAIN ? RW_ECLOSED : rc);
-    if (h->reader) return luaL_error(L, "chunk: another task is reading this body");
+    if (h->readers.first) return luaL_error(L, "chunk: another task is reading this body");
+    task_may_park(L);
     http1_send_continue(&h->engine);
     conn_flush(&h->base);
-    struct task *t = task_running(h->base.rw);
-    if (t && lua_isyieldable(L)) {
-        h->reader = t;
-        h->base.busy = false; /* now it is the peer's turn */
-        conn_update_reading(&h->base);
-        http_update_deadline(h);
-    }
-    return task_park(L, 0, chunk_again);
+    h->base.busy = false; /* now it is the peer's turn */
+    conn_update_reading(&h->base);
+    http_update_deadline(h);
+    return task_wait(L, &h->readers, chunk_again);
 }
 
 static int chunk_again(lua_State *L, int status, lua_KContext ctx) {
     (void)status, (void)ctx;
-    struct request *r = request_check(L, 1);
-    if (r->conn && r->conn->reader == task_running(r->conn->base.rw)) r->conn->reader = NULL;
     return request_chunk(L);
 }
 
@@ -162,9 +157,7 @@ static int written(lua_State *L, int status, lua_KContext ctx) {
 /* Waits while the peer is behind. */
 static int wait_writable(lua_State *L, struct http_conn *h) {
     if (!h->base.stream || !h->base.stream->told_to_pause) return written(L, LUA_OK, 0);
-    struct task *t = task_running(h->base.rw);
-    if (t && lua_isyieldable(L)) h->writer = t;
-    return task_park(L, 0, written);
+    return task_wait(L, &h->writers, written);
 }
 
 enum { DIRECT_AT = 16384 };

@@ -14,6 +14,7 @@ struct task_box { /* userdata; its uservalue is the on_cancel function */
 /* What must be raised in `co` when it runs next. */
 void task_set_hook(struct task *t, lua_State *co);
 void task_make_ready(struct task *t);
+void task_leave(struct task *t); /* the list that it waits in, if any */
 void task_box_detach(struct task *t);
 /* Runs on_cancel, as a task of its own; false: there is none. */
 bool task_ask_cancel(struct task *t);
@@ -22,9 +23,8 @@ bool task_ask_cancel(struct task *t);
 struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from);
 void door_start(struct task *t, lua_State *from, int nargs);
 
-/* For door_protect, the task as its argument: logs the error on top of its
- * stack, with the traceback. */
-int task_report(lua_State *L);
+/* Logs the error on top of the stack, with the traceback. */
+void task_report(lua_State *L, const char *message);
 
 void coroutine_open(lua_State *L); /* replaces parts of the coroutine library */
 

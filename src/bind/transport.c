@@ -171,7 +171,8 @@ static int transport_send_file(lua_State *L) {
 
 static int drained(lua_State *L, int status, lua_KContext ctx) {
     (void)status, (void)ctx;
-    if (lua_gettop(L) < 2) lua_pushboolean(L, 0);
+    const struct proto_conn *p = transport_check(L, 1);
+    lua_pushboolean(L, p && p->base.stream);
     return 1;
 }
 
@@ -183,12 +184,7 @@ static int transport_drained(lua_State *L) {
         lua_pushboolean(L, may_write(p));
         return 1;
     }
-    struct task *t = task_running(p->base.rw);
-    if (t && lua_isyieldable(L)) {
-        t->next = p->drain_waiters;
-        p->drain_waiters = t;
-    }
-    return task_park(L, 0, drained);
+    return task_wait(L, &p->writers, drained);
 }
 
 /* ── closing, pausing ─────────────────────────────────────────────────────*/

@@ -94,6 +94,10 @@ function coverage.report(path, covered, quiet)
   local ok, why = write_lcov(path, list)
   if not ok then return nil, why end
   if quiet then return true end
+  if #list == 0 then
+    io.stdout:write("\ncoverage: no file below the working directory was run; ", path, "\n")
+    return true
+  end
   local total, hit = 0, 0
   io.stdout:write "\ncoverage:\n"
   for _, entry in ipairs(list) do

@@ -14,7 +14,7 @@ local core = require "ropewalk.core"
 local error, ipairs, os, package, require, tostring, type, xpcall =
   error, ipairs, os, package, require, tostring, type, xpcall
 local concat, move, unpack = table.concat, table.move, table.unpack
-local string_unpack = string.unpack
+local find, string_unpack = string.find, string.unpack
 local debug, io, G = debug, io, _G
 
 local _ENV <const> = nil
@@ -48,7 +48,7 @@ local function dress(busted, wanted, report)
   end
   records.subscribe(busted, function(record) report:record(record) end)
   busted.subscribe({ "suite", "start" }, function(_, _, _, seed)
-    report.totals.seed = seed
+    report.totals.seed, report.totals.began = seed, true
     return nil, true
   end)
   return busted
@@ -70,8 +70,12 @@ local function protected(arguments, wanted, report)
   use_system_modules()
   G.arg = arguments
   os.exit = function(status) -- luacheck: ignore
+    if not find(debug.getinfo(2, "S").source, "/busted/", 1, true) then
+      report.totals.status = 1
+      error(("os.exit(%s) was called: a spec cannot end the process"):format(tostring(status)), 2)
+    end
     if status == true or status == nil then status = 0 end
-    report.totals.status = status or 1
+    report.totals.status = report.totals.began and status or 2 -- it has not liked its options
     error(DONE, 0)
   end
   local make = require "busted.core"
@@ -87,14 +91,18 @@ local function protected(arguments, wanted, report)
   nested()
 end
 
--- What busted is told: its own options, the paths, and a seed that can be shown.
+-- The order by chance has a seed that can be shown, the same in all processes.
+local function choose_seed(wanted, report)
+  local text = concat(wanted.rest, " ")
+  if not find(text, "--shuffle", 1, true) or find(text, "--seed", 1, true) then return end
+  report.totals.seed = string_unpack("<I3", core.random(3))
+  wanted.rest[#wanted.rest + 1] = "--seed=" .. report.totals.seed
+end
+
+-- What busted is told: its own options, the paths.
 local function busted_arguments(wanted)
   local list = { [0] = "ropewalk test", "--output=ropewalk.spec.silent" }
   move(wanted.rest, 1, #wanted.rest, #list + 1, list)
-  local text = concat(wanted.rest, " ")
-  if text:find("--shuffle", 1, true) and not text:find("--seed", 1, true) then
-    list[#list + 1] = "--seed=" .. string_unpack("<I3", core.random(3))
-  end
   list[#list + 1] = "--"
   list = move(wanted.paths, 1, #wanted.paths, #list, list)
   return list
@@ -126,6 +134,7 @@ function spec.run(arguments)
     return 2
   end
   if wanted.log then core.test.show_log(wanted.log) end
+  choose_seed(wanted, report)
   why = missing(wanted.paths)
   if not why then
     local _
