@@ -134,11 +134,11 @@ describe("A TLS client", function()
   end)
 
   -- Made by openssl: what ours does not make.
-  local function openssl_site(key, digest, extensions)
+  local function openssl_site(key, digest, extensions, ca)
     local out, status = tls.shell(([[cd DIR && openssl req -newkey %s -nodes -keyout odd.key -subj /CN=localhost -out odd.csr &&
       printf 'subjectAltName=DNS:localhost\n%s\n' >odd.ext &&
-      openssl x509 -req -in odd.csr -CA ca.pem -CAkey ca.key -CAcreateserial -%s -days 9 -extfile odd.ext -out odd.pem]])
-      :format(key, extensions or "", digest))
+      openssl x509 -req -in odd.csr -CA %s.pem -CAkey %s.key -CAcreateserial -%s -days 9 -extfile odd.ext -out odd.pem]])
+      :format(key, extensions or "", ca or "ca", ca or "ca", digest))
     assert.equal(0, status, out)
   end
 
@@ -147,12 +147,13 @@ describe("A TLS client", function()
     has(refused("odd", nil, "-cipher ALL:@SECLEVEL=0"), "its key is too weak")
     openssl_site("rsa:2048", "sha1")
     has(refused("odd", nil, "-cipher ALL:@SECLEVEL=0"), "it is signed with a weak hash")
-    openssl_site("rsa:2048", "md5")
-    refused("odd", nil, "-cipher ALL:@SECLEVEL=0")
+    tls.issue("rsa_ca", { kind = "rsa2048", subject = "CN=RSA", names = {}, authority = true, ca = false })
+    openssl_site("rsa:2048", "md5", nil, "rsa_ca")
+    has(refused("odd", "ca=DIR/rsa_ca.pem", "-cipher ALL:@SECLEVEL=0"), "cannot be read")
     openssl_site("rsa:2048", "sha256", "keyUsage=critical,cRLSign")
     has(refused "odd", "its key usage does not allow this")
     openssl_site("rsa:2048", "sha256", "1.2.3.4=critical,DER:0500")
-    refused "odd"
+    has(refused "odd", "cannot be read")
   end)
 
   it("refuses old versions and suites", function()

@@ -204,9 +204,18 @@ static void explain_no_certificate(struct tls *t) {
                                        MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE);
 }
 
+/* Is it the X.509 module that complains: a hash or extension that it does not know? */
+static bool is_of_certificate(int code) {
+    int module = -code & ~0x7f;
+    return module >= -MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE &&
+           module <= -MBEDTLS_ERR_X509_BUFFER_TOO_SMALL && module != -MBEDTLS_ERR_X509_ALLOC_FAILED;
+}
+
 static int fail(struct tls *t, int code, const char *what) {
     t->failed = true;
-    int rc = tls_explain(&t->why, code, what);
+    bool unread = is_of_certificate(code) && code != MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+    int rc = tls_explain(&t->why, code, unread ? "the peer's certificate cannot be read" : what);
+    if (unread) rc = RW_ECERTIFICATE;
     if (code == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
         snprintf(t->why.text, sizeof t->why.text, "%s: the peer sent the alert %s", what,
                  alert_name(t->ssl.in_msg[1]));
