@@ -60,7 +60,7 @@ def rest(s):
       ["-tls1_2 -fallback_scsv"] = "inappropriate fallback",
     } do
       local out = tls.s_client(child, options .. " -servername localhost")
-      has(out, alert, options)
+      has(out, alert)
       assert.falsy(out:find("echo", 1, true), out)
     end
     has(tls.s_client(child, "-tls1_2 -comp -servername localhost"), "Compression: NONE", "echo hello")
@@ -146,39 +146,15 @@ def rest(s):
 local Late = rw.Protocol:extend "Late"
 function Late:handshake_completed() self.transport:write "ready\n" end
 function Late:data_received(bytes) self.asked = (self.asked or "") .. bytes end
+function Late:connection_lost(reason) rw.log.info("lost: {code}", { code = reason.code, name = reason.name }) end
 function Late:read_connection_lost()
   self.transport:write("you said " .. (self.asked or "nothing"))
   self.transport:lose_connection()
 end
 return rw.server(rw.config.at, rw.Factory:for_protocol(Late))]] })
-    python(late, [[
-      for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-          context.maximum_version = version
-          incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-          session = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-          s = raw()
-          def pump(step):
-              while True:
-                  try: return step()
-                  except ssl.SSLWantReadError: pass
-                  finally:
-                      if outgoing.pending: s.sendall(outgoing.read())
-                  more = s.recv(5000)
-                  if more: incoming.write(more)
-                  else: incoming.write_eof()
-          pump(session.do_handshake)
-          expect(pump(lambda: session.read(100)), b"ready\n")
-          session.write(b"question")
-          try: session.unwrap()
-          except ssl.SSLWantReadError: pass
-          s.sendall(outgoing.read())
-          got = b""
-          try:
-              while True: got += pump(lambda: session.read(100)) or b""
-          except (ssl.SSLError, ValueError): pass
-          # after its own close_notify Python does not read on; the records are there
-          print(got)
-    ]])
+    local out = tls.shell(("printf question | timeout 20 gnutls-cli --x509cafile=DIR/ca.pem "
+      .. "--verify-hostname=localhost -p %d 127.0.0.1"):format(late.port))
+    has(out, "you said question")
     late:await_log "code=done"
   end)
 
@@ -224,6 +200,7 @@ return rw.server(rw.config.at, rw.Factory:for_protocol(Late))]] })
           s.sendall(b"x\n")
           line(s)
           peer = socket.socket(fileno=s.detach())
+          peer.settimeout(PATIENCE)
           peer.sendall(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
           got = rest(peer)
           assert got[:1] in (b"\x15", b"\x17"), got # an alert, in 1.3 in disguise
