@@ -156,6 +156,32 @@ describe("A TLS client", function()
     has(refused "odd", "cannot be read")
   end)
 
+  it("refuses the revoked, on either side, and a list that is no more valid", function()
+    -- a list with these certificates, made by openssl
+    local function revoke(file, days, ...)
+      local lines = { ("cd DIR && rm -rf db && mkdir db && : >db/index && echo 01 >db/number && printf '[ca]\n"
+        .. "default_ca=x\n[x]\ndatabase=db/index\ncrlnumber=db/number\ndefault_md=sha256\n' >db/config") }
+      local command = "openssl ca -config db/config -cert ca.pem -keyfile ca.key "
+      for _, name in ipairs { ... } do lines[#lines + 1] = command .. "-revoke " .. name .. ".pem" end
+      lines[#lines + 1] = command .. "-gencrl " .. days .. " -out " .. file
+      local out, status = tls.shell(table.concat(lines, " && "))
+      assert.equal(0, status, out)
+    end
+    revoke("crl.pem", "-crldays 9", "rsa", "me")
+    revoke("old.pem", "-crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z")
+    has(refused("rsa", "ca=DIR/ca.pem:crl=DIR/crl.pem"), "it has been revoked")
+    has(refused("site", "ca=DIR/ca.pem:crl=DIR/old.pem"), "the revocation list is too old")
+    local server = tls.s_server(SITE)
+    assert(tls.connect(server.port, "ca=DIR/ca.pem:crl=DIR/crl.pem"))
+    local ours = tls.server "cert=DIR/site.pem:key=DIR/site.key:ca=DIR/ca.pem:crl=DIR/crl.pem"
+    tls.issue("you", { subject = "CN=you", names = {}, client = true })
+    has(tls.s_client(ours, "-cert DIR/you.pem -key DIR/you.key"), "verified=true CN=you")
+    assert.falsy(tls.s_client(ours, "-cert DIR/me.pem -key DIR/me.key"):find("echo hello", 1, true))
+    ours:await_log "it has been revoked"
+    local _, failure = tls.connect(server.port, "ca=DIR/ca.pem:crl=DIR/site.key")
+    has(failure.message, "the revocation list cannot be read")
+  end)
+
   it("refuses old versions and suites", function()
     local weak = " -cipher ALL:@SECLEVEL=0 "
     for _, options in ipairs { "-tls1" .. weak, "-tls1_1" .. weak, "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA256",

@@ -141,6 +141,20 @@ def fact(text, key): return dict(w.split("=", 1) for w in text.split() if "=" in
     end
   end)
 
+  it("lets the script decide who may stay", function()
+    local child = tls.server(SITE .. ":ca=DIR/ca.pem", { listen = [[
+local Door = Facts:extend "Door"
+function Door:handshake_completed()
+  rw.sleep(0.05):await() -- asks somebody
+  if self.transport.tls.peer_certificate.subject ~= "CN=me" then return self.transport:abort_connection() end
+  Facts.handshake_completed(self)
+end
+return rw.server(rw.config.at, rw.Factory:for_protocol(Door))]] })
+    tls.issue("you", { subject = "CN=you", names = {}, client = true })
+    has(tls.s_client(child, "-cert DIR/me.pem -key DIR/me.key"), "verified=true CN=me", "echo hello")
+    assert.falsy(tls.s_client(child, "-cert DIR/you.pem -key DIR/you.key"):find("echo", 1, true))
+  end)
+
   it("agrees on a protocol, or on none", function()
     local child = tls.server(SITE .. ":alpn=h2,http/1.1")
     python(child, [[
