@@ -10,6 +10,9 @@ describe("A TLS client", function()
 
   local SITE <const>, RSA <const> = "-cert DIR/site.pem -key DIR/site.key", "-cert DIR/rsa.pem -key DIR/rsa.key"
 
+  local GNUTLS_SERV <const> =
+    "gnutls-serv --echo --quiet -p PORT --x509certfile=DIR/site.pem --x509keyfile=DIR/site.key"
+
   local function has(text, ...)
     for _, each in ipairs { ... } do assert.truthy(text:find(each, 1, true), each .. " is not in:\n" .. text) end
   end
@@ -47,8 +50,7 @@ describe("A TLS client", function()
 
   it("speaks with GnuTLS", function()
     for priority, version in pairs { ["+VERS-TLS1.2"] = "1.2", ["+VERS-TLS1.3"] = "1.3" } do
-      local server = tls.peer("gnutls-serv --echo --quiet -p PORT --x509certfile=DIR/site.pem --x509keyfile=DIR/site.key "
-        .. "--priority=NORMAL:-VERS-ALL:" .. priority)
+      local server = tls.peer(GNUTLS_SERV .. " --priority=NORMAL:-VERS-ALL:" .. priority)
       local client = assert(tls.connect(server.port))
       assert.equal(version, client.transport.tls.version)
       client.transport:write "hello\n"
@@ -81,7 +83,7 @@ describe("A TLS client", function()
   end)
 
   it("takes new tickets and key updates in its stride", function()
-    local server = tls.peer("gnutls-serv --echo --quiet -p PORT --x509certfile=DIR/site.pem --x509keyfile=DIR/site.key")
+    local server = tls.peer(GNUTLS_SERV)
     local client = assert(tls.connect(server.port))
     for i = 1, 3 do
       client.transport:write(i .. "\n")
@@ -135,9 +137,11 @@ describe("A TLS client", function()
 
   -- Made by openssl: what ours does not make.
   local function openssl_site(key, digest, extensions, ca)
-    local out, status = tls.shell(([[cd DIR && openssl req -newkey %s -nodes -keyout odd.key -subj /CN=localhost -out odd.csr &&
+    local out, status = tls.shell(([[cd DIR &&
+      openssl req -newkey %s -nodes -keyout odd.key -subj /CN=localhost -out odd.csr &&
       printf 'subjectAltName=DNS:localhost\n%s\n' >odd.ext &&
-      openssl x509 -req -in odd.csr -CA %s.pem -CAkey %s.key -CAcreateserial -%s -days 9 -extfile odd.ext -out odd.pem]])
+      openssl x509 -req -in odd.csr -CA %s.pem -CAkey %s.key -CAcreateserial -%s -days 9 \
+        -extfile odd.ext -out odd.pem]])
       :format(key, extensions or "", ca or "ca", ca or "ca", digest))
     assert.equal(0, status, out)
   end

@@ -42,7 +42,8 @@ def secure(s): return context.wrap_socket(s, server_hostname="localhost")
 
   -- Says what it got and how; may wait before TLS begins.
   local SERVER <const> = [[
-local context = assert(rw.tls.server_context { cert = rw.config.dir .. "/site.pem", key = rw.config.dir .. "/site.key" })
+local site = rw.config.dir .. "/site"
+local context = assert(rw.tls.server_context { cert = site .. ".pem", key = site .. ".key" })
 local Talk = rw.LineProtocol:extend "Talk"
 function Talk:line_received(line)
   rw.log.info("{how} line: {line}", { how = self.transport.tls and "secure" or "plain", line = line })
