@@ -115,7 +115,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 # are there and then call make again, do without the libraries.
 
 LIGHT := docs embed help setup clean distclean run test asan tsan fuzz bench simulate torture \
-    valgrind layers lines lint lint-lua lint-docs lint-sh selftest analyze analyze-fast \
+    valgrind testssl layers lines lint lint-lua lint-docs lint-sh selftest analyze analyze-fast \
     budget budget-update
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
@@ -186,6 +186,11 @@ simulate: ## N=10000 simulated runs of the chat with random faults, from seed FR
 	    running="$$running $$!" first=$$((first + each)); \
 	done; \
 	for each in $$running; do wait $$each || exit 1; done
+
+testssl: ## testssl.sh against a server with default settings (minutes)
+	@sh deps/setup.sh build testssl
+	@$(MAKE) all
+	@sh spec/checks/testssl.sh $(BUILD)/ropewalk
 
 bench: ## measure (spec/bench/run)
 	@sh deps/setup.sh build

@@ -75,6 +75,11 @@ DEPS_DIR := $(BUILD)/deps
 
 include deps/versions.mk
 
+# a bug of mbedTLS, see there
+mbedtls_MEND := deps/config/mbedtls/ssl_tls12_client.h
+$(DEPS_DIR)/$(VARIANT)/mbedtls/library/ssl_tls12_client.o: mbedtls_CFLAGS += -include $(mbedtls_MEND)
+$(DEPS_DIR)/$(VARIANT)/mbedtls/library/ssl_tls12_client.o: $(mbedtls_MEND)
+
 # The answer is remade when the question differs from the one it answered.
 define dep_resolve
 $(1)_ASKED :=

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# usage: setup.sh build|test…
+# usage: setup.sh build|test|testssl…
 #
 # Sees to it that the tools of the named groups are there: quietly when they
 # are, by apt-get (no questions) when they are not and this is root, else by
@@ -14,9 +14,10 @@ build="gcc:gcc make:make ld:binutils /usr/include/stdio.h:libc6-dev tar:tar
     /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
 test="busted:lua-busted luacheck:lua-check curl:curl wrk:wrk socat:socat
     nc:netcat-openbsd clang:clang clang-tidy:clang-tidy cppcheck:cppcheck valgrind:valgrind python3:python3 dig:bind9-dnsutils
-    haproxy:haproxy systemd-socket-activate:systemd
+    openssl:openssl gnutls-cli:gnutls-bin sslscan:sslscan haproxy:haproxy systemd-socket-activate:systemd
     /usr/lib/python3/dist-packages/twisted:python3-twisted
     /usr/include/glib-2.0/glib.h:libglib2.0-dev"
+testssl="testssl:testssl.sh openssl:openssl"
 
 # Packages that no command stands for.
 extra_test() {
@@ -35,6 +36,7 @@ extra_build() {
     pkg-config --exists 'libcrypto >= 3.0' 2>/dev/null || [ "$(id -u)" != 0 ] ||
         ! apt-cache show libssl-dev >/dev/null 2>&1 || echo libssl-dev
 }
+extra_testssl() { :; }
 
 missing() {
     for group in "$@"; do

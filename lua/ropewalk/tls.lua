@@ -47,8 +47,17 @@ end
 
 -- Contexts -----------------------------------------------------------------------
 
+-- Without those on the lists of crl=FILE, whose text goes with the authorities'.
+local function revoking(trust, path, authorities)
+  local pem, failure = read(path)
+  if not pem then return nil, failure end
+  local count, code, why = trust:add_revoked(pem)
+  if not count then return bad("%s: %s", path, why or code) end
+  return trust, nil, (authorities or "") .. pem
+end
+
 -- The trust; or nil and a failure; and the text of ca=FILE.
-local function trust_of(options)
+local function authorities_of(options)
   local trust = core.tls_trust()
   local count, code, why
   if options.ca then
@@ -63,6 +72,12 @@ local function trust_of(options)
   return trust
 end
 
+local function trust_of(options)
+  local trust, failure, authorities = authorities_of(options)
+  if trust and options.crl then return revoking(trust, options.crl, authorities) end
+  return trust, failure, authorities
+end
+
 local function made(context, _, why)
   if context then return context end
   return bad("%s", why)
@@ -73,7 +88,7 @@ end
 ---certificate is for, may wait, and returns `rw.tls.identity(…)` or nil.
 ---
 ---    local context = assert(rw.tls.server_context { cert = "site.pem", key = "site.key" })
----@param options { cert: string?, key: string?, chain: string?, ca: string?,
+---@param options { cert: string?, key: string?, chain: string?, ca: string?, crl: string?,
 ---  verify: string?, alpn: string[]?, min: string?, choose: function?, challenge: boolean?,
 ---  tickets: boolean?, ticket_key: string?, insecurely_log_session_keys_to: string? }
 ---@return userdata? context
@@ -82,6 +97,7 @@ function tls.server_context(options)
   if not options.cert and not options.choose then return bad("tls: cert= is missing") end
   local trust, authorities, secret, context, ok, failure
   local verify = options.verify or (options.ca and "required") or "none"
+  if options.crl and verify == "none" then return bad "tls: crl= needs ca=FILE" end
   if verify ~= "none" then
     if not options.ca then return bad("tls: verify=%s needs ca=FILE", verify) end
     trust, failure, authorities = trust_of(options)
@@ -107,7 +123,7 @@ end
 ---system's authorities.
 ---
 ---    local context = assert(rw.tls.client_context { ca = "ca.pem" })
----@param options? { ca: string?, cert: string?, key: string?, chain: string?, alpn: string[]?,
+---@param options? { ca: string?, crl: string?, cert: string?, key: string?, chain: string?, alpn: string[]?,
 ---  min: string?, insecurely_trust_anyone: boolean?,
 ---  insecurely_log_session_keys_to: string? }
 ---@return userdata? context
@@ -115,7 +131,9 @@ end
 function tls.client_context(options)
   options = options or {}
   local trust, identities, failure
-  if not options.insecurely_trust_anyone then
+  if options.insecurely_trust_anyone then
+    if options.crl then return bad "tls: crl= and insecurely_trust_anyone= exclude each other" end
+  else
     trust, failure = trust_of(options)
     if not trust then return nil, failure end
   end

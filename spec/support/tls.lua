@@ -149,8 +149,7 @@ end
 
 --- openssl as a server, answering requests with a page of what was agreed on.
 function tls.s_server(options)
-  return tls.peer("openssl s_server -www -accept 127.0.0.1:PORT "
-    .. (options or "-cert DIR/site.pem -key DIR/site.key"))
+  return tls.peer("openssl s_server -www -accept 127.0.0.1:PORT " .. options)
 end
 
 --- For after_each.

@@ -173,6 +173,11 @@ static void explain_certificate(struct tls *t) {
         {MBEDTLS_X509_BADCERT_EXPIRED, "it has expired"},
         {MBEDTLS_X509_BADCERT_FUTURE, "it is not valid yet"},
         {MBEDTLS_X509_BADCERT_REVOKED, "it has been revoked"},
+        {MBEDTLS_X509_BADCRL_NOT_TRUSTED, "its authority has not signed the revocation list"},
+        {MBEDTLS_X509_BADCRL_EXPIRED, "the revocation list is too old"},
+        {MBEDTLS_X509_BADCRL_FUTURE, "the revocation list is not valid yet"},
+        {MBEDTLS_X509_BADCRL_BAD_MD | MBEDTLS_X509_BADCRL_BAD_PK | MBEDTLS_X509_BADCRL_BAD_KEY,
+         "the revocation list is signed too weakly"},
         {MBEDTLS_X509_BADCERT_CN_MISMATCH, "it is for another name"},
         {MBEDTLS_X509_BADCERT_NOT_TRUSTED, "no trusted authority has signed it"},
         {MBEDTLS_X509_BADCERT_MISSING, "there is none"},
@@ -196,17 +201,18 @@ static void explain_certificate(struct tls *t) {
     }
 }
 
-/* In TLS 1.2 the library says nothing to the peer. */
-static void explain_no_certificate(struct tls *t) {
-    snprintf(t->why.text, sizeof t->why.text, "the client has shown no certificate");
-    if (mbedtls_ssl_get_version_number(&t->ssl) == MBEDTLS_SSL_VERSION_TLS1_2)
-        mbedtls_ssl_send_alert_message(&t->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-                                       MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE);
+/* Is it the X.509 module that complains: a hash or extension that it does not know? */
+static bool is_of_certificate(int code) {
+    int module = -code & ~0x7f;
+    return module >= -MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE &&
+           module <= -MBEDTLS_ERR_X509_BUFFER_TOO_SMALL && module != -MBEDTLS_ERR_X509_ALLOC_FAILED;
 }
 
 static int fail(struct tls *t, int code, const char *what) {
     t->failed = true;
-    int rc = tls_explain(&t->why, code, what);
+    bool unread = is_of_certificate(code) && code != MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+    int rc = tls_explain(&t->why, code, unread ? "the peer's certificate cannot be read" : what);
+    if (unread) rc = RW_ECERTIFICATE;
     if (code == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
         snprintf(t->why.text, sizeof t->why.text, "%s: the peer sent the alert %s", what,
                  alert_name(t->ssl.in_msg[1]));
@@ -214,7 +220,7 @@ static int fail(struct tls *t, int code, const char *what) {
              (code == MBEDTLS_ERR_SSL_BAD_CERTIFICATE && mbedtls_ssl_get_verify_result(&t->ssl)))
         explain_certificate(t);
     else if (code == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE)
-        explain_no_certificate(t);
+        snprintf(t->why.text, sizeof t->why.text, "the client has shown no certificate");
     return rc;
 }
 
@@ -243,11 +249,25 @@ static void leave_handshake_keys(mbedtls_ssl_context *ssl) {
     memset(ssl->cur_out_ctr, 0, sizeof ssl->cur_out_ctr);
 }
 
+/* Now and then the library gives up without a word. */
+static void say_that_it_failed(struct tls *t, int code) {
+    bool refused = code == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE ||
+                   code == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE;
+    if (code == MBEDTLS_ERR_SSL_WANT_READ || code == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
+        code == MBEDTLS_ERR_SSL_CONN_EOF)
+        return;
+    mbedtls_ssl_send_alert_message(&t->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                   refused ? MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE
+                                           : MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR);
+}
+
 static int shake_hands(struct tls *t) {
     int rc = 0;
     while (rc == 0 && !mbedtls_ssl_is_handshake_over(&t->ssl)) {
+        size_t said = buf_len(&t->out);
         rc = mbedtls_ssl_handshake_step(&t->ssl);
         if (rc == 0 && !t->context->settings.client) leave_handshake_keys(&t->ssl);
+        if (rc < 0 && buf_len(&t->out) == said) say_that_it_failed(t, rc);
     }
     return rc;
 }

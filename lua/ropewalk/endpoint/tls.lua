@@ -47,7 +47,7 @@ local function flag(word)
 end
 
 local OPTIONS <const> = {
-  cert = path, key = path, chain = path, ca = path,
+  cert = path, key = path, chain = path, ca = path, crl = path,
   verify = one_of("required", "optional"), alpn = names, min = one_of("1.2", "1.3"),
   name = host, insecurely_trust_anyone = flag, insecurely_log_session_keys_to = path,
   tickets = flag, ticket_key = path,
