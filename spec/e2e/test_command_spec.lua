@@ -51,7 +51,7 @@ describe("ropewalk test", function()
     fails([[it("t", function()
       local factory = rw.Factory:for_protocol(rw.Protocol)
       local port = rw.listen("tcp:127.0.0.1:0", factory):await()
-      rw.connect("tcp:127.0.0.1:" .. port:address().port, factory):await().transport:write "x"
+      rw.connect("tcp:127.0.0.1:" .. port.address.port, factory):await().transport:write "x"
       port:stop_listening() end)]],
       "connection with 127.0.0.1:%d+, made at some_spec.lua:5\n")
   end)
