@@ -116,7 +116,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 
 LIGHT := docs embed help setup clean distclean run test asan tsan fuzz bench simulate torture \
     valgrind layers lines lint lint-lua lint-docs lint-sh selftest analyze analyze-fast \
-    budget budget-update
+    budget budget-update soak gcstress selftest-nets
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
 endif
@@ -191,6 +191,16 @@ bench: ## measure (spec/bench/run)
 	@sh deps/setup.sh build
 	@$(MAKE) all $(BENCHES:%=$(OUT)/bench/%)
 	@exec spec/bench/run $(ARGS)
+
+soak: ## everything at once through bad networks, with reloads, for T=60 seconds: grows, leaks?
+	@sh deps/setup.sh build test
+	@$(MAKE) all
+	@spec/soak/run --seconds $(if $(filter command line,$(origin T)),$(T),60) --binary $(BUILD)/ropewalk $(ARGS)
+
+gcstress: ## some specs with a full collection after every entry of Lua (S="spec/…" for others)
+	@sh deps/setup.sh build test
+	@$(MAKE) VARIANT=debug all
+	@RW_GC_STRESS=1 $(BUILD)/debug/ropewalk test --exclude-tags=slow $(or $(S),$(GC_STRESS_SPECS))
 
 budget: ## instructions per operation against spec/bench/budget.txt
 	@sh deps/setup.sh build test

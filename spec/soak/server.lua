@@ -11,7 +11,7 @@ site:get("/slow", function()
   rw.sleep(0.02):await()
   return "slow\n"
 end)
-site:post("/length", function(request) return #request:body() .. "\n" end)
+site:post("/json", function(request) return web.json(request:json()) end)
 site:get("/stats", function()
   collectgarbage()
   local stats = core.stats()
