@@ -197,6 +197,8 @@ soak: ## everything at once through bad networks, with reloads, for T=60 seconds
 	@$(MAKE) all
 	@spec/soak/run --seconds $(if $(filter command line,$(origin T)),$(T),60) --binary $(BUILD)/ropewalk $(ARGS)
 
+GC_STRESS_SPECS := spec/bind spec/lua spec/semantics spec/e2e/connect_spec.lua \
+    spec/e2e/http_spec.lua spec/e2e/reload_spec.lua spec/e2e/datagram_spec.lua
 gcstress: ## some specs with a full collection after every entry of Lua (S="spec/…" for others)
 	@sh deps/setup.sh build test
 	@$(MAKE) VARIANT=debug all
@@ -255,6 +257,11 @@ lint-sh:
 
 selftest: ## each check fails on a planted violation
 	+@MAKE='$(MAKE)' sh spec/checks/selftest.sh
+
+selftest-nets: ## each net catches a mistake that is made for it, in a copy (slower)
+	@sh deps/setup.sh build test
+	@$(MAKE) all torture-programs $(OUT)/bench/budget
+	+@MAKE='$(MAKE)' BUILD=$(BUILD) sh spec/checks/selftest_nets.sh $(W)
 
 clean: ## remove what was built (not the libraries)
 	rm -rf $(addprefix $(BUILD)/,release debug asan tsan fuzz lint analyze ropewalk libropewalk.a)
@@ -384,6 +391,9 @@ BELOW_LIBS := $(foreach d,ares mbedtls uv yyjson crypto,$($(d)_LIBS))
 # system calls that torture_io makes fail (spec/torture_io/faults.h)
 FAULTY := clock_gettime $(shell sed -n 's/^    X.\([a-z0-9_]*\),.*/\1/p' spec/torture_io/faults.h)
 torture_io_LDFLAGS := $(FAULTY:%=-Wl,--wrap=%)
+
+.PHONY: torture-programs
+torture-programs: $(TORTURES:%=$(OUT)/%)
 
 define torture_rule
 $(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $(BELOW_OBJ) $(OUT)/gen/torture
