@@ -79,7 +79,7 @@ mistake 'null: a pointer that may be NULL is used' src/base/mem.c \
     's/if (p) memset(p, 0, size);/memset(p, 0, size); if (!p) p = m;/' \
     '' analyze build/analyze/src/base/mem.c.gcc
 mistake 'layer: the parser sees the socket' src/proto/raw.c \
-    's/^#include "base.*/&\n#include "io\/io.h"/' \
+    's/^#include "proto.*/&\n#include "io\/io.h"/' \
     'proto may not' layers
 mistake 'example: a page shows what is not there' docs/flow.md \
     's/^return rw.server(rw.config.listen or "tcp:127.0.0.1:7003"/return rw.serve(rw.config.listen or "tcp:127.0.0.1:7003"/' \
