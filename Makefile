@@ -116,7 +116,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 
 LIGHT := docs embed help setup clean distclean run test asan tsan fuzz bench simulate torture \
     valgrind testssl layers lines lint lint-lua lint-docs lint-sh selftest analyze analyze-fast \
-    budget budget-update
+    budget budget-update soak gcstress selftest-nets
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
     $(error clean goes alone: make clean && make …)
 endif
@@ -197,6 +197,20 @@ bench: ## measure (spec/bench/run)
 	@$(MAKE) all $(BENCHES:%=$(OUT)/bench/%)
 	@exec spec/bench/run $(ARGS)
 
+soak: ## everything at once through bad networks, with reloads, for T=60 seconds: grows, leaks?
+	@sh deps/setup.sh build test
+	@$(MAKE) all
+	@spec/soak/run --seconds $(if $(filter command line,$(origin T)),$(T),60) --binary $(BUILD)/ropewalk $(ARGS)
+
+# without what computes a lot, or measures time
+GC_STRESS_SPECS := spec/bind spec/lua spec/semantics spec/e2e/http_spec.lua spec/e2e/reload_spec.lua
+GC_STRESS_NOT := --filter-out="deep stack" --filter-out="of 100,000" --filter-out="during a turn"
+gcstress: ## some specs with a full collection after every entry of Lua (S="spec/…" for others)
+	@sh deps/setup.sh build test
+	@$(MAKE) VARIANT=debug all
+	@RW_GC_STRESS=1 $(BUILD)/debug/ropewalk test --exclude-tags=slow \
+	    $(GC_STRESS_NOT) $(or $(S),$(GC_STRESS_SPECS))
+
 budget: ## instructions per operation against spec/bench/budget.txt
 	@sh deps/setup.sh build test
 	@$(MAKE) all $(OUT)/bench/budget
@@ -250,6 +264,11 @@ lint-sh:
 
 selftest: ## each check fails on a planted violation
 	+@MAKE='$(MAKE)' sh spec/checks/selftest.sh
+
+selftest-nets: ## each net catches a mistake that is made for it, in a copy (slower)
+	@sh deps/setup.sh build test
+	@$(MAKE) all torture-programs $(OUT)/bench/budget
+	+@MAKE='$(MAKE)' BUILD=$(BUILD) sh spec/checks/selftest_nets.sh $(W)
 
 clean: ## remove what was built (not the libraries)
 	rm -rf $(addprefix $(BUILD)/,release debug asan tsan fuzz lint analyze ropewalk libropewalk.a)
@@ -376,10 +395,17 @@ endif
 
 BELOW_LIBS := $(foreach d,ares mbedtls uv yyjson crypto,$($(d)_LIBS))
 
+# system calls that torture_io makes fail (spec/torture_io/faults.h)
+FAULTY := clock_gettime $(shell sed -n 's/^    X.\([a-z0-9_]*\),.*/\1/p' spec/torture_io/faults.h)
+torture_io_LDFLAGS := $(FAULTY:%=-Wl,--wrap=%)
+
+.PHONY: torture-programs
+torture-programs: $(TORTURES:%=$(OUT)/%)
+
 define torture_rule
 $(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $(BELOW_OBJ) $(OUT)/gen/torture
 	@echo "LINK $$@"
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(BELOW_LIBS) $$(DEPS_NEEDS)
+	$$(Q)$$(CC) $$(LDFLAGS) $$($(1)_LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(BELOW_LIBS) $$(DEPS_NEEDS)
 endef
 $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 

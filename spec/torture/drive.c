@@ -120,6 +120,16 @@ static bool known_event(const struct driver *d, const struct event *ev) {
     return false;
 }
 
+/* The name of the limit that ended the engine, "" for none. */
+static const char *limit_of(const struct driver *d) {
+    const struct engine_env *env = d->engine; /* its first member */
+    return env->limit ? env->limit : "";
+}
+
+static bool same_limit(const struct driver *d, const struct item *want) {
+    return want->limit.n == 0 || str_eq(want->limit, str_c(limit_of(d)));
+}
+
 static enum outcome wrong_event(struct driver *d, const struct item *want,
                                 int rc, const struct event *ev) {
     const struct engine *engine = d->script->engine;
@@ -127,10 +137,11 @@ static enum outcome wrong_event(struct driver *d, const struct item *want,
     d->line = want ? want->line : d->line;
     wrong(d, "expected ");
     if (!want || want->kind == ITEM_WAIT) (void)buf_addf(b, "wait");
-    else if (want->kind == ITEM_ERROR) (void)buf_addf(b, "error %s", text_error_name(want->error));
+    else if (want->kind == ITEM_ERROR)
+        (void)buf_addf(b, "error %s %.*s", text_error_name(want->error), STR_FMT(want->limit));
     else text_print_event(b, engine, &want->event);
     (void)buf_addf(b, "\nactual   ");
-    if (rc < 0) (void)buf_addf(b, "error %s", text_error_name(rc));
+    if (rc < 0) (void)buf_addf(b, "error %s %s", text_error_name(rc), limit_of(d));
     else if (rc == 0) (void)buf_addf(b, "wait");
     else if (!known_event(d, ev)) (void)buf_addf(b, "event number %u", ev->type);
     else text_print_event(b, engine, ev);
@@ -183,7 +194,7 @@ static enum outcome match(struct driver *d, const struct item *want) {
     int rc = pull(d, &ev);
     if (starved(d, rc) || (rc == 0 && d->at_cut)) return DONE;
     bool same = want->kind == ITEM_WAIT    ? rc == 0
-                : want->kind == ITEM_ERROR ? rc == want->error
+                : want->kind == ITEM_ERROR ? rc == want->error && same_limit(d, want)
                                            : rc == 1 && ev.type == want->event.type;
     if (!same || (rc == 1 && !known_event(d, &ev))) return wrong_event(d, want, rc, &ev);
     if (rc != 1) return GO_ON;

@@ -158,7 +158,9 @@ static bool read_event(struct reader *r, struct step *step, struct str line) {
     }
     if (step->kind == STEP_EVENTS && str_eq(name, STR("error"))) {
         item->kind = ITEM_ERROR;
-        return read_error(r, rest, &item->error);
+        struct str error = cut_word(&rest);
+        item->limit = rest;
+        return read_error(r, error, &item->error);
     }
     int type = engine_event(engine, name);
     enum event_way way = step->kind == STEP_SEND ? EVENT_OUT : EVENT_IN;

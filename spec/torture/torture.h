@@ -42,6 +42,7 @@ struct item {
     struct event event;      /* strings in the script's arena */
     const struct call *call;
     int error;               /* ITEM_ERROR: which; else: `fails` with it */
+    struct str limit;        /* ITEM_ERROR: the one that fired; empty: not looked at */
 };
 
 struct step {

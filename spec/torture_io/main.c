@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
         loop_tests, stream_tests, filter_tests, proxy_tests, flow_tests, accel_tests,
         tls_tests, send_tests,
         listen_tests, datagram_tests, names_tests, file_tests, memory_tests, chaos_tests,
-        process_tests, sim_tests,
+        process_tests, sim_tests, fault_tests,
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

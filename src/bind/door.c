@@ -19,6 +19,8 @@
  */
 #include "bind/conn.h"
 
+#include <stdlib.h>
+
 #include "bind/coverage.h"
 #include "bind/state.h"
 #include "bind/task.h"
@@ -332,6 +334,17 @@ static int task_status(const struct task *t) {
     return t->result == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT;
 }
 
+#ifdef RW_DEBUG
+/* `make gcstress`: what C holds without Lua knowing dies at once, not some day. */
+static void stress_collector(lua_State *L) {
+    static int wanted = -1;
+    if (wanted < 0) wanted = getenv("RW_GC_STRESS") != NULL;
+    if (wanted) lua_gc(L, LUA_GCCOLLECT);
+}
+#else
+static void stress_collector(lua_State *L) { (void)L; }
+#endif
+
 /* Runs it until it ends (false) or waits. */
 static bool task_resume(struct task *t, lua_State *from, int nargs) {
     struct rw *rw = t->gen->rw;
@@ -352,6 +365,7 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
     task_set_hook(t, t->co);
 
     int results, status = lua_resume(t->co, from, nargs, &results);
+    stress_collector(t->gen->L);
 
     open_door = outer_door;
     door->entries++;

@@ -63,6 +63,7 @@ struct loop *loop_new(struct mem *mem) {
     struct loop *l = mem_zalloc(mem, sizeof *l);
     if (!l) return NULL;
     if (uv_loop_init(&l->uv) < 0) {
+        if (l->uv.backend_fd > 0) close(l->uv.backend_fd); /* it forgets this one */
         mem_free(mem, l, sizeof *l);
         return NULL;
     }
