@@ -49,6 +49,7 @@ struct tls {
     struct tls_context *context; /* a reference */
     struct tls_identity *identity; /* likewise, or NULL */
     struct mem *mem;
+    struct mem account;  /* of the buffers: a handshake may be in another thread */
     struct buf in, out;
     char name[256];      /* client: who is expected; "" otherwise */
     bool established, ended, resumed, failed, parked;

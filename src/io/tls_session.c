@@ -60,8 +60,9 @@ int tls_new(struct tls_context *c, struct mem *mem, const char *name, struct tls
     if (!t) return RW_ENOMEM;
     t->mem = mem;
     t->context = tls_context_ref(c);
-    buf_init(&t->in, mem, BUFFERED_MAX);
-    buf_init(&t->out, mem, SIZE_MAX / 4);
+    mem_init(&t->account, 0);
+    buf_init(&t->in, &t->account, BUFFERED_MAX);
+    buf_init(&t->out, &t->account, SIZE_MAX / 4);
     mbedtls_ssl_init(&t->ssl);
     int rc = -EINVAL;
     if (!name || strlen(name) < sizeof t->name) {
