@@ -128,7 +128,7 @@ local KEYS <const> = {
   "header", "little", "plain", "fixed", "mask", "delimiter", "clock", "faults", "turn_limit", "names",
   "connection_made", "connection_lost", "data_received", "line_received", "make_connection", "init", "__index",
   "__call", "__tostring", "__close", "start_service", "stop_service", "canceller", "code", "message", "cause",
-  "kept", "days", "sign_with", "identity", "identities", "authority", "alpn", "verify", "max_version", "min_version",
+  "kept", "days", "sign", "identity", "identities", "authority", "alpn", "verify", "max_version", "min_version",
 }
 
 local function acts(count)
@@ -156,6 +156,9 @@ local FUNCTIONS <const> = {
     return core.park()
   end,
 }
+
+local FIELDS <const> = { "limits", "peer", "host", "headers", "params", "query", "cookies", "size",
+  "connected", "buffered", "transport", "body" }
 
 local value
 
@@ -224,7 +227,9 @@ local function call_field(name, of, with_self)
     end
     with_self = byte() % 4 > 0
   end
-  if type(member) ~= "function" and not (getmetatable(member) or {}).__call then return keep(member) end
+  if type(member) ~= "function" and not (getmetatable(member) or {}).__call then
+    return keep(member)
+  end
   if with_self then return try(name, member, of, arguments()) end
   return try(name, member, arguments())
 end
@@ -236,9 +241,7 @@ local function call_object()
 end
 
 local function get_and_set()
-  local it, name, new = object(), byte() > 60 and pick(fields_of { limits = 1, peer = 1, host = 1,
-    headers = 1, params = 1, query = 1, cookies = 1, size = 1, connected = 1, buffered = 1,
-    transport = 1, body = 1 }) or value(), nil
+  local it, name, new = object(), byte() > 60 and pick(FIELDS) or value(), nil
   if byte() > 200 then new = value() end
   local meta = getmetatable(it)
   if meta and not rawget(meta, "__index") then return end

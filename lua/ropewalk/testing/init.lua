@@ -4,6 +4,7 @@
 -- the real ones.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -42,7 +43,7 @@ local StringTransport = Object:extend "StringTransport"
 ---    echo:data_received "hi"
 ---    assert(transport:value() == "hi")
 function StringTransport:init(options)
-  options = options or {}
+  options = argument.optional("StringTransport", 1, options, "table") or {}
   self.peer = options.peer or testing.address("192.0.2.1", 54321)
   self.host = options.host or testing.address("192.0.2.2", 7000)
   self.parts, self.events, self.options, self.limits = {}, {}, {}, {}
@@ -81,7 +82,10 @@ end
 function StringTransport:lose_write() self.write_closed = true end
 function StringTransport:pause_producing() self.producing = false end
 function StringTransport:resume_producing() self.producing = true end
-function StringTransport:set_option(name, value) self.options[name] = value end
+function StringTransport:set_option(name, value)
+  argument.expect("set_option", 1, name, "string")
+  self.options[name] = value
+end
 function StringTransport:set_timeout(seconds) self.timeout = seconds end
 function StringTransport:set_raw(n) self.raw = n or true end
 function StringTransport:set_lines(rest) self.raw, self.rest = nil, rest end
@@ -97,6 +101,7 @@ testing.StringTransport = StringTransport
 ---@return ropewalk.Protocol protocol
 ---@return ropewalk.testing.StringTransport transport
 function testing.connected(factory, options)
+  argument.object("connected", 1, factory, "build_protocol", "factory")
   local transport = StringTransport(options)
   local protocol = factory:build_protocol(transport.peer)
   protocol:make_connection(transport)
@@ -105,12 +110,17 @@ end
 
 -- Deferreds ----------------------------------------------------------------
 
+local function need_deferred(what, value)
+  if not Deferred.is(value) then argument.refuse(what, 1, "Deferred expected, got " .. type(value)) end
+end
+
 ---The result of a Deferred that has fired; raises when it has not, or failed.
 ---
 ---    assert(rw.testing.success_result_of(d) == 42)
 ---@param d ropewalk.Deferred
 ---@return any
 function testing.success_result_of(d)
+  need_deferred("success_result_of", d)
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if Failure.is_failure(result) then
@@ -125,6 +135,7 @@ end
 ---@param ... string|table codes or classes, one of which it must be
 ---@return ropewalk.Failure
 function testing.failure_result_of(d, ...)
+  need_deferred("failure_result_of", d)
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if not Failure.is_failure(result) then
@@ -140,6 +151,7 @@ end
 ---Raises when the Deferred has fired.
 ---@param d ropewalk.Deferred
 function testing.assert_no_result(d)
+  need_deferred("assert_no_result", d)
   local fired, result = d:peek()
   if fired then
     if Failure.is_failure(result) then d:handled() end
@@ -164,7 +176,7 @@ function testing.timeout(seconds)
   if type(seconds) ~= "number" or seconds <= 0 then
     error("timeout: a number of seconds is needed", 2)
   end
-  require "ropewalk.spec.it".set_timeout(seconds)
+  return require "ropewalk.spec.it".set_timeout(seconds)
 end
 
 ---Is it a Deferred?
