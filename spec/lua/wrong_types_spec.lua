@@ -41,7 +41,7 @@ describe("a wrong argument", function()
 
   it("… in a simulated world", function()
     testing.timeout(SECONDS)
-    testing.simulate(function()
+    testing.simulate(1, function()
       local findings, calls = require "spec.support.sweep".run { brief = true }
       assert(#findings == 0, table.concat(findings, "\n"))
       assert(calls > 5000)

@@ -98,7 +98,7 @@ end
 local function add_class(path, class)
   local make = MAKE[path] or function() return class() end
   local ok, why = pcall(make, class)
-  local no_objects = not ok and tostring(why):find "not in a thread"
+  local no_objects = not ok and (tostring(why):find "not in a thread" or tostring(why):find "in a simulation")
   if not ok and not no_objects then error(path .. " needs an entry in MAKE: " .. tostring(why), 0) end
   for _, name in ipairs(sorted(class)) do
     local member = class[name]

@@ -168,8 +168,7 @@ struct generation *generation_new(struct rw *rw); /* NULL: out of memory */
 void generation_free(struct generation **g);
 /* Frees a retired generation as soon as nothing uses it any more. */
 void generation_check(struct generation *g);
-/* Cuts what it does, waits a moment for the ends of it, and frees it. */
-void generation_end(struct generation *g);
+void generation_end(struct generation *g); /* cuts what it does and frees it */
 /* Its resolver (names.c): 0 or < 0. */
 int generation_names(struct generation *g, struct names **out);
 

@@ -274,7 +274,7 @@ static int core_thread_pool(lua_State *L) {
     luaL_setmetatable(L, pool_class);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
-    if (g->rw->simulated) return luaL_error(L, "%s", err_text(RW_ESIMULATED));
+    if (g->rw->simulated) return script_error(L, "a pool of threads: %s", err_text(RW_ESIMULATED));
     box->pool = thread_pool_new(g->rw->loop, &(struct thread_pool_options){
         .min = (unsigned)min, .max = box->max, .queue = option(L, "queue", l->thread_queue, 1),
         .ops = &ops, .owner = box});

@@ -110,17 +110,13 @@ end
 
 -- Deferreds ----------------------------------------------------------------
 
-local function need_deferred(what, value)
-  if not Deferred.is(value) then argument.refuse(what, 1, "Deferred expected, got " .. type(value)) end
-end
-
 ---The result of a Deferred that has fired; raises when it has not, or failed.
 ---
 ---    assert(rw.testing.success_result_of(d) == 42)
 ---@param d ropewalk.Deferred
 ---@return any
 function testing.success_result_of(d)
-  need_deferred("success_result_of", d)
+  argument.object("success_result_of", 1, d, "peek", "Deferred")
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if Failure.is_failure(result) then
@@ -135,7 +131,7 @@ end
 ---@param ... string|table codes or classes, one of which it must be
 ---@return ropewalk.Failure
 function testing.failure_result_of(d, ...)
-  need_deferred("failure_result_of", d)
+  argument.object("failure_result_of", 1, d, "peek", "Deferred")
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if not Failure.is_failure(result) then
@@ -151,7 +147,7 @@ end
 ---Raises when the Deferred has fired.
 ---@param d ropewalk.Deferred
 function testing.assert_no_result(d)
-  need_deferred("assert_no_result", d)
+  argument.object("assert_no_result", 1, d, "peek", "Deferred")
   local fired, result = d:peek()
   if fired then
     if Failure.is_failure(result) then d:handled() end

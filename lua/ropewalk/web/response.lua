@@ -130,8 +130,7 @@ end
 ---@param options? table
 ---@return ropewalk.web.Response
 function Response:cookie(name, value, options)
-  argument.optional("cookie", 3, options, "table")
-  local field = cookie.format(name, value, options, 2)
+  local field = cookie.format(name, value, argument.optional("cookie", 3, options, "table"), 2)
   local list = own_headers(self)
   list[#list + 1] = { "Set-Cookie", field }
   return self
