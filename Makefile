@@ -387,7 +387,8 @@ $(BENCHES:%=$(OUT)/bench/%): $(OUT)/bench/%: $(OUT)/spec/bench/%.o $(DEPS_FILES)
 
 # The door between scripts and the core is the whole of it. It is called at
 # random, so the linker has what could do harm go through spec/fuzz/guard/.
-GUARDED  := bind connect sendto sendmsg sendmmsg unlink chmod chown open execve kill
+GUARDED  := bind connect sendto sendmsg sendmmsg unlink unlinkat renameat linkat mkdir \
+    chmod chown open openat execve kill
 DOOR_OBJ := $(OUT)/spec/fuzz/fuzz_door.o $(call object,$(wildcard spec/fuzz/guard/*.c))
 $(OUT)/fuzz_door: $(DOOR_OBJ) $(CORE_OBJ) $(DEPS_FILES) $(OUT)/gen/objects
 	@echo "LINK $@"

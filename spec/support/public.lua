@@ -43,6 +43,7 @@ local EXCLUDED <const> = {
   ["rw.reactor:stop"] = "it stops the process that asks",
   ["rw.reactor:fire"] = "the library's own, it runs the triggers of the sweep",
   ["rw.Failure.raise"] = "raising is what it is for",
+  ["rw.acme.http01_resource"] = "it makes the directory that it is given",
   ["rw.testing.simulate"] = "a world for each call takes too long; its own spec has its arguments",
   ["rw.testing.simulate_many"] = "as simulate",
 }
@@ -60,6 +61,7 @@ own("rw.ProcessMonitor:", "ended", "halt", "launch")
 own("rw.Protocol:", "restored")
 own("rw.TimeoutMixin.", "set_timeout", "reset_timeout", "timeout_connection") -- need a protocol
 own("rw.thread.", "enter", "describe", "inside")
+own("rw.acme.", "listening")
 own("rw.tls.", "connecting", "listening", "start")
 
 local function sorted(t)

@@ -13,8 +13,10 @@ local errors = require "ropewalk.testing.errors"
 local fixture = require "ropewalk.testing.fixture"
 local Pair = require "ropewalk.testing.pair"
 
-local error, require, tostring, type = error, require, tostring, type
+local error, require, tostring, type =
+  error, require, tostring, type
 local concat, insert = table.concat, table.insert
+local math_type = math.type
 
 local _ENV <const> = nil
 
@@ -30,7 +32,13 @@ testing.Clock = require "ropewalk.testing.clock"
 ---@param host string
 ---@param port integer
 ---@return ropewalk.Address address
-function testing.address(host, port) return core.address("tcp", host, port) end
+function testing.address(host, port)
+  argument.expect("address", 1, host, "string")
+  if math_type(port) ~= "integer" or port < 0 or port > 65535 then
+    argument.refuse("address", 2, "a port is expected")
+  end
+  return core.address("tcp", host, port)
+end
 
 ---A transport that collects what is written. Tests look at its fields:
 ---`disconnecting`, `aborted`, `producing`, `events` (what went through `send`).
