@@ -100,7 +100,7 @@ object    = $(patsubst %.c,$(OUT)/%.o,$(1))
 CORE_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(SRC_io) $(SRC_bind)) \
     $(OUT)/gen/lualib.o
 CLI_OBJ  := $(call object,$(SRC_cli))
-# the torture harnesses and the fuzzers work on the layers below Lua
+# the torture harnesses and the fuzzers, save one, work on the layers below Lua
 BELOW_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(SRC_io))
 $(foreach t,$(TORTURES),$(eval $(t)_OBJ := $(call object,$(wildcard spec/$(t)/*.c))))
 FUZZ_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(wildcard \
@@ -416,8 +416,10 @@ $(BENCHES:%=$(OUT)/bench/%): $(OUT)/bench/%: $(OUT)/spec/bench/%.o $(DEPS_FILES)
 	@echo "LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(BELOW_OBJ) $(BENCH_LIBS) $(CORE_LIBS) $(DEPS_NEEDS)
 
-# The bind door needs the whole core. It calls at random, so what could do harm goes through
-# spec/fuzz/guard/.
+# The door between scripts and the core is the whole of it. It is called at
+# random, so the linker has what could do harm go through spec/fuzz/guard/.
+GUARDED  := bind connect sendto sendmsg sendmmsg unlink unlinkat renameat linkat mkdir \
+    chmod chown open openat execve kill
 DOOR_OBJ := $(OUT)/spec/fuzz/fuzz_door.o $(call object,$(wildcard spec/fuzz/guard/*.c))
 $(OUT)/fuzz_door: $(DOOR_OBJ) $(CORE_OBJ) $(DEPS_FILES) $(OUT)/gen/objects
 	@echo "LINK $@"
@@ -434,7 +436,6 @@ $(patsubst %,$(OUT)/fuzz_%,$(filter-out door tls,$(FUZZERS))): \
 	@echo "LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_OBJ) $(yyjson_LIBS) $(llhttp_LIBS) -lm
 
-GUARDED := bind connect sendto sendmsg sendmmsg unlink chmod chown open execve kill
 # New inputs go to build/fuzz/corpus/NAME; seeds are spec/fuzz/corpus/NAME.
 .PHONY: $(FUZZERS:%=fuzz-run-%)
 $(FUZZERS:%=fuzz-run-%): fuzz-run-%: $(OUT)/fuzz_%

@@ -9,6 +9,7 @@
 -- same happens when the scope of the task (its connection, its generation) closes.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local chain = require "ropewalk.chain"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
@@ -19,6 +20,7 @@ local getinfo, getlocal = debug.getinfo, debug.getlocal
 local park, spawn, current_task, turn_end = core.park, core.spawn, core.task, core.turn_end
 local caught, origins, set_canceller = Failure.caught, chain.origins, chain.set_canceller
 local LATER <const> = Deferred.LATER
+local callable, check_seconds = argument.callable, argument.seconds
 
 local _ENV <const> = nil
 
@@ -152,7 +154,7 @@ end
 ---@param fn function
 ---@return fun(...): ropewalk.Deferred
 function async.async(fn)
-  if not fn then error("async: a function is missing", 2) end
+  callable("async", 1, fn)
   return function(...) return start(fn, ...) end
 end
 
@@ -162,7 +164,7 @@ end
 ---@param fn function
 ---@return ropewalk.Deferred
 function async.spawn(fn, ...)
-  if not fn then error("spawn: a function is missing", 2) end
+  callable("spawn", 1, fn)
   return start(fn, ...)
 end
 
@@ -174,7 +176,7 @@ end
 ---@return ropewalk.Deferred
 function async.sleep(seconds, value)
   local d
-  local timer = core.timer(seconds, function() d:callback(value) end)
+  local timer = core.timer(check_seconds("sleep", 1, seconds), function() d:callback(value) end)
   d = Deferred.new(function() timer:cancel() end)
   return d
 end

@@ -13,6 +13,7 @@
 -- binds nothing.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local Deferred = require "ropewalk.deferred"
 local handover = require "ropewalk.handover"
@@ -38,7 +39,7 @@ local root   -- the tree of this generation
 local checks = {}
 
 ---rw.on_check.
-function boot.on_check(fn) insert(checks, fn) end
+function boot.on_check(fn) insert(checks, argument.callable("on_check", 1, fn)) end
 
 -- Diagnostics --------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 -- texts. Nothing here waits; an RSA key takes a second, and belongs into a thread.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 
 local error, ipairs, pairs, tostring, type = error, ipairs, pairs, tostring, type
 local find, format, gmatch, gsub, rep, sub, upper =
   string.find, string.format, string.gmatch, string.gsub, string.rep, string.sub, string.upper
 local concat = table.concat
+local expect = argument.expect
 
 local _ENV <const> = nil
 
@@ -38,6 +40,8 @@ local AUTHORITY_DAYS <const> = 3650
 local MAX_NAME <const> = 253
 local LINE <const> = 64    -- characters of base64, RFC 7468
 
+local KEYS <const> = { p256 = true, p384 = true, rsa2048 = true, rsa4096 = true }
+
 local function bad(...) return nil, Failure.new("bad_certificate", format(...)) end
 
 -- PEM -----------------------------------------------------------------------
@@ -49,7 +53,8 @@ local function bad(...) return nil, Failure.new("bad_certificate", format(...)) 
 ---@param der string
 ---@return string
 function certificate.to_pem(label, der)
-  local text = core.base64_encode(der)
+  expect("to_pem", 1, label, "string")
+  local text = core.base64_encode(expect("to_pem", 2, der, "string"))
   local wrapped = gsub(text, rep(".", LINE), "%0\n")
   if #text % LINE ~= 0 then wrapped = wrapped .. "\n" end
   return concat { "-----BEGIN ", label, "-----\n", wrapped, "-----END ", label, "-----\n" }
@@ -62,7 +67,7 @@ end
 ---@return string[]? ders
 ---@return ropewalk.Failure? failure
 function certificate.from_pem(label, text)
-  if not find(text, "-----BEGIN ", 1, true) then return { text } end
+  if not find(expect("from_pem", 2, text, "string"), "-----BEGIN ", 1, true) then return { text } end
   local list = {}
   for name, body in gmatch(text, "%-%-%-%-%-BEGIN ([^\n-]+)%-%-%-%-%-%s(.-)%-%-%-%-%-END ") do
     if name == label then
@@ -81,10 +86,14 @@ end
 ---    local key = rw.certificate.make_key()
 ---@param kind? string
 ---@return string pem
-function certificate.make_key(kind) return core.tls_make_key(kind or "p256") end
+function certificate.make_key(kind)
+  kind = kind or "p256"
+  if not KEYS[kind] then argument.refuse("make_key", 1, "p256, p384, rsa2048 or rsa4096 expected") end
+  return core.tls_make_key(kind)
+end
 
 local function check_names(what, names)
-  for i, name in ipairs(names) do
+  for i, name in ipairs(expect(what, 1, names, "table")) do
     if type(name) ~= "string" then
       error(format("%s: name %d must be a string, not %s", what, i, type(name)), 3)
     end
@@ -130,7 +139,7 @@ local KNOWN <const> = {
 ---@return { certificate: string, key: string }? made
 ---@return ropewalk.Failure? failure
 function certificate.issue(options)
-  for name, value in pairs(options) do
+  for name, value in pairs(expect("issue", 1, options, "table")) do
     if type(value) ~= KNOWN[name] then
       error(format("issue: %s must be %s, not %s", tostring(name), KNOWN[name] or "left out",
         type(value)), 2)
@@ -168,6 +177,7 @@ end
 ---@return string? pem
 ---@return ropewalk.Failure|string failure or the same in DER
 function certificate.request(names, key)
+  expect("request", 2, key, "string")
   local ok, failure = check_names("request", names)
   if not ok then return nil, failure end
   local der, _, why = core.tls_make_request(names, key)
@@ -184,7 +194,7 @@ end
 ---@return ropewalk.Certificate[]? list
 ---@return ropewalk.Failure? failure
 function certificate.read(text)
-  local ders, failure = certificate.from_pem("CERTIFICATE", text)
+  local ders, failure = certificate.from_pem("CERTIFICATE", expect("read", 1, text, "string"))
   if not ders then return nil, failure end
   if #ders == 0 then return bad("there is no certificate in it") end
   local list = {}
@@ -200,7 +210,7 @@ end
 ---@param hex string
 ---@return string
 function certificate.show_fingerprint(hex)
-  return sub(gsub(upper(hex), "%x%x", "%0:"), 1, -2)
+  return sub(gsub(upper(expect("show_fingerprint", 1, hex, "string")), "%x%x", "%0:"), 1, -2)
 end
 
 return certificate

@@ -10,6 +10,7 @@
 -- A new generation of the script has a new service; the old one stops when its
 -- generation retires.
 
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local endpoint = require "ropewalk.endpoint"
@@ -45,11 +46,12 @@ local logger = log.logger "client"
 ---  random?: fun(): number }
 ---@return fun(failures: integer): number
 function ClientService.backoff_policy(options)
-  options = options or {}
+  options = argument.optional("backoff_policy", 1, options, "table") or {}
   local initial, most = options.initial_delay or 1, options.max_delay or 60
   local factor, jitter = options.factor or 1.5, options.jitter or 0.2
   local draw = options.random or random
   return function(failures)
+    argument.expect("retry_policy", 1, failures, "number")
     return min(most, initial * factor ^ min(failures - 1, 100)) * (1 + draw() * jitter)
   end
 end
@@ -72,7 +74,7 @@ function ClientService:init(where, factory, options)
   self.endpoint, self.factory, self.clock = endpoint.need(where), factory, reactor
   self.state, self.failures = "STOPPED", 0
   self.waiting, self.stopping = {}, {} -- Deferreds of when_connected, of stop_service
-  for key, value in next, options or {} do self[key] = value end
+  for key, value in next, argument.optional("client", 3, options, "table") or {} do self[key] = value end
 end
 
 -- Who waits ----------------------------------------------------------------

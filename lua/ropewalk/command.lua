@@ -3,14 +3,16 @@
 -- and memory, is bounded; who is cut short is ended with all its descendants.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local ProcessProtocol = require "ropewalk.processprotocol"
 local process = require "ropewalk.process"
 
-local error, next, type = error, next, type
+local next, type = next, type
 local concat = table.concat
 local format, sub = string.format, string.sub
+local expect, optional, misuse = argument.expect, argument.optional, argument.misuse
 
 local _ENV <const> = nil
 
@@ -80,12 +82,12 @@ local OWN <const> =
 
 local function split(what, options)
   local own, others = {}, {}
-  for key, value in next, options or {} do
+  for key, value in next, optional(what, 3, options, "table") or {} do
     if key == "child_fds" or key == "pty" or key == "protocols" then
-      error(format("%s: %s is for spawn_process", what, key), 4)
+      misuse(format("%s: %s is for spawn_process", what, key))
     end
     if OWN[key] and type(value) ~= OWN[key] then
-      error(format("%s: %s must be a %s, not %s", what, key, OWN[key], type(value)), 4)
+      misuse(format("%s: %s must be a %s, not %s", what, key, OWN[key], type(value)))
     end
     if OWN[key] then own[key] = value else others[key] = value end
   end
@@ -96,6 +98,8 @@ local function split(what, options)
 end
 
 local function run(what, executable, args, options)
+  if expect(what, 1, executable, "string") == "" then argument.refuse(what, 1, "it is empty") end
+  optional(what, 2, args, "table")
   local own, others = split(what, options)
   local protocol
   local d = Deferred.new(function()
@@ -146,7 +150,7 @@ end
 ---@return ropewalk.Deferred # string
 function command.get_process_output(executable, args, options, error_too)
   local with = { merge = error_too or false }
-  for key, value in next, options or {} do with[key] = value end
+  for key, value in next, optional("get_process_output", 3, options, "table") or {} do with[key] = value end
   return run("get_process_output", executable, args, with):add_callback(function(result)
     if result.stderr == "" or error_too then return result.stdout end
     local failure = Failure.new("error", format("%s wrote to standard error: %s", executable,

@@ -2,6 +2,7 @@
 -- Factory: what connections have in common. It makes a protocol for each and
 -- holds shared state and policy; it does not know where it listens.
 
+local core = require "ropewalk.core"
 local Object = require "ropewalk.class"
 local LineProtocol = require "ropewalk.line"
 local NetstringProtocol = require "ropewalk.netstring"
@@ -54,7 +55,7 @@ end
 ---@return ropewalk.Protocol?
 function Factory:build_protocol(address) -- luacheck: ignore 212
   local class, arguments = self.protocol, self.arguments
-  if not class then error("the factory has no protocol: use Factory:for_protocol(Class)", 0) end
+  if not class then core.misuse "the factory has no protocol: use Factory:for_protocol(Class)" end
   local protocol
   if arguments then
     protocol = class(unpack(arguments, 1, arguments.n))

@@ -5,6 +5,7 @@
 -- producer, so lose_connection waits for it.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -12,6 +13,7 @@ require "ropewalk.transport"
 
 local error, next, pcall, tostring, type = error, next, pcall, tostring, type
 local format, match, min = string.format, string.match, math.min
+local optional = argument.optional
 
 local _ENV <const> = nil
 
@@ -32,7 +34,7 @@ FileSender.length = false
 ---    local sent = rw.FileSender():begin_file_transfer("big.iso", self.transport):await()
 ---@param options? { offset: integer, length: integer, transform: fun(bytes: string): string }
 function FileSender:init(options)
-  for key, value in next, options or {} do
+  for key, value in next, optional("FileSender", 1, options, "table") or {} do
     if key ~= "offset" and key ~= "length" and key ~= "transform" then
       error("FileSender: there is no option '" .. tostring(key) .. "'", 3)
     end
@@ -116,6 +118,9 @@ end
 ---@return ropewalk.Deferred
 function FileSender:begin_file_transfer(file, consumer, transform)
   if self.consumer then error("begin_file_transfer: this sender is used already", 2) end
+  argument.object("begin_file_transfer", 2, consumer, "write", "consumer")
+  if type(file) ~= "string" then argument.object("begin_file_transfer", 1, file, "read", "path or file") end
+  optional("begin_file_transfer", 3, transform, "function")
   if type(file) == "string" then
     local opened, code, message = open(file)
     if not opened then

@@ -2,12 +2,15 @@
 -- rw.frame: protocols of binary frames, from a pattern (pattern.lua). The C engine
 -- `frame` collects whole frames; here their headers become tables and back.
 
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local Protocol = require "ropewalk.protocol"
 local pattern = require "ropewalk.pattern"
 
 local error, ipairs, type = error, ipairs, type
 local format, unpack = string.format, string.unpack
+local expect, misuse, optional, no_transport =
+  argument.expect, argument.misuse, argument.optional, argument.no_transport
 
 local _ENV <const> = nil
 
@@ -35,7 +38,7 @@ function FrameProtocol:length_limit_exceeded(length) end -- luacheck: ignore 212
 ---knows any more where the next frame begins.
 ---@param frame table
 function FrameProtocol:checksum_failed(frame) -- luacheck: ignore 212
-  self.transport:abort_connection()
+  (self.transport or no_transport("checksum_failed")):abort_connection()
 end
 
 local function take(frame, part, bytes)
@@ -79,7 +82,8 @@ end
 ---@return boolean? below_high_water
 ---@return ropewalk.Failure? failure
 function FrameProtocol:send_frame(frame)
-  local layout, payload = self.layout, frame.payload or ""
+  local layout, payload = self.layout, expect("send_frame", 1, frame, "table").payload or ""
+  if not layout then misuse "send_frame: it is for a class that rw.frame has made" end
   if type(payload) ~= "string" then error("send_frame: the payload must be a string", 2) end
   local length = #payload - self.frame_format.adjust
   if layout.width < 8 and length >> (8 * layout.width) ~= 0 then return too_long(payload) end
@@ -87,7 +91,7 @@ function FrameProtocol:send_frame(frame)
   local trailer
   if header then trailer, why = make_trailer(self, frame, header, payload) end
   if not trailer then error("send_frame: " .. why, 2) end
-  local below, code = self.transport:send("frame", header, payload, trailer)
+  local below, code = (self.transport or no_transport("send_frame")):send("frame", header, payload, trailer)
   if below ~= nil or not code then return below end
   return too_long(payload)
 end
@@ -108,7 +112,7 @@ local COUNTS <const> = { payload = true, rest = true, all = true }
 ---@param options? { counts: string, max: integer, checksum: fun(header: string, payload: string): any }
 ---@return ropewalk.FrameProtocol class
 function FrameProtocol.of(text, options)
-  options = options or {}
+  options = optional("frame", 2, options, "table") or {}
   local counts = options.counts or "payload"
   if type(text) ~= "string" then error("frame: the pattern must be a string", 2) end
   if not COUNTS[counts] then error('frame: counts is "payload", "rest" or "all"', 2) end

@@ -3,12 +3,14 @@
 -- which loads it. The lists may be tables with any keys; what is not a
 -- Deferred in them counts as a result that is there already.
 
+local argument = require "ropewalk.argument"
 local chain = require "ropewalk.chain"
 local Failure = require "ropewalk.failure"
 
-local error, getmetatable, next, pairs, pcall, setmetatable, tostring, type, xpcall =
-  error, getmetatable, next, pairs, pcall, setmetatable, tostring, type, xpcall
+local getmetatable, next, pairs, pcall, setmetatable, tostring, xpcall =
+  getmetatable, next, pairs, pcall, setmetatable, tostring, xpcall
 local format = string.format
+local expect, optional = argument.expect, argument.optional
 
 local _ENV <const> = nil
 
@@ -38,8 +40,8 @@ end
 
 -- Calls done(key, ok, result, left) for each, now or when it fires; what it
 -- returns becomes the result of that one. Gives the Deferred for all of them.
-local function watch(list, done)
-  if type(list) ~= "table" then error("a table of Deferreds is missing", 3) end
+local function watch(what, list, done)
+  expect(what, 1, list, "table")
   local all, left = Deferred.new(function() cancel_all(list) end), 0
   for _ in pairs(list) do left = left + 1 end
   local function one(result, key, ok)
@@ -75,9 +77,9 @@ local NO_OPTIONS <const> = {}
 ---@param options? { consume_errors: boolean } true: failures are not reported
 ---@return ropewalk.Deferred
 function Deferred.gather(list, options)
-  local consume = (options or NO_OPTIONS).consume_errors
+  local consume = (optional("gather", 2, options, "table") or NO_OPTIONS).consume_errors
   local results, finished = {}, false
-  local all = watch(list, function(all, key, ok, result, left)
+  local all = watch("gather", list, function(all, key, ok, result, left)
     if ok then
       results[key] = result
       if left == 0 and not finished then all:callback(results) end
@@ -101,9 +103,9 @@ end
 --- fire_on_one_errback: fails with the first, as gather; consume_errors: failures are not reported
 ---@return ropewalk.Deferred
 function Deferred.list(list, options)
-  options = options or NO_OPTIONS
+  options = optional("list", 2, options, "table") or NO_OPTIONS
   local results, finished = {}, false
-  local all = watch(list, function(all, key, ok, result, left)
+  local all = watch("list", list, function(all, key, ok, result, left)
     results[key] = { ok, result }
     if not finished then
       if ok and options.fire_on_one_callback then
@@ -136,9 +138,9 @@ function Deferred:winner() return winners[self] end
 ---@param list table
 ---@return ropewalk.Deferred
 function Deferred.race(list)
-  if type(list) == "table" and next(list) == nil then error("race: the list is empty", 2) end
+  if next(expect("race", 1, list, "table")) == nil then argument.refuse("race", 1, "the list is empty") end
   local failures, finished = {}, false
-  return watch(list, function(all, key, ok, result, left)
+  return watch("race", list, function(all, key, ok, result, left)
     if finished then return nil end
     if ok then
       finished, winners[all] = true, key

@@ -58,7 +58,8 @@ end
 local function check(what, executable, args, options)
   local level <const> = 4
   if type(executable) ~= "string" or executable == "" then
-    error(what .. ": the program must be a string, not " .. type(executable), level)
+    error(what .. ": the program must be a string, not "
+      .. (executable == "" and "an empty one" or type(executable)), level)
   end
   if args ~= nil and type(args) ~= "table" then
     error(what .. ": the arguments must be a table, not " .. type(args), level)

@@ -3,7 +3,9 @@
 -- The C engine finds the lines; a change of mode counts from the next byte,
 -- also in the middle of what one packet brought.
 
+local argument = require "ropewalk.argument"
 local Protocol = require "ropewalk.protocol"
+local no_transport = argument.no_transport
 
 local _ENV <const> = nil
 
@@ -47,22 +49,24 @@ function LineProtocol:line_length_exceeded() end -- luacheck: ignore 212
 ---    self:send_line "250 OK"
 ---@param line string
 ---@return boolean below_high_water
-function LineProtocol:send_line(line) return self.transport:send("line", line) end
+function LineProtocol:send_line(line) return (self.transport or no_transport("send_line")):send("line", line) end
 
 ---What follows is raw: so many bytes, or until set_line_mode.
 ---
 ---    self:set_raw_mode(tonumber(length))
 ---@param bytes? integer
-function LineProtocol:set_raw_mode(bytes) self.transport:set_raw(bytes) end
+function LineProtocol:set_raw_mode(bytes) (self.transport or no_transport("set_raw_mode")):set_raw(bytes) end
 
 ---Back to lines. `rest` is what of the raw bytes was too much: it is read again.
 ---@param rest? string
-function LineProtocol:set_line_mode(rest) self.transport:set_lines(rest) end
+function LineProtocol:set_line_mode(rest) (self.transport or no_transport("set_line_mode")):set_lines(rest) end
 
 ---Forgets what was read and not yet delivered, and returns it.
 ---
 ---    local rest = self:clear_line_buffer()
 ---@return string bytes
-function LineProtocol:clear_line_buffer() return self.transport:clear_buffer() end
+function LineProtocol:clear_line_buffer()
+  return (self.transport or no_transport("clear_line_buffer")):clear_buffer()
+end
 
 return LineProtocol

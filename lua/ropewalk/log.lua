@@ -4,6 +4,7 @@
 -- as message is called only if needed. The C core writes and filters.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 
@@ -11,6 +12,7 @@ local ipairs, next, pcall, setmetatable, tostring, type =
   ipairs, next, pcall, setmetatable, tostring, type
 local find, gsub = string.find, string.gsub
 local remove, unpack = table.remove, table.unpack
+local optional = argument.optional
 
 local _ENV <const> = nil
 
@@ -92,11 +94,11 @@ function Logger:error(message, fields) return emit("error", self.source, message
 function Logger:failure(failure, message, fields)
   failure = Failure.wrap(failure)
   local all = { code = failure.code, traceback = failure.traceback, where = failure.where }
-  for key, value in next, fields or {} do all[key] = value end
+  for key, value in next, optional("failure", 3, fields, "table") or {} do all[key] = value end
   local cause = failure.cause
   if cause and failure.code ~= "first_error" then all.cause = tostring(cause) end
   all.failure = failure
-  message = message and message .. ": " .. tostring(failure) or tostring(failure)
+  message = message and tostring(message) .. ": " .. tostring(failure) or tostring(failure)
   return emit("error", self.source, function() return message end, all)
 end
 
@@ -136,7 +138,7 @@ end
 ---Calls a function with each event { level, source, message, fields }. One that
 ---raises hurts nobody else.
 ---@param fn fun(event: table)
-function log.add_observer(fn) observers[#observers + 1] = fn end
+function log.add_observer(fn) observers[#observers + 1] = argument.callable("add_observer", 1, fn) end
 
 ---@param fn fun(event: table)
 function log.remove_observer(fn)

@@ -3,6 +3,7 @@
 -- never overlaps itself: while it waits (or the Deferred that it returned has
 -- not fired) beats are skipped, and the next call is on the beat again.
 
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Object = require "ropewalk.class"
 local async = require "ropewalk.async"
@@ -10,9 +11,10 @@ local log = require "ropewalk.log"
 local reactor = require "ropewalk.reactor"
 local Service = require "ropewalk.service".Service
 
-local error, type = error, type
+local error = error
 local floor = math.floor
 local pack, unpack = table.pack, table.unpack
+local callable = argument.callable
 
 local _ENV <const> = nil
 
@@ -30,7 +32,7 @@ LoopingCall.call, LoopingCall.deferred, LoopingCall.counting = false, false, fal
 ---    loop:start(60):add_errback(rw.log.failure, "sweeping")
 ---@param fn function
 function LoopingCall:init(fn, ...)
-  if not fn then error("LoopingCall: a function is missing", 3) end
+  callable("LoopingCall", 1, fn)
   self.fn, self.arguments, self.clock = fn, pack(...), reactor
 end
 
@@ -104,9 +106,7 @@ end
 ---@return ropewalk.Deferred
 function LoopingCall:start(seconds, now)
   if self.running then error("start: the loop runs already", 2) end
-  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
-    error("start: seconds must be a number of at least 0", 2)
-  end
+  argument.seconds("start", 1, seconds)
   self.running, self.interval = true, seconds
   self.started = self.clock:seconds()
   self.last_beat = now == false and 0 or -1
@@ -149,6 +149,8 @@ local TimerService = Service:extend "TimerService"
 ---@param seconds number
 ---@param fn function
 function TimerService:init(seconds, fn, ...)
+  argument.seconds("TimerService", 1, seconds)
+  callable("TimerService", 2, fn)
   self.seconds, self.loop = seconds, LoopingCall(fn, ...)
   self.done = false
 end

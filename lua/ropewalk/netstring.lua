@@ -2,10 +2,12 @@
 -- NetstringProtocol: "5:hello," both ways. Longer ones than the limit max_frame
 -- close the connection before they are stored.
 
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local Protocol = require "ropewalk.protocol"
 
 local format = string.format
+local no_transport = argument.no_transport
 
 local _ENV <const> = nil
 
@@ -37,7 +39,7 @@ function NetstringProtocol:length_limit_exceeded() end -- luacheck: ignore 212
 ---@return boolean? below_high_water
 ---@return ropewalk.Failure? failure
 function NetstringProtocol:send_string(string)
-  local below, code = self.transport:send("string", string)
+  local below, code = (self.transport or no_transport("send_string")):send("string", string)
   if below ~= nil or not code then return below end
   return nil, Failure.new("too_long", format("a string of %d bytes is too long", #string))
 end

@@ -2,6 +2,7 @@
 -- TimeoutMixin: a protocol that loses its patience. Unlike the idle time-out of
 -- the transport, the script says what counts as a sign of life.
 
+local argument = require "ropewalk.argument"
 local timer = require "ropewalk.timer"
 
 local _ENV <const> = nil
@@ -38,6 +39,7 @@ function TimeoutMixin:set_timeout(seconds)
   local before = self.timeout
   cancel(self)
   self.timeout = seconds
+  if seconds then argument.seconds("set_timeout", 1, seconds) end
   if seconds then self._timeout_timer = self.call_later(seconds, expired, self) end
   return before
 end

@@ -3,6 +3,7 @@
 -- each connection it gets with one that it makes.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Factory = require "ropewalk.factory"
 local Failure = require "ropewalk.failure"
@@ -11,19 +12,21 @@ local endpoint = require "ropewalk.endpoint"
 local log = require "ropewalk.log"
 local net = require "ropewalk.listen"
 
-local error, next, type = error, next, type
+local error, getmetatable, next, type = error, getmetatable, next, type
 local format = string.format
+local optional, misuse = argument.optional, argument.misuse
 
 local _ENV <const> = nil
 
 local M = {}
 
 local NONE <const> = {}
+local TRANSPORT <const> = "ropewalk.transport"
 
 local function transport_of(end_)
   local transport = type(end_) == "table" and end_.transport or end_
-  if type(transport) == "userdata" then return transport end
-  error("pipe: a transport, or a protocol that has one, is needed, not a " .. type(end_), 3)
+  if type(transport) == "userdata" and (getmetatable(transport) or NONE).__name == TRANSPORT then return transport end
+  return misuse("pipe: a transport, or a protocol that has one, is needed, not a " .. type(end_))
 end
 
 ---Joins two connections: what comes from one goes to the other, without a call
@@ -109,7 +112,7 @@ Forwarder.protocol = Incoming
 function Forwarder:init(to, options)
   self.to = type(to) == "function" and to or endpoint.need(to)
   self.options = { detach = true }
-  for key, value in next, options or NONE do self.options[key] = value end
+  for key, value in next, optional("Forwarder", 2, options, "table") or NONE do self.options[key] = value end
   self.outgoing = Factory:for_protocol(Protocol)
 end
 

@@ -7,8 +7,10 @@
 --
 -- All but the traffic log are limits: an operator can set the same in the endpoint.
 
+local argument = require "ropewalk.argument"
 local error, format, next, pairs, setmetatable, type =
   error, string.format, next, pairs, setmetatable, type
+local misuse, optional = argument.misuse, argument.optional
 
 local _ENV <const> = nil
 
@@ -22,8 +24,8 @@ local FORWARDED <const> = { "build_protocol", "restore", "do_start", "do_stop", 
 
 local function wrap(what, factory, fields)
   if type(factory) ~= "table" or not (factory.build_protocol or factory.http) then
-    error(format("%s: a factory or a site is needed, not %s", what, type(factory) == "table"
-      and "a table without build_protocol" or type(factory)), 3)
+    misuse(format("%s: a factory or a site is needed, not %s", what, type(factory) == "table"
+      and "a table without build_protocol" or type(factory)))
   end
   for _, name in next, FORWARDED do
     if factory[name] then
@@ -117,7 +119,7 @@ local FORMATS <const> = { hex = true, text = true, raw = true }
 ---@return table factory
 function policy.traffic_log(factory, options)
   local own = {}
-  for key, value in pairs(options or {}) do
+  for key, value in pairs(optional("traffic_log", 2, options, "table") or {}) do
     local kind = LOG[key]
     if not kind then error(format("traffic_log: there is no option '%s'", key), 2) end
     if type(value) ~= kind or (kind == "number" and not is_from(value, 1)) then

@@ -6,6 +6,7 @@
 --   waiting ──→ running ──→ (ended) ──→ waiting …
 --      └ stop_process ┴──→ stopped ── start_process ──→ running
 
+local argument = require "ropewalk.argument"
 local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local ProcessProtocol = require "ropewalk.processprotocol"
@@ -17,6 +18,7 @@ local reactor = require "ropewalk.reactor"
 local error, next, pairs, type = error, next, pairs, type
 local max, min = math.max, math.min
 local find, format, sub = string.find, string.format, string.sub
+local expect, misuse, optional = argument.expect, argument.misuse, argument.optional
 
 local _ENV <const> = nil
 
@@ -76,7 +78,7 @@ ProcessMonitor.kill_time = 5
 ---@param settings? { threshold: number, min_restart_delay: number, max_restart_delay: number, kill_time: number }
 function ProcessMonitor:init(settings)
   self.entries, self.clock = {}, reactor
-  for key, value in next, settings or {} do
+  for key, value in next, optional("ProcessMonitor", 1, settings, "table") or {} do
     if type(ProcessMonitor[key]) ~= "number" and key ~= "clock" then
       error(format("ProcessMonitor: there is no setting %s", key), 3)
     end
@@ -86,7 +88,7 @@ end
 
 local function entry_of(self, what, name)
   local entry = self.entries[name]
-  if not entry then error(format('%s: there is no process "%s"', what, name), 3) end
+  if not entry then misuse(format('%s: there is no process "%s"', what, name)) end
   return entry
 end
 
@@ -136,13 +138,16 @@ end
 ---@param args? string[]
 ---@param options? ropewalk.ProcessOptions
 function ProcessMonitor:add_process(name, executable, args, options)
+  if name == nil or name ~= name then argument.refuse("add_process", 1, "a name is missing") end
+  expect("add_process", 2, executable, "string")
+  optional("add_process", 3, args, "table")
   if self.entries[name] then
     error(format('add_process: there is a process "%s" already', name), 2)
   end
   local own = { limits = {} }
-  for key, value in next, options or {} do own[key] = value end
+  for key, value in next, optional("add_process", 4, options, "table") or {} do own[key] = value end
   local limits = { process_grace = self.kill_time * 1000 }
-  for key, value in next, own.limits do limits[key] = value end
+  for key, value in next, expect("add_process", 4, own.limits, "table") do limits[key] = value end
   own.limits, own.child_fds = limits, own.child_fds or { [0] = "null", [1] = "r", [2] = "r" }
   local entry = { name = name, executable = executable, args = args, options = own, delay = 0,
     process = false, timer = false, stopping = false, wanted = true, started = 0 }

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- DeferredQueue: one side puts, the other gets a Deferred, in order.
 
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -8,6 +9,7 @@ local Object = require "ropewalk.class"
 local error, ipairs = error, ipairs
 local remove = table.remove
 local huge = math.huge
+local optional = argument.optional
 
 local _ENV <const> = nil
 
@@ -21,6 +23,7 @@ local Queue = Object:extend "DeferredQueue"
 ---    jobs:put(job)
 ---@param options? { size: integer, backlog: integer }
 function Queue:init(options)
+  optional("DeferredQueue", 1, options, "table")
   self.size = options and options.size or huge
   self.backlog = options and options.backlog or huge
   self.waiting, self.values, self.first, self.last = {}, {}, 1, 0

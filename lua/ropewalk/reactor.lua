@@ -4,6 +4,7 @@
 -- `seconds`; this is the real one, rw.testing.Clock a fake.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local async = require "ropewalk.async"
 local log = require "ropewalk.log"
@@ -12,6 +13,7 @@ local timer = require "ropewalk.timer"
 local error, ipairs, pcall, setmetatable = error, ipairs, pcall, setmetatable
 local insert, pack, remove, unpack = table.insert, table.pack, table.remove, table.unpack
 local call_later, core_now = timer.call_later, core.now
+local callable, expect = argument.callable, argument.expect
 
 local _ENV <const> = nil
 
@@ -41,6 +43,7 @@ function Reactor:spawn(fn, ...) return async.spawn(fn, ...) end -- luacheck: ign
 
 ---Calls a function once the services have started; at once if they have.
 function Reactor:call_when_running(fn, ...)
+  callable("call_when_running", 1, fn)
   if self.running then return fn(...) end
   return self:add_system_event_trigger("after", "startup", fn, ...)
 end
@@ -60,6 +63,7 @@ function Reactor:stop(status) core.stop(status) end -- luacheck: ignore 212
 function Reactor:add_system_event_trigger(phase, event, fn, ...)
   if not PHASES[phase] then error('phase must be "before", "during" or "after"', 2) end
   local list = self.triggers[event]
+  callable("add_system_event_trigger", 3, fn)
   if not list then error('event must be "startup" or "shutdown"', 2) end
   local trigger = { phase = phase, event = event, fn = fn, arguments = pack(...) }
   insert(list, trigger)
@@ -68,7 +72,7 @@ end
 
 ---@param trigger table
 function Reactor:remove_system_event_trigger(trigger)
-  local list = self.triggers[trigger.event]
+  local list = self.triggers[expect("remove_system_event_trigger", 1, trigger, "table").event] or {}
   for i, each in ipairs(list) do
     if each == trigger then return remove(list, i) end
   end

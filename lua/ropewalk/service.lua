@@ -12,6 +12,7 @@
 --   stop_service               newer code has taken over, or the process ends
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -20,6 +21,7 @@ local log = require "ropewalk.log"
 local error, ipairs, tostring, type = error, ipairs, tostring, type
 local insert, remove = table.insert, table.remove
 local format = string.format
+local misuse, optional = argument.misuse, argument.optional
 
 local _ENV <const> = nil
 
@@ -69,6 +71,7 @@ end
 ---@param parent ropewalk.MultiService
 ---@return ropewalk.Service self
 function Service:set_service_parent(parent)
+  argument.object("set_service_parent", 1, parent, "add_service", "MultiService")
   if self.parent then self:disown_service_parent() end
   parent:add_service(self)
   return self
@@ -134,7 +137,7 @@ local MultiService = Service:extend "MultiService"
 
 function MultiService:init(services)
   self.services, self.by_name = {}, {}
-  for _, service in ipairs(services or {}) do self:add_service(service) end
+  for _, service in ipairs(optional("MultiService", 1, services, "table") or {}) do self:add_service(service) end
 end
 
 ---Adds a child; if this one runs, or is about to, so does the child.
@@ -144,7 +147,7 @@ end
 ---@return ropewalk.Deferred? fires when it has started
 function MultiService:add_service(service)
   if type(service) ~= "table" or type(service.start_service) ~= "function" then
-    error("add_service: a service is needed, not a " .. type(service), 2)
+    misuse("add_service: a service is needed, not a " .. type(service))
   end
   if service.parent then error("add_service: the service has a parent already", 2) end
   local at = self

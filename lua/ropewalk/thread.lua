@@ -4,6 +4,7 @@
 -- required there, and one plain result comes back. There is no reactor in it.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -15,6 +16,7 @@ local error, pairs, setmetatable, tostring, type, xpcall =
 local format = string.format
 local package, require = package, require
 local G = _G
+local expect, optional, misuse = argument.expect, argument.optional, argument.misuse
 
 local _ENV <const> = nil
 
@@ -40,7 +42,7 @@ local OPTIONS <const> =
 ---    local digest = hashing:defer(hash, password):await()
 ---@param options? table
 function ThreadPool:init(options)
-  options = options or {}
+  options = optional("ThreadPool", 1, options, "table") or {}
   for key, value in pairs(options) do
     if OPTIONS[key] ~= type(value) then
       error(format("ThreadPool: %s", OPTIONS[key]
@@ -80,7 +82,7 @@ end
 
 local function call(pool, what, on_message, fn, ...)
   if type(fn) ~= "function" then
-    error(format("%s: a function is expected, not a %s", what, type(fn)), 3)
+    misuse(format("%s: a function is expected, not a %s", what, type(fn)))
   end
   local d, handle
   local function done(ok, shipment)
@@ -98,7 +100,7 @@ local function call(pool, what, on_message, fn, ...)
     pool.pending[d] = true
     return d
   end
-  if code == "refused" then error(format("%s: the function cannot go to a thread: %s", what, why), 3) end
+  if code == "refused" then misuse(format("%s: the function cannot go to a thread: %s", what, why)) end
   return Deferred.fail(refuse(pool, code, why))
 end
 
@@ -119,7 +121,8 @@ function ThreadPool:defer(fn, ...) return call(self, "defer", nil, fn, ...) end
 ---@param fn function
 ---@return ropewalk.Deferred
 function ThreadPool:call(options, fn, ...)
-  return call(self, "call", options.on_message, fn, ...)
+  expect("call", 1, options, "table")
+  return call(self, "call", optional("call", "on_message of 1", options.on_message, "function"), fn, ...)
 end
 
 ---How many there are now: threads, those of them that are idle, and calls that wait.

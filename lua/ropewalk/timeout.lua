@@ -2,6 +2,7 @@
 -- Time-outs of Deferreds. Part of ropewalk.deferred, which loads it.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local chain = require "ropewalk.chain"
 local Failure = require "ropewalk.failure"
 
@@ -22,6 +23,9 @@ local Deferred = chain.Deferred
 ---@param clock? table with call_later; the reactor when left out
 ---@return ropewalk.Deferred self
 function Deferred:add_timeout(seconds, on_timeout, clock)
+  argument.seconds("add_timeout", 1, seconds)
+  if on_timeout ~= nil then argument.callable("add_timeout", 2, on_timeout) end
+  if clock ~= nil then argument.object("add_timeout", 3, clock, "call_later", "clock") end
   local timed_out = false
   local function expire()
     timed_out = true

@@ -2,6 +2,7 @@
 -- What "tls:" endpoints and transport:start_tls need: contexts, from files.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local endpoint = require "ropewalk.endpoint"
 local Failure = require "ropewalk.failure"
 local files = require "ropewalk.tls.files"
@@ -94,6 +95,7 @@ end
 ---@return userdata? context
 ---@return ropewalk.Failure? failure
 function tls.server_context(options)
+  argument.expect("server_context", 1, options, "table")
   if not options.cert and not options.choose then return bad("tls: cert= is missing") end
   local trust, authorities, secret, context, ok, failure
   local verify = options.verify or (options.ca and "required") or "none"
@@ -129,7 +131,7 @@ end
 ---@return userdata? context
 ---@return ropewalk.Failure? failure
 function tls.client_context(options)
-  options = options or {}
+  options = argument.optional("client_context", 1, options, "table") or {}
   local trust, identities, failure
   if options.insecurely_trust_anyone then
     if options.crl then return bad "tls: crl= and insecurely_trust_anyone= exclude each other" end
@@ -157,6 +159,8 @@ end
 ---@return userdata? identity
 ---@return ropewalk.Failure? failure
 function tls.identity(chain, key)
+  argument.expect("identity", 1, chain, "string")
+  argument.expect("identity", 2, key, "string")
   local identity, _, why = core.tls_identity(chain, key)
   if not identity then return bad("%s", why) end
   return identity

@@ -7,9 +7,15 @@
 local core = require "ropewalk.core"
 local rw = require "ropewalk"
 local web = require "ropewalk.web"
+local names = require "door.names"
+local words = require "door.words"
 
-local getmetatable = debug.getmetatable
+local getmetatable, fields_of = debug.getmetatable, names.of
 local pack, unpack = table.pack, table.unpack
+
+local RW <const>, CORE <const>, WEB <const> = names.rw, names.core, names.web
+local TEXTS <const>, NUMBERS <const>, KEYS <const> = words.texts, words.numbers, words.keys
+local FIELDS <const> = words.fields
 
 local input, at = rw.host.input(), 0
 local MAX_CALLS <const>, MAX_DEPTH <const>, MAX_POOL <const> = 120, 6, 48
@@ -53,83 +59,10 @@ local function object()
   return pool[byte() % count + 1]
 end
 
--- What is called: names only, so that a call loads no more than it needs -------
-
-local function sorted(t)
-  local names = {}
-  for name in next, t do if type(name) == "string" then names[#names + 1] = name end end
-  table.sort(names)
-  return names
-end
-
-local function all_names()
-  local seen = {}
-  for name in pairs(rw) do seen[name] = true end
-  local lazy = {}
-  for i = 1, 9 do
-    local name, value = debug.getupvalue(getmetatable(rw).__index, i)
-    if name == "LAZY" then lazy = value end
-  end
-  for name in pairs(lazy) do seen[name] = true end
-  return sorted(seen)
-end
-
-local RW <const>, CORE <const>, WEB <const> = all_names(), sorted(core), sorted(web)
-
--- What can be read of a value by name: its own fields, its class's, and those of
--- the classes above.
-local function fields_of(value)
-  local seen, meta = {}, getmetatable(value)
-  local function add(t)
-    for _ = 1, 4 do
-      if type(t) ~= "table" then break end
-      for name in next, t do seen[name] = true end
-      local above = getmetatable(t)
-      t = above and rawget(above, "__index")
-    end
-  end
-  if type(value) == "table" then add(value) end
-  if meta then
-    add(meta)
-    add(rawget(meta, "__index"))
-  end
-  if type(value) == "userdata" and rawequal(meta, getmetatable(core.limits)) then add(core.limits) end
-  return sorted(seen)
-end
-
 -- Values ---------------------------------------------------------------------
 
 local circle = {}
 circle[1], circle.self, circle.factory = circle, circle, circle
-
-local TEXTS <const> = {
-  "", "a", "\0", "tcp:127.0.0.1:0", "unix:door.sock", "udp:127.0.0.1:0", "tcp:127.0.0.1:1",
-  "ssl:127.0.0.1:0", "proxy:tcp:127.0.0.1:0", "tcp:localhost:0:max_line=1", "/bin/cat",
-  "/bin/true", "cat", ".", "GET", "POST", "/", "/a/:b/*c", "*", "/a/%00", "%", "%s%n%p",
-  "before", "during", "after", "startup", "shutdown", "raw", "line", "netstring", "frame", "http1",
-  "keep", "discard", "refuse", "crlf", "any", "\r\n", "3:abc,", "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-  "> kind:B length:I4", "TERM", "KILL", "HUP", "127.0.0.1", "::1", "localhost", "A", "AAAA", "PTR",
-  "broadcast", "ttl", "nodelay", "info", "error", "debug", "text/plain", "Set-Cookie", "Content-Length",
-  "idle_timeout", "script_memory", "max_line", ("x"):rep(70000), ("\xff\xfe"):rep(300), "{\"a\":[1,null]}",
-  "bytes=0-5", "k", "rw", "r", "w", "pty", "null", "inherit", "hook", "next_message", "migrate", "finish",
-}
-local NUMBERS <const> = {
-  0, 1, -1, 2, 0.5, -0.0, 0 / 0, 1 / 0, -1 / 0, math.maxinteger, math.mininteger, 1 << 31, (1 << 31) - 1,
-  1 << 32, -(1 << 31), 2 ^ 53, 1e308, 1e-300, 255, 256, 65535, 65536, 1000000, 200, 404, 101, 0.001, 16,
-}
-local KEYS <const> = {
-  "kind", "host", "port", "path", "mode", "timeout", "limits", "headers", "status", "body", "files", "argv",
-  "env", "fds", "directory", "trust", "version", "proxy", "tls_context", "certificate", "key", "min", "max",
-  "queue", "time", "memory", "seed", "engine", "events", "build_protocol", "http", "router", "answer", "failed",
-  "frame_format", "reload_policy", "traffic_log", "addresses", "backlog", "user", "group", "fd", "name", "index",
-  "bind", "bind_port", "idle", "one_way", "keep_end", "detach", "servers", "search", "hosts_file", "resolv_file",
-  "script", "cpath", "args", "child_fds", "pty", "uid", "gid", "cwd", "rows", "columns", "finishes",
-  "groups", "own_group", "death_signal", "factory", "protocol", "transport", "wake", "n", "width", "offset",
-  "header", "little", "plain", "fixed", "mask", "delimiter", "clock", "faults", "turn_limit", "names",
-  "connection_made", "connection_lost", "data_received", "line_received", "make_connection", "init", "__index",
-  "__call", "__tostring", "__close", "start_service", "stop_service", "canceller", "code", "message", "cause",
-  "kept", "days", "sign_with", "identity", "identities", "authority", "alpn", "verify", "max_version", "min_version",
-}
 
 local function acts(count)
   return function(...)
@@ -224,21 +157,21 @@ local function call_field(name, of, with_self)
     end
     with_self = byte() % 4 > 0
   end
-  if type(member) ~= "function" and not (getmetatable(member) or {}).__call then return keep(member) end
+  if type(member) ~= "function" and not (getmetatable(member) or {}).__call then
+    return keep(member)
+  end
   if with_self then return try(name, member, of, arguments()) end
   return try(name, member, arguments())
 end
 
 local function call_object()
   local it = object()
-  local names = fields_of(it)
-  if #names > 0 then call_field(pick(names), it, byte() > 20) else try("()", it, arguments()) end
+  local members = fields_of(it)
+  if #members > 0 then call_field(pick(members), it, byte() > 20) else try("()", it, arguments()) end
 end
 
 local function get_and_set()
-  local it, name, new = object(), byte() > 60 and pick(fields_of { limits = 1, peer = 1, host = 1,
-    headers = 1, params = 1, query = 1, cookies = 1, size = 1, connected = 1, buffered = 1,
-    transport = 1, body = 1 }) or value(), nil
+  local it, name, new = object(), byte() > 60 and pick(FIELDS) or value(), nil
   if byte() > 200 then new = value() end
   local meta = getmetatable(it)
   if meta and not rawget(meta, "__index") then return end
@@ -246,99 +179,10 @@ local function get_and_set()
   if new ~= nil then try("set", function() it[name] = new end) end
 end
 
--- Objects that a single call does not make -------------------------------------
-
-local Talk = rw.Protocol:extend "Talk"
-for _, hook in ipairs { "connection_made", "data_received", "line_received", "string_received", "connection_lost",
-  "write_connection_lost", "line_length_exceeded", "frame_received" } do
-  Talk[hook] = function(self, ...)
-    keep(self)
-    keep(self.transport)
-    if more() and depth < MAX_DEPTH then return acts(byte() % 4)(...) end
-  end
-end
-local ENGINES <const> = { "raw", "line", "netstring" }
-
-local function talk_class()
-  local class = Talk:extend("Talk", { engine = pick(ENGINES) })
-  if byte() > 127 then class.events = { line = "line_received", string = "string_received" } end
-  return class
-end
-
-local function factory() return rw.Factory:for_protocol(talk_class()) end
-
-local function site()
-  local s = web.Site()
-  local function handler(request)
-    keep_all(request, request.headers)
-    for _ = 1, byte() % 8 do if more() and depth < MAX_DEPTH then act() end end
-    return pick { "text", "later", "value" } == "value" and value() or object()
-  end
-  for _, method in ipairs { "get", "post" } do s[method](s, "/*rest", handler) end
-  return s
-end
-
-local REQUESTS <const> = {
-  "GET /a?b=c HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\n\r\n",
-  "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
-  "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-  "GET /x HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: talk\r\n\r\nmore",
-  "HEAD / HTTP/1.0\r\n\r\n", "line\r\n3:abc,\r\n",
-}
-
-local function two_ends(server, client)
-  try("pair", core.pair, server, client, function(...)
-    keep_all(...)
-    local protocol = ...
-    if type(protocol) == "table" and protocol.transport then
-      keep(protocol.transport)
-      pcall(protocol.transport.write, protocol.transport, pick(REQUESTS))
-    end
-    acts(byte() % 4)()
-  end)
-end
-
-local SCENES <const> = {
-  function() two_ends(factory(), factory()) end,
-  function() two_ends(site(), factory()) end,
-  function()
-    local port = keep_all(rw.listen("tcp:127.0.0.1:0", pick { factory, site }()):await())
-    local client = keep_all(rw.connect("tcp:127.0.0.1:" .. port.port, factory()):await())
-    client.transport:write(pick(REQUESTS))
-    keep(client.transport)
-  end,
-  function()
-    local d = keep_all(rw.Deferred(pick(FUNCTIONS)))
-    d:add_both(pick(FUNCTIONS))
-    if byte() > 127 then d:add_callback(function() return object() end) end
-  end,
-  function()
-    keep(rw.spawn_process(rw.ProcessProtocol(), "/bin/cat", {}, { child_fds = { [0] = "w", "r", "r" } }))
-  end,
-  function()
-    local class = rw.DatagramProtocol:extend("Datagrams", { datagram_received = acts(2) })
-    local port = keep_all(rw.listen("udp:127.0.0.1:0", class()):await())
-    keep(port.protocol.transport)
-    port.protocol.transport:write("to itself", port.address)
-  end,
-  function() keep(rw.ThreadPool { max = 1 }) end,
-  function() keep(rw.defer_to_thread(function(...) return require "ropewalk.core".now(...) end, value())) end,
-  function() keep_all(rw.call_later(0.002, acts(2)), core.timer(0.001, acts(1))) end,
-  function() keep(core.tls_make_key()) end,
-  function() keep(core.simulator()) end,
-  function() keep_all(rw.frame(pick(TEXTS)), rw.frame "> kind:B length:I4") end,
-  function() keep(core.router()) keep(site()) end,
-  function() keep_all(core.dir ".", core.dir "/dev", core.dir "/usr/share/doc") end,
-  function() keep_all(core.task(), core.spawn(acts(2)), core.spawn_detached(sleep_a_bit)) end,
-  function() keep(core.ship(value(), value())) end,
-  function() keep_all(core.names_resolve("localhost", acts(1)), core.names_lookup("example.test", 1, acts(1))) end,
-  function() keep_all(rw.testing.Clock(), rw.testing.StringTransport()) end,
-  function() keep_all(rw.MultiService(), rw.Service(), rw.TimerService(0.01, acts(1)), rw.LoopingCall(acts(1))) end,
-  function() keep_all(rw.DeferredLock(), rw.DeferredSemaphore(1), rw.DeferredQueue()) end,
-  function() keep(rw.pipe(object(), object())) end,
-  function() keep(rw.limits) keep(core.limits) keep(core.null) end,
-  function() core.turn_end(pick(FUNCTIONS)) end,
-  function() pool[#pool + 1] = coroutine.running() end,
+local SCENES <const> = require "door.scenes" {
+  byte = byte, pick = pick, keep = keep, keep_all = keep_all, acts = acts, object = object, try = try,
+  value = function() return value() end, functions = FUNCTIONS,
+  may_act = function() return more() and depth < MAX_DEPTH end,
 }
 
 -- One act ----------------------------------------------------------------------

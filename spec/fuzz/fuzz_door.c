@@ -6,8 +6,9 @@
  * script: it reads the bytes as calls. Whatever is called, nothing may crash,
  * leak, or get by the sanitizers. What could hurt the machine is kept from it
  * by guard/guard.c, and the limits are small ones. */
-#include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,14 +18,13 @@
 
 #include "ropewalk.h"
 
-enum { MAX_PROGRAM = 4096, MAX_SCRIPT = 1 << 17, TURNS_AFTER = 6, LAST_TURNS = 20, RUN_MS = 120 };
+enum { MAX_PROGRAM = 4096, TURNS_AFTER = 6, LAST_TURNS = 20, RUN_MS = 120 };
 enum shape { CHECK = 1, RELOAD = 2, CALL = 4, CUT = 8, RELOAD_TWICE = 16 };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static char script[MAX_SCRIPT], room[] = "/tmp/ropewalk-door-XXXXXX";
-static size_t script_size;
+static char script[PATH_MAX], room[] = "/tmp/ropewalk-door-XXXXXX";
 static int home; /* directory where libFuzzer lives */
 static bool talk;
 
@@ -40,11 +40,13 @@ static void require(bool ok, const char *what) {
     exit(2);
 }
 
-static void empty_room(void) {
-    DIR *d = opendir(room);
-    for (struct dirent *e; d && (e = readdir(d));) unlinkat(dirfd(d), e->d_name, 0);
-    if (d) closedir(d);
+static int take_away(const char *path, const struct stat *st, int type, struct FTW *at) {
+    (void)st, (void)type;
+    if (at->level) remove(path);
+    return 0;
 }
+
+static void empty_room(void) { nftw(room, take_away, 8, FTW_DEPTH | FTW_PHYS); }
 
 static void leave_room(void) {
     empty_room();
@@ -53,10 +55,7 @@ static void leave_room(void) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    FILE *f = fopen("spec/fuzz/door.lua", "r");
-    require(f, "spec/fuzz/door.lua");
-    script_size = fread(script, 1, sizeof script, f);
-    fclose(f);
+    require(realpath("spec/fuzz/door.lua", script), "spec/fuzz/door.lua");
     home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     require(home >= 0 && mkdtemp(room), room);
     require(freopen("/dev/null", "r", stdin), "/dev/null");
@@ -110,14 +109,15 @@ static bool step(struct rw *rw) {
 }
 
 static void serve(struct rw *rw, unsigned shape, const struct input *input) {
+    enum { FIRST_RELOAD = 12, LAST_RELOAD = 14 };
     const struct rw_value args[] = {rw_integer(1), rw_string("two"), rw_number(0.5)};
     int64_t end = now_ms() + RUN_MS;
     bool alive = rw_start(rw) == 0;
-    int wanted = shape & RELOAD ? 2 : 1, after = 0;
+    int wanted = shape & RELOAD ? 2 : 1, least = shape & RELOAD ? LAST_RELOAD : 0, after = 0;
     for (int turn = 0; alive && after < TURNS_AFTER && now_ms() < end; turn++) {
-        if (turn == 12 && shape & RELOAD) rw_reload(rw);
-        if (turn == 14 && shape & RELOAD_TWICE) rw_reload(rw);
-        if (input->read >= wanted && turn > 14) after++;
+        if (turn == FIRST_RELOAD && shape & RELOAD) rw_reload(rw);
+        if (turn == LAST_RELOAD && shape & RELOAD_TWICE) rw_reload(rw);
+        if (input->read >= wanted && turn > least) after++;
         if (turn % 8 == 7 && shape & CALL) rw_call(rw, "more", args, 3, NULL, NULL);
         alive = step(rw);
     }
@@ -137,11 +137,10 @@ static struct rw *make_worker(struct input *input) {
         {"low_water", "1024"},
     };
     struct rw *rw = rw_new(&(struct rw_options){
-        .log_level = "debug", .log_hook = look_at_line, .limits = limits,
+        .app = script, .log_level = "debug", .log_hook = look_at_line, .limits = limits,
         .limit_count = sizeof limits / sizeof *limits}, NULL);
     if (rw && rw_register(rw, "input", give_input, input) == 0 &&
-        rw_register(rw, "say", say, NULL) == 0 && rw_register(rw, "over", end_input, input) == 0 &&
-        rw_script(rw, "door.lua", script, script_size) == 0)
+        rw_register(rw, "say", say, NULL) == 0 && rw_register(rw, "over", end_input, input) == 0)
         return rw;
     abort();
 }

@@ -153,7 +153,8 @@ struct generation {
     unsigned connecting;     /* connectors that have not called back yet */
     bool booted;             /* the library is loaded */
     bool retire_done;        /* boot.retire() has returned */
-    bool killed;             /* simulated death: none of its code runs any more */
+    bool killed;             /* none of its code runs any more */
+    bool held;               /* whoever has set it frees it */
     uint64_t retired_at;
     struct timer deadline;   /* staging: load_timeout; retired: drain_timeout */
     struct deferral reaper;
@@ -167,6 +168,7 @@ struct generation *generation_new(struct rw *rw); /* NULL: out of memory */
 void generation_free(struct generation **g);
 /* Frees a retired generation as soon as nothing uses it any more. */
 void generation_check(struct generation *g);
+void generation_end(struct generation *g); /* cuts what it does and frees it */
 /* Its resolver (names.c): 0 or < 0. */
 int generation_names(struct generation *g, struct names **out);
 
@@ -190,5 +192,8 @@ void host_calls_end(struct generation *g); /* its tasks are gone */
 /* A thread's worker: as the other one, but without a loop (0 or RW_ENOMEM). */
 int worker_copy(struct rw *inner, const struct rw *outer);
 void worker_copy_free(struct rw *inner);
+
+/* As luaL_error, but with the line of the script that has called into the library. */
+int script_error(lua_State *L, const char *format, ...);
 
 #endif

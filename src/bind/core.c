@@ -4,6 +4,7 @@
 
 #include <lualib.h>
 #include <math.h>
+#include <stdarg.h>
 #include <time.h>
 
 #include "io/simulate.h"
@@ -163,6 +164,26 @@ static void add_limits(lua_State *L) {
 
 /* ── the rest ─────────────────────────────────────────────────────────────*/
 
+/* However deep in the library it was noticed. */
+int script_error(lua_State *L, const char *format, ...) {
+    va_list args;
+    lua_Debug ar;
+    va_start(args, format);
+    const char *message = lua_pushvfstring(L, format, args);
+    va_end(args);
+    for (int level = 0; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline < 0 || door_in_library(L, &ar)) continue;
+        lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, message);
+        break;
+    }
+    return lua_error(L);
+}
+
+static int core_misuse(lua_State *L) {
+    return script_error(L, "%s", luaL_checkstring(L, 1));
+}
+
 static int core_stop(lua_State *L) {
     struct rw *rw = generation_of(L)->rw;
     int status = (int)luaL_optinteger(L, 1, 0);
@@ -276,7 +297,7 @@ void core_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"log", core_log}, {"log_enabled", core_log_enabled}, {"stop", core_stop},
         {"stats", core_stats}, {"time", core_time}, {"turn_end", core_turn_end},
-        {NULL, NULL},
+        {"misuse", core_misuse}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
     lua_pushinteger(L, generation_of(L)->id);

@@ -10,13 +10,15 @@
 #include "bind/simulate.h"
 #include "bind/state.h"
 
-static bool in_use(const struct generation *g) {
-    return g->conns || g->children || g->task_count || g->connecting;
+static bool has_io(const struct generation *g) {
+    return g->conns || g->children || g->connecting || g->dgrams;
 }
 
+/* Looks again: one of its timers may have begun something since. */
 static void reap(struct deferral *d) {
     struct generation *g = CONTAINER(d, struct generation, reaper);
-    if (!in_use(g)) generation_free(&g); /* a timer of its may have begun something */
+    dgrams_close(g);
+    if (!g->held && !g->task_count && !has_io(g)) generation_free(&g);
 }
 
 static struct generation *take_spare(struct rw *rw) {
@@ -91,6 +93,26 @@ void generation_free(struct generation **handle) {
 
 void generation_check(struct generation *g) {
     if (g->state != GENERATION_RETIRED || !g->retire_done) return;
-    if (in_use(g) || deferral_waits(&g->reaper)) return;
+    if (g->held || g->conns || g->children || g->task_count || g->connecting ||
+        deferral_waits(&g->reaper))
+        return;
     loop_defer(g->rw->loop, &g->reaper);
+}
+
+/* Its code is told, and may begin something new; so after some turns none of it
+ * runs any more. */
+void generation_end(struct generation *g) {
+    enum { TOLD = 100, TURNS = 200 };
+    g->held = true;
+    servers_release(g);
+    for (int turn = 0; turn < TURNS; turn++) {
+        g->killed = turn >= TOLD;
+        scope_close(&g->scope);
+        dgrams_close(g);
+        for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
+        children_kill(g);
+        if (!has_io(g)) break;
+        loop_turn(g->rw->loop, 1);
+    }
+    generation_free(&g);
 }

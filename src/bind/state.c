@@ -72,8 +72,8 @@ static void add_with_loop(lua_State *L) {
 }
 
 static int not_in_thread(lua_State *L) {
-    return luaL_error(L, "not in a thread: this needs the reactor (core.%s)",
-                      lua_tostring(L, lua_upvalueindex(1)));
+    return script_error(L, "not in a thread: this needs the reactor (core.%s)",
+                        lua_tostring(L, lua_upvalueindex(1)));
 }
 
 static void refuse_in_thread(lua_State *L, const char *name) { /* core is on top */

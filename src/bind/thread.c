@@ -260,10 +260,10 @@ static int core_thread_pool(lua_State *L) {
     uint64_t most = l->threads > g->threads ? l->threads - g->threads : 0;
     uint64_t max = option(L, "max", most < USUAL && most ? most : USUAL, 1);
     uint64_t min = option(L, "min", 0, 0);
-    if (min > max) return luaL_error(L, "a pool of threads: min is larger than max");
+    if (min > max) return script_error(L, "a pool of threads: min is larger than max");
     if (max > most)
-        return luaL_error(L, "a pool of threads: %d more are too many, %d are left "
-                          "(limit threads)", (int)max, (int)most);
+        return script_error(L, "a pool of threads: %d more are too many, %d are left "
+                            "(limit threads)", (int)max, (int)most);
     struct pool_box *box = lua_newuserdatauv(L, sizeof *box, 1);
     *box = (struct pool_box){
         .gen = g, .max = (unsigned)max, .limits = *l, .script = option_text(L, "script"),
@@ -274,7 +274,7 @@ static int core_thread_pool(lua_State *L) {
     luaL_setmetatable(L, pool_class);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
-    if (g->rw->simulated) return luaL_error(L, "%s", err_text(RW_ESIMULATED));
+    if (g->rw->simulated) return script_error(L, "a pool of threads: %s", err_text(RW_ESIMULATED));
     box->pool = thread_pool_new(g->rw->loop, &(struct thread_pool_options){
         .min = (unsigned)min, .max = box->max, .queue = option(L, "queue", l->thread_queue, 1),
         .ops = &ops, .owner = box});

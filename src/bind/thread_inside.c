@@ -224,8 +224,8 @@ static int core_thread_post(lua_State *L) {
     struct shipment *value = shipment_push(L, NULL);
     int rc = ship_pack(L, 1, 1, value);
     if (rc < 0)
-        return luaL_error(L, "a message to the loop %s",
-                          rc == RW_ENOMEM ? "needs too much memory" : ship_refused());
+        return script_error(L, "a message to the loop %s",
+                            rc == RW_ENOMEM ? "needs too much memory" : ship_refused());
     struct mem account;
     mem_init(&account, 0);
     struct thread_message *m = mem_zalloc(&account, sizeof *m);

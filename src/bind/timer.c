@@ -218,11 +218,11 @@ static int call_later(lua_State *L) {
     int number;
     lua_Number seconds = lua_tonumberx(L, 1, &number);
     if (!number || lua_type(L, 1) != LUA_TNUMBER || !(seconds >= 0 && seconds < 1e9))
-        return luaL_error(L, "call_later: seconds must be a number of at least 0, not %s",
-                          luaL_tolstring(L, 1, NULL));
+        return script_error(L, "call_later: seconds must be a number of at least 0, not %s",
+                            luaL_tolstring(L, 1, NULL));
     if (lua_type(L, 2) != LUA_TFUNCTION
         && (lua_isnoneornil(L, 2) || luaL_getmetafield(L, 2, "__call") == LUA_TNIL))
-        return luaL_error(L, "call_later: a function is missing");
+        return script_error(L, "call_later: a function is missing");
     if (lua_type(L, 2) != LUA_TFUNCTION) lua_pop(L, 1);
     struct lua_timer *t = push_timer(L, to_delay(seconds), running_scope(L));
     leftover_note(L, &t->item, "timer");

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "bind/bind.h"
-#include "bind/child.h"
 #include "bind/conn.h"
 #include "bind/coverage.h"
 #include "bind/datagram.h"
@@ -284,18 +283,7 @@ void rw_free(struct rw **handle) {
     if (rw->loop) {
         rw->stopping = true;
         ports_stop(rw);
-        while (rw->generations) {
-            struct generation *g = rw->generations;
-            scope_close(&g->scope);
-            servers_release(g);
-            dgrams_close(g);
-            for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
-            children_kill(g);
-            for (int turn = 0; turn < 100 && (g->conns || g->children || g->connecting ||
-                                              g->dgrams); turn++)
-                loop_turn(rw->loop, 1);
-            generation_free(&g);
-        }
+        while (rw->generations) generation_end(rw->generations);
         close_handles(rw);
         sources_free_all(rw);
         loop_free(&rw->loop);

@@ -10,6 +10,7 @@
 --                                  store         what lasts
 --   client     speaks it over      http, reader, jose
 
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local Keeper = require "ropewalk.acme.keeper"
 local Solver = require "ropewalk.acme.solver"
@@ -56,7 +57,7 @@ end
 ---@param store string the same directory
 ---@return ropewalk.web.Site
 function acme.http01_resource(store)
-  local opened, failure = Store.open(store)
+  local opened, failure = Store.open(argument.expect("http01_resource", 1, store, "string"))
   if not opened then error(failure, 2) end
   return resource.challenges(Solver(opened, {}))
 end

@@ -5,6 +5,7 @@
 -- parser is strict and never raises for a text: it returns nil and a Failure
 -- which names what it did not like.
 
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local check = require "ropewalk.endpoint.check"
 local grammar = require "ropewalk.endpoint.grammar"
@@ -17,6 +18,7 @@ local error, getmetatable, ipairs, pairs, setmetatable, tostring, type =
 local concat, remove, sort = table.concat, table.remove, table.sort
 local find, format, gsub, sub = string.find, string.format, string.gsub, string.sub
 local mtype = math.type
+local expect = argument.expect
 
 local _ENV <const> = nil
 
@@ -201,7 +203,7 @@ end
 ---    "unix:" .. rw.endpoint.escape(path)
 ---@param word string
 ---@return string
-function endpoint.escape(word) return grammar.escape(word) end
+function endpoint.escape(word) return grammar.escape(expect("escape", 1, word, "string")) end
 
 ---A "proxy:" endpoint to connect to for somebody else: the header names the
 ---ends of that connection. Without, it says that we speak for ourselves.

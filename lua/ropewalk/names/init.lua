@@ -6,6 +6,7 @@
 -- too.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local listen = require "ropewalk.listen"
@@ -14,6 +15,7 @@ local service = require "ropewalk.names.service"
 local error, ipairs, next, tostring, type = error, ipairs, next, tostring, type
 local concat, sort = table.concat, table.sort
 local format, upper = string.format, string.upper
+local expect, optional, misuse = argument.expect, argument.optional, argument.misuse
 
 local _ENV <const> = nil
 
@@ -111,6 +113,7 @@ end
 ---@return ropewalk.Deferred of ropewalk.names.Record[]
 function names.lookup(name, kind)
   need_text("lookup", name)
+  expect("lookup", 2, kind, "string")
   if not core.names_type(kind) then
     error(format('lookup: "%s" is no type of records; "MX", say, or "TYPE65280"', kind), 2)
   end
@@ -227,13 +230,16 @@ end
 ---    rw.names.to_ascii "Bücher.example" -- xn--bcher-kva.example
 ---@param host string
 ---@return string?
-function names.to_ascii(host) return core.host_to_ascii(host) end
+function names.to_ascii(host) return core.host_to_ascii(expect("to_ascii", 1, host, "string")) end
 
 -- Configuration -------------------------------------------------------------
 
 local function joined(list)
-  if type(list) == "table" then return concat(list, ",") end
-  return list
+  if list == nil or type(list) == "string" then return list end
+  for i, each in ipairs(expect("configure", 1, list, "table")) do
+    if type(each) ~= "string" then misuse(format("configure: entry %d of a list is no string", i)) end
+  end
+  return concat(list, ",")
 end
 
 ---Says where this script's lookups go, instead of the system's configuration.
@@ -241,11 +247,15 @@ end
 ---    rw.names.configure { servers = { "192.0.2.53", "[2001:db8::53]:5353" }, search = { "lan.example" } }
 ---@param options { servers?: string[], search?: string[], hosts_file?: string, resolv_file?: string, limits?: table }
 function names.configure(options)
+  expect("configure", 1, options, "table")
+  optional("configure", 1, options.hosts_file, "string")
+  optional("configure", 1, options.resolv_file, "string")
+  optional("configure", 1, options.limits, "table")
   local ok, _, message = core.names_configure {
     servers = joined(options.servers), search = joined(options.search),
     hosts_file = options.hosts_file, resolv_file = options.resolv_file, limits = options.limits,
   }
-  if not ok then error("configure: " .. tostring(message), 2) end
+  if not ok then misuse("configure: " .. tostring(message)) end
 end
 
 ---The name servers to ask, each "ADDRESS" or "ADDRESS:PORT".

@@ -1,7 +1,12 @@
 -- SPDX-License-Identifier: MIT
 -- The order in which to try the servers of a service (RFC 2782).
 
+local argument = require "ropewalk.argument"
+
+local ipairs, type = ipairs, type
+local format = string.format
 local sort, random = table.sort, math.random
+local expect, optional = argument.expect, argument.optional
 
 local _ENV <const> = nil
 
@@ -27,7 +32,12 @@ end
 ---@param draw? fun(low: integer, high: integer): integer math.random
 ---@return ropewalk.names.Record[] records the same list
 function service.order(records, draw)
-  draw = draw or random
+  for i, record in ipairs(expect("order_services", 1, records, "table")) do
+    if type(record) ~= "table" or type(record.priority) ~= "number" or type(record.weight) ~= "number" then
+      argument.refuse("order_services", 1, format("entry %d is no service record", i))
+    end
+  end
+  draw = optional("order_services", 2, draw, "function") or random
   sort(records, function(a, b)
     if a.priority ~= b.priority then return a.priority < b.priority end
     return a.weight < b.weight -- those of weight 0 first, says the RFC

@@ -2,6 +2,7 @@
 -- What is to be undone when the running test ends, the last thing first. Its
 -- state is one for all spec files: `ropewalk test` loads it before any of them.
 
+local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 
@@ -20,7 +21,7 @@ local stack = {}
 ---@param fn function
 function cleanup.add(fn, ...)
   if type(fn) ~= "function" then error("add_cleanup: a function is missing", 2) end
-  if not cleanup.active then error("add_cleanup: no test is running", 2) end
+  if not cleanup.active then core.misuse "add_cleanup: no test is running" end
   stack[#stack + 1] = { fn, pack(...) }
 end
 

@@ -2,6 +2,7 @@
 -- A clock for tests that stands still until it is told. What takes a clock
 -- cannot tell it from the reactor.
 
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 local async = require "ropewalk.async"
@@ -96,6 +97,7 @@ end
 ---these calls add waits for the next turn, as with the reactor.
 ---@param seconds number
 function Clock:advance(seconds)
+  argument.seconds("advance", 1, seconds)
   self.now, self.turn = self.now + seconds, self.turn + 1
   local turn = self.turn
   local call = take_due(self, turn)
@@ -110,7 +112,7 @@ end
 ---    clock:pump { 0.5, 0.5, 1 }
 ---@param steps number[]
 function Clock:pump(steps)
-  for _, seconds in ipairs(steps) do self:advance(seconds) end
+  for _, seconds in ipairs(argument.expect("pump", 1, steps, "table")) do self:advance(seconds) end
 end
 
 ---Runs a function in a task and lets time jump to what is due next whenever a
@@ -122,6 +124,8 @@ end
 ---@param patience? number
 ---@return any ... what the function returns
 function Clock:auto_advance(fn, patience)
+  argument.callable("auto_advance", 1, fn)
+  if patience ~= nil then argument.seconds("auto_advance", 2, patience) end
   local task, over = async.spawn(fn), false
   task:add_both(function(...)
     over = true

@@ -4,6 +4,7 @@
 -- the real ones.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -12,8 +13,10 @@ local errors = require "ropewalk.testing.errors"
 local fixture = require "ropewalk.testing.fixture"
 local Pair = require "ropewalk.testing.pair"
 
-local error, require, tostring, type = error, require, tostring, type
+local error, require, tostring, type =
+  error, require, tostring, type
 local concat, insert = table.concat, table.insert
+local math_type = math.type
 
 local _ENV <const> = nil
 
@@ -29,7 +32,13 @@ testing.Clock = require "ropewalk.testing.clock"
 ---@param host string
 ---@param port integer
 ---@return ropewalk.Address address
-function testing.address(host, port) return core.address("tcp", host, port) end
+function testing.address(host, port)
+  argument.expect("address", 1, host, "string")
+  if math_type(port) ~= "integer" or port < 0 or port > 65535 then
+    argument.refuse("address", 2, "a port is expected")
+  end
+  return core.address("tcp", host, port)
+end
 
 ---A transport that collects what is written. Tests look at its fields:
 ---`disconnecting`, `aborted`, `producing`, `events` (what went through `send`).
@@ -42,7 +51,7 @@ local StringTransport = Object:extend "StringTransport"
 ---    echo:data_received "hi"
 ---    assert(transport:value() == "hi")
 function StringTransport:init(options)
-  options = options or {}
+  options = argument.optional("StringTransport", 1, options, "table") or {}
   self.peer = options.peer or testing.address("192.0.2.1", 54321)
   self.host = options.host or testing.address("192.0.2.2", 7000)
   self.parts, self.events, self.options, self.limits = {}, {}, {}, {}
@@ -81,7 +90,10 @@ end
 function StringTransport:lose_write() self.write_closed = true end
 function StringTransport:pause_producing() self.producing = false end
 function StringTransport:resume_producing() self.producing = true end
-function StringTransport:set_option(name, value) self.options[name] = value end
+function StringTransport:set_option(name, value)
+  argument.expect("set_option", 1, name, "string")
+  self.options[name] = value
+end
 function StringTransport:set_timeout(seconds) self.timeout = seconds end
 function StringTransport:set_raw(n) self.raw = n or true end
 function StringTransport:set_lines(rest) self.raw, self.rest = nil, rest end
@@ -97,6 +109,7 @@ testing.StringTransport = StringTransport
 ---@return ropewalk.Protocol protocol
 ---@return ropewalk.testing.StringTransport transport
 function testing.connected(factory, options)
+  argument.object("connected", 1, factory, "build_protocol", "factory")
   local transport = StringTransport(options)
   local protocol = factory:build_protocol(transport.peer)
   protocol:make_connection(transport)
@@ -111,6 +124,7 @@ end
 ---@param d ropewalk.Deferred
 ---@return any
 function testing.success_result_of(d)
+  argument.object("success_result_of", 1, d, "peek", "Deferred")
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if Failure.is_failure(result) then
@@ -125,6 +139,7 @@ end
 ---@param ... string|table codes or classes, one of which it must be
 ---@return ropewalk.Failure
 function testing.failure_result_of(d, ...)
+  argument.object("failure_result_of", 1, d, "peek", "Deferred")
   local fired, result = d:peek()
   if not fired then error("the Deferred has not fired: " .. tostring(d), 2) end
   if not Failure.is_failure(result) then
@@ -140,6 +155,7 @@ end
 ---Raises when the Deferred has fired.
 ---@param d ropewalk.Deferred
 function testing.assert_no_result(d)
+  argument.object("assert_no_result", 1, d, "peek", "Deferred")
   local fired, result = d:peek()
   if fired then
     if Failure.is_failure(result) then d:handled() end
@@ -164,7 +180,7 @@ function testing.timeout(seconds)
   if type(seconds) ~= "number" or seconds <= 0 then
     error("timeout: a number of seconds is needed", 2)
   end
-  require "ropewalk.spec.it".set_timeout(seconds)
+  return require "ropewalk.spec.it".set_timeout(seconds)
 end
 
 ---Is it a Deferred?

@@ -3,6 +3,7 @@
 -- engines, filters and limits as on the network.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local async = require "ropewalk.async"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
@@ -36,6 +37,8 @@ end
 ---@param client ropewalk.Factory
 ---@return ropewalk.Deferred of the pair
 function Pair.connect(server, client)
+  argument.factory("pair", 1, server)
+  argument.factory("pair", 2, client)
   local pair, d = Pair(), Deferred()
   local function done(protocol, code, message)
     if not protocol then return d:errback(Failure.new(code, message)) end

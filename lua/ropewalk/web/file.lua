@@ -4,6 +4,7 @@
 
 local conditional = require "ropewalk.web.conditional"
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local mime = require "ropewalk.web.mime"
 local range = require "ropewalk.web.range"
 local response = require "ropewalk.web.response"
@@ -150,7 +151,7 @@ local dirs = {}
 ---@param options? table
 ---@return ropewalk.web.Response
 function M.file(request, path, options)
-  local parent, name = path:match "^(.-)([^/]+)$"
+  local parent, name = argument.expect("file", 2, path, "string"):match "^(.-)([^/]+)$"
   if not name then error("web.file: bad path", 2) end
   parent = parent == "" and "." or parent
   local dir = dirs[parent]
@@ -160,6 +161,8 @@ function M.file(request, path, options)
     dir = opened
     dirs[parent] = dir
   end
+  argument.object("file", 1, request, "peer_address", "request")
+  argument.optional("file", 3, options, "table")
   local file, code = dir:open(name)
   if not file then return M.refused(code) end
   if not file.is_regular then

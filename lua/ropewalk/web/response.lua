@@ -9,6 +9,7 @@
 
 local cookie = require "ropewalk.web.cookie"
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local status = require "ropewalk.web.status"
 
 local error, getmetatable, ipairs, math, pairs, setmetatable, table, tostring, type =
@@ -87,6 +88,7 @@ end
 ---@param value? string|number|string[]
 ---@return ropewalk.web.Response|string|nil
 function Response:header(name, value)
+  argument.expect("header", 1, name, "string")
   if value ~= nil then
     set(self, name, value, 2)
     return self
@@ -116,7 +118,7 @@ end
 ---@param name string
 ---@return ropewalk.web.Response
 function Response:remove_header(name)
-  remove(own_headers(self), name:lower())
+  remove(own_headers(self), argument.expect("remove_header", 1, name, "string"):lower())
   return self
 end
 
@@ -128,7 +130,7 @@ end
 ---@param options? table
 ---@return ropewalk.web.Response
 function Response:cookie(name, value, options)
-  local field = cookie.format(name, value, options, 2)
+  local field = cookie.format(name, value, argument.optional("cookie", 3, options, "table"), 2)
   local list = own_headers(self)
   list[#list + 1] = { "Set-Cookie", field }
   return self
@@ -142,7 +144,7 @@ end
 ---@return ropewalk.web.Response
 function Response:delete_cookie(name, options)
   local o = { max_age = 0, expires = 0 }
-  for key, value in pairs(options or {}) do
+  for key, value in pairs(argument.optional("delete_cookie", 2, options, "table") or {}) do
     if o[key] == nil then o[key] = value end
   end
   local field = cookie.format(name, "", o, 2)
@@ -288,7 +290,7 @@ end
 ---@return ropewalk.web.Response
 function response.stream(fn, options)
   if type(fn) ~= "function" then error("web.stream takes a function", 2) end
-  local o = options or {}
+  local o = argument.optional("stream", 2, options, "table") or {}
   local self = make(o.status or 200, TEXT, nil, o.headers)
   if o.type then set(self, "Content-Type", o.type, 2) end
   self.writer = fn

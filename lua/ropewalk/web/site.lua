@@ -12,6 +12,7 @@
 local Factory = require "ropewalk.factory"
 local answer = require "ropewalk.web.answer"
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local missing = require "ropewalk.web.missing"
 
 local error, getmetatable, ipairs, pcall, select, table, tostring, type =
@@ -29,7 +30,7 @@ Site.reload_policy = "next_message"
 ---     local site = web.Site { limits = { max_body = 10 * 1024 * 1024 } }
 ---@param options? table
 function Site:init(options)
-  options = options or {}
+  options = argument.optional("Site", 1, options, "table") or {}
   self.limits = options.limits
   self._routes = {}      -- list of {id, route, sites, prefix}: all in our router
   self._middleware = {}
@@ -158,7 +159,7 @@ end
 ---@return ropewalk.web.Site
 function Site:route(methods, pattern, ...)
   if type(methods) == "string" then methods = { methods } end
-  for _, method in ipairs(methods) do
+  for _, method in ipairs(argument.expect("route", 1, methods, "table")) do
     add(self, method, pattern, 2, nil, ...)
   end
   return self
@@ -256,7 +257,8 @@ end
 ---@param method string
 ---@param path string
 function Site:match(method, path)
-  return self.http.router:match(method, path)
+  argument.expect("match", 1, method, "string")
+  return self.http.router:match(method, argument.expect("match", 2, path, "string"))
 end
 
 return Site

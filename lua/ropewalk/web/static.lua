@@ -5,6 +5,7 @@
 --- somebody in between (encoded slashes, "..", NUL) is refused here already.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 local file_response = require "ropewalk.web.file"
 local mime = require "ropewalk.web.mime"
 local response = require "ropewalk.web.response"
@@ -140,7 +141,7 @@ end
 ---@return ropewalk.web.Static
 local function static(root, options)
   if type(root) ~= "string" then error("web.static takes a directory", 2) end
-  options = options or {}
+  options = argument.optional("static", 2, options, "table") or {}
   check_options(options)
   local dir, _, message = core.dir(root)
   if not dir then error("web.static: " .. root .. ": " .. tostring(message), 2) end

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -78,6 +79,43 @@ GUARD(int, chmod, const char *path, mode_t mode) {
 
 GUARD(int, chown, const char *path, uid_t user, gid_t group) {
     return is_ours(path) ? __real_chown(path, user, group) : refuse(EPERM);
+}
+
+GUARD(int, mkdir, const char *path, mode_t mode) {
+    return is_ours(path) ? __real_mkdir(path, mode) : refuse(EACCES);
+}
+
+/* A directory that is open: only those of the fuzzer's own room. */
+static bool is_room(int dir, const char *path) {
+    char link[64], target[64] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", dir);
+    return dir >= 0 && is_ours(path) && readlink(link, target, sizeof target - 1) > 0 &&
+           strncmp(target, "/tmp/ropewalk-door-", 19) == 0;
+}
+
+GUARD(int, unlinkat, int dir, const char *path, int flags) {
+    return is_room(dir, path) ? __real_unlinkat(dir, path, flags) : refuse(EACCES);
+}
+
+GUARD(int, renameat, int from, const char *old, int to, const char *new) {
+    return is_room(from, old) && is_room(to, new) ? __real_renameat(from, old, to, new)
+                                                  : refuse(EACCES);
+}
+
+GUARD(int, linkat, int from, const char *old, int to, const char *new, int flags) {
+    return is_room(from, old) && is_room(to, new) ? __real_linkat(from, old, to, new, flags)
+                                                  : refuse(EACCES);
+}
+
+int __real_openat(int dir, const char *path, int flags, ...);
+int __wrap_openat(int dir, const char *path, int flags, ...);
+int __wrap_openat(int dir, const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
+    va_end(more);
+    bool may = (flags & O_ACCMODE) == O_RDONLY || is_room(dir, path);
+    return may ? __real_openat(dir, path, flags, mode) : refuse(EACCES);
 }
 
 static bool may_open(const char *path, int flags) {

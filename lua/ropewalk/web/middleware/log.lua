@@ -3,6 +3,7 @@
 --- peer has gone away in the middle.
 
 local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
 
 local error, os, string, tostring, type = error, os, string, tostring, type
 local _ENV <const> = nil
@@ -36,7 +37,7 @@ end
 ---@param options? table
 ---@return function
 return function(options)
-  options = options or {}
+  options = argument.optional("log", 1, options, "table") or {}
   local format = options.format or "fields"
   if format == "combined" then format = combined end
   if format ~= "fields" and type(format) ~= "function" then
