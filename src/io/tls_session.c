@@ -16,7 +16,7 @@
 #include "base/codec.h"
 #include "io/tls_internal.h"
 
-enum { RECORD_MAX = 16384, BUFFERED_MAX = 1 << 20 };
+enum { RECORD_MAX = 16384, RECORD_EXTRA = 64, BUFFERED_MAX = 1 << 20 };
 
 _Thread_local struct tls *tls_current;
 
@@ -308,6 +308,9 @@ int tls_write(struct tls *t, struct str bytes, size_t record) {
     if (record == 0 || record > RECORD_MAX) record = RECORD_MAX;
     int rc = wake(t);
     if (rc < 0) return rc;
+    /* one block for all of them, instead of a larger one with each */
+    if (!buf_reserve(&t->out, bytes.n + (bytes.n / record + 1) * RECORD_EXTRA))
+        return fail(t, MBEDTLS_ERR_SSL_ALLOC_FAILED, "a record could not be written");
     while (bytes.n) {
         size_t n = bytes.n < record ? bytes.n : record;
         rc = mbedtls_ssl_write(&t->ssl, (const unsigned char *)bytes.p, n);

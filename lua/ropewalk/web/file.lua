@@ -54,8 +54,8 @@ end
 --- A producer that sends pieces: strings, and {offset, length} of the file.
 local function sender(file, pieces)
   return function(request)
+    local ok = true
     for _, piece in ipairs(pieces) do
-      local ok
       if piece.length then
         ok = send(request, file, piece.offset, piece.length)
       else
@@ -64,6 +64,7 @@ local function sender(file, pieces)
       if not ok then break end
     end
     file:close()
+    return ok and true or false
   end
 end
 
