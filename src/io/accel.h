@@ -7,7 +7,8 @@
  * Which ones a build has is decided by the Makefile (ACCEL_BY). One is used
  * when the processor can do it and its check, made once per process against
  * mbedTLS or published values, is passed; else mbedTLS serves. The environment
- * variable ROPEWALK_ACCEL=0 turns all of them off. */
+ * variable ROPEWALK_ACCEL, if there is one, lists those that may be used; 0 is
+ * none. */
 #ifndef IO_ACCEL_H
 #define IO_ACCEL_H
 
