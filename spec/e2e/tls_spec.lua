@@ -224,43 +224,6 @@ return rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Ask))]], { set = { o
     assert.truthy(ask("site", ""):find "RW_ECERTIFICATE")
   end)
 
-  it("speaks each suite and group with each kind of key, accelerated or not", function()
-    local suites = { ["AES128-GCM-SHA256"] = "TLS_AES_128_GCM_SHA256",
-      ["AES256-GCM-SHA384"] = "TLS_AES_256_GCM_SHA384",
-      ["CHACHA20-POLY1305"] = "TLS_CHACHA20_POLY1305_SHA256" }
-    for _, shell in ipairs { "true", "export ROPEWALK_ACCEL=0" } do
-      for _, kind in ipairs { "p256", "p384", "rsa2048" } do
-        issue("site", { names = { "localhost" }, kind = kind })
-        local child = e2e.start(SITE, { shell = shell,
-          set = { at = "tls:127.0.0.1:0:" .. identity "site" } })
-        for old, new in pairs(suites) do
-          local by = kind:find "^p" and "ECDHE-ECDSA-" or "ECDHE-RSA-"
-          assert.equal("https 1.3 nil nil\n", curl(child, "--no-alpn --curves X25519 --tls13-ciphers " .. new))
-          assert.equal("https 1.2 nil nil\n",
-            curl(child, "--no-alpn --tls-max 1.2 --ciphers " .. by .. old))
-        end
-        for _, group in ipairs { "P-256", "P-384", "X25519:P-256" } do
-          assert.equal("https 1.3 nil nil\n", curl(child, "--no-alpn --curves " .. group))
-          local curve = ({ p256 = "P-256", p384 = "P-384" })[kind] or ""
-          if group:find(curve, 1, true) then -- in 1.2 it is about the certificate, too
-            assert.equal("https 1.2 nil nil\n", curl(child, "--no-alpn --tls-max 1.2 --curves " .. group))
-          end
-        end
-        child:stop()
-      end
-    end
-  end)
-
-  it("lets a client leave in the middle of a file", function()
-    local child = e2e.start("return rw.server(rw.config.at, web.Site():mount('/', web.static(rw.script_dir)))",
-      { files = { big = ("0123456789abcdef"):rep(1 << 18) },
-        set = { at = "tls:127.0.0.1:0:" .. identity "site" } })
-    local get = ("curl -sS --max-time 10 --cacert %s/ca.pem https://localhost:%d/big"):format(dir, child.port)
-    for _ = 1, 5 do e2e.shell(get .. " 2>&1 | head -c 100000 | wc -c") end
-    assert.equal(tostring(1 << 22), e2e.shell(get .. " | wc -c"):match "%d+")
-    assert.falsy(child:log():find("error", 1, true), child:log())
-  end)
-
   it("begins in mid-stream, but not behind plain text that was sent ahead", function()
     local child = e2e.start([[
 local site = rw.config.dir .. "/site"
