@@ -26,7 +26,7 @@ struct accel {
 extern struct accel accel_gcm, accel_chacha, accel_p256, accel_p384, accel_x25519, accel_rsa,
     accel_sha256;
 
-/* Once per process, before mbedTLS is used. */
+/* Once per process. */
 void accel_start(void);
 
 /* A private key was destroyed: nothing that was made of keys stays. */
