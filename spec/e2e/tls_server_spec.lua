@@ -53,6 +53,8 @@ def fact(text, key): return dict(w.split("=", 1) for w in text.split() if "=" in
         for _, suite in ipairs(SUITES[version][kind] or SUITES[version]) do
           for group, shown in pairs { ["X25519:P-256"] = "X25519", ["P-256"] = "ECDH, prime256v1, 256 bits" } do
             local out = tls.s_client(child, (flags .. " -groups %s -servername localhost"):format(suite, group))
+            -- in 1.2 the server chooses, by what is accelerated
+            if version == "1.2" and group:find ":" then shown = "Server Temp Key: " end
             has(out, "Cipher is " .. suite, "Verify return code: 0 (ok)", shown, "facts " .. version,
               "echo hello", "echo bye")
           end
