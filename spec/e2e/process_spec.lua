@@ -217,6 +217,10 @@ describe("ropewalk", function()
     local out, status = e2e.ropewalk "version"
     assert.equal(0, status)
     assert.truthy(out:find "^ropewalk %d+%.%d+%.%d+\ntls accelerated: [%w -]+\n$", out)
+    for _, list in ipairs { "0", "aes", "aes-gcmp256" } do
+      assert.equal("tls accelerated: none\n",
+        e2e.shell(("ROPEWALK_ACCEL=%s %s version"):format(list, e2e.quote(e2e.binary))):match "tls.*")
+    end
     for _, command in ipairs { "run", "check", "test", "limits", "version", "help" } do
       out, status = e2e.ropewalk("help", command)
       assert.equal(0, status)

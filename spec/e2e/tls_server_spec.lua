@@ -57,6 +57,8 @@ def fact(text, key): return dict(w.split("=", 1) for w in text.split() if "=" in
           end
           for group, shown in pairs(groups) do
             local out = tls.s_client(child, (flags .. " -groups %s -servername localhost"):format(suite, group))
+            -- in 1.2 the server chooses, by what is accelerated
+            if version == "1.2" and group:find ":" then shown = "Server Temp Key: " end
             has(out, "Cipher is " .. suite, "Verify return code: 0 (ok)", shown, "facts " .. version,
               "echo hello", "echo bye")
           end

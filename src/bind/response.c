@@ -160,7 +160,7 @@ static int wait_writable(lua_State *L, struct http_conn *h) {
     return task_wait(L, &h->writers, written);
 }
 
-enum { DIRECT_AT = 16384 };
+enum { DIRECT_AT = 16384, SLICE_MAX = 65536 };
 
 /* A large piece of known length goes to the stream without a further copy. */
 static int send_body(struct http_conn *h, struct str bytes) {
@@ -257,6 +257,34 @@ static int request_send_file(lua_State *L) {
     return wait_writable(L, h);
 }
 
+/* request:send_slice(file, offset, n): the same for at most SLICE_MAX bytes
+ * through filters, by the worker's output buffer. Nil and a failure, also when
+ * the file has become shorter. */
+static int request_send_slice(lua_State *L) {
+    struct request *r = request_check(L, 1);
+    struct bind_file *file = file_check(L, 2);
+    lua_Integer offset = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, offset >= 0, 3, "not negative");
+    luaL_argcheck(L, n > 0 && n <= SLICE_MAX, 4, "out of range");
+    struct http_conn *h = live(r);
+    if (!h) return push_failure(L, RW_ECLOSED);
+    struct buf *out = &h->base.rw->out;
+    conn_flush(&h->base);
+    http_begin_output(h);
+    char *room = buf_reserve(out, (size_t)n);
+    if (!room) return push_failure(L, RW_ENOMEM);
+    for (size_t done = 0; done < (size_t)n;) {
+        int got = file_read(file->fd, (uint64_t)offset + done, room + done, (size_t)n - done);
+        if (got <= 0) return push_failure(L, got < 0 ? got : RW_EOF);
+        done += (size_t)got;
+    }
+    int rc = http1_send_elsewhere(&h->engine, (uint64_t)n);
+    if (rc < 0) return raise_misuse(L, rc, "send_slice");
+    buf_commit(out, (size_t)n);
+    conn_flush(&h->base);
+    return wait_writable(L, h);
+}
+
 static int request_can_send_file(lua_State *L) {
     struct http_conn *h = live(request_check(L, 1));
     lua_pushboolean(L, h && stream_can_send_file(h->base.stream));
@@ -316,6 +344,7 @@ void response_methods(lua_State *L) {
         {"write", request_write}, {"flush", request_flush},
         {"finish", request_finish},
         {"respond", request_respond}, {"send_file", request_send_file},
+        {"send_slice", request_send_slice},
         {"can_send_file", request_can_send_file}, {"close", request_close},
         {"upgrade", request_upgrade}, {"on_finish", request_on_finish},
         {NULL, NULL},

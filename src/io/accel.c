@@ -36,12 +36,19 @@ static void start_libraries(void) {
 #endif
 }
 
+/* Without the variable all are, else those that are in its list. */
+static bool asked_for(const char *name) {
+    const char *list = getenv("ROPEWALK_ACCEL");
+    size_t n = strlen(name);
+    for (const char *p = list; p && *p; p += strcspn(p, ","), p += *p == ',')
+        if (strncmp(p, name, n) == 0 && (p[n] == ',' || !p[n])) return true;
+    return !list;
+}
+
 static void start(void) {
-    const char *asked = getenv("ROPEWALK_ACCEL");
-    bool off = asked && strcmp(asked, "0") == 0;
-    if (!off) start_libraries();
-    for (struct accel *const *a = all; *a && !off; a++) {
-        if ((*a)->usable && !(*a)->usable()) continue;
+    start_libraries();
+    for (struct accel *const *a = all; *a; a++) {
+        if (!asked_for((*a)->name) || ((*a)->usable && !(*a)->usable())) continue;
         (*a)->on = (*a)->check();
         add((*a)->on ? in_use : failed, (*a)->name);
     }

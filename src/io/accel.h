@@ -7,7 +7,8 @@
  * Which ones a build has is decided by the Makefile (ACCEL_BY). One is used
  * when the processor can do it and its check, made once per process against
  * mbedTLS or published values, is passed; else mbedTLS serves. The environment
- * variable ROPEWALK_ACCEL=0 turns all of them off. */
+ * variable ROPEWALK_ACCEL, if there is one, lists those that may be used; 0 is
+ * none. */
 #ifndef IO_ACCEL_H
 #define IO_ACCEL_H
 
@@ -25,7 +26,7 @@ struct accel {
 extern struct accel accel_gcm, accel_chacha, accel_p256, accel_p384, accel_x25519, accel_rsa,
     accel_sha256;
 
-/* Once per process, before mbedTLS is used. */
+/* Once per process. */
 void accel_start(void);
 
 /* A private key was destroyed: nothing that was made of keys stays. */

@@ -158,6 +158,7 @@ void tls_context_unref(struct tls_context **handle) {
     if (!c || --c->refs) return;
     tls_keylog_close(c);
     mbedtls_ssl_config_free(&c->config);
+    tls_buffers_free(&c->spare);
     tls_trust_unref(&c->trust);
     tls_identity_unref(&c->identity);
     mbedtls_platform_zeroize(c->settings.ticket_secret, sizeof c->settings.ticket_secret);

@@ -30,6 +30,14 @@ struct tls_trust {
     mbedtls_x509_crl revoked;
 };
 
+/* A session's record buffers. Those of the session that was idle last wait for
+ * the next one that is not: hardly any are made or wiped while traffic goes on. */
+struct tls_buffers {
+    unsigned char *in, *out; /* owned, or both NULL */
+    size_t in_size, out_size;
+};
+void tls_buffers_free(struct tls_buffers *b);
+
 struct tls_context {
     unsigned refs;
     struct tls_settings settings; /* alpn: the array below */
@@ -40,6 +48,7 @@ struct tls_context {
     struct tls_trust *trust;      /* a reference */
     struct tls_identity *identity; /* likewise, or NULL */
     int keylog;                   /* the open file, or -1 */
+    struct tls_buffers spare;
 };
 
 enum { PREFIX_MAX = 64 }; /* of a record buffer: counter and header */

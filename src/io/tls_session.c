@@ -3,9 +3,9 @@
  * until somebody sends it.
  *
  * An established session that has nothing to do gives its two record buffers
- * (33 kB, most of what it has) back: their first bytes, which hold a counter,
- * are kept, and the library's pointers into them are moved to the copy. No
- * call of the library happens before they are moved back.
+ * (33 kB, most of what it has) to its context: their first bytes, which hold a
+ * counter, are kept, and the library's pointers into them are moved to the copy.
+ * No call of the library happens before they are moved back.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 #include "base/codec.h"
 #include "io/tls_internal.h"
 
-enum { RECORD_MAX = 16384, BUFFERED_MAX = 1 << 20 };
+enum { RECORD_MAX = 16384, RECORD_EXTRA = 64, BUFFERED_MAX = 1 << 20 };
 
 _Thread_local struct tls *tls_current;
 
@@ -98,8 +98,28 @@ static void move_out(mbedtls_ssl_context *ssl, unsigned char *to) {
 }
 
 static void release(unsigned char *p, size_t n) {
-    mbedtls_platform_zeroize(p, n);
+    if (p) mbedtls_platform_zeroize(p, n);
     free(p);
+}
+
+void tls_buffers_free(struct tls_buffers *b) {
+    release(b->in, b->in_size);
+    release(b->out, b->out_size);
+    *b = (struct tls_buffers){0};
+}
+
+/* The spare ones if they are as large, or new ones. */
+static int take_buffers(struct tls_context *c, size_t in_size, size_t out_size,
+                        struct tls_buffers *b) {
+    *b = c->spare;
+    if (b->in && b->in_size == in_size && b->out_size == out_size) {
+        c->spare = (struct tls_buffers){0};
+        return 0;
+    }
+    *b = (struct tls_buffers){malloc(in_size), malloc(out_size), in_size, out_size};
+    if (b->in && b->out) return 0;
+    tls_buffers_free(b);
+    return RW_ENOMEM;
 }
 
 void tls_idle(struct tls *t) {
@@ -109,29 +129,26 @@ void tls_idle(struct tls *t) {
     if (!t->established || t->parked || t->failed) return;
     if (ssl->in_left || ssl->in_offt || ssl->in_msglen || ssl->in_hslen || ssl->out_left) return;
     if (ssl->in_msg - ssl->in_buf > PREFIX_MAX || ssl->out_msg - ssl->out_buf > PREFIX_MAX) return;
-    unsigned char *in = ssl->in_buf, *out = ssl->out_buf;
-    memcpy(t->prefix[0], in, PREFIX_MAX);
-    memcpy(t->prefix[1], out, PREFIX_MAX);
+    struct tls_buffers b = {ssl->in_buf, ssl->out_buf, ssl->in_buf_len, ssl->out_buf_len};
+    memcpy(t->prefix[0], b.in, PREFIX_MAX);
+    memcpy(t->prefix[1], b.out, PREFIX_MAX);
     move_in(ssl, t->prefix[0]);
     move_out(ssl, t->prefix[1]);
-    release(in, ssl->in_buf_len);
-    release(out, ssl->out_buf_len);
+    tls_buffers_free(&t->context->spare);
+    t->context->spare = b;
     t->parked = true;
 }
 
 static int wake(struct tls *t) {
     if (!t->parked) return 0;
     mbedtls_ssl_context *ssl = &t->ssl;
-    unsigned char *in = calloc(1, ssl->in_buf_len), *out = calloc(1, ssl->out_buf_len);
-    if (!in || !out) {
-        free(in);
-        free(out);
-        return RW_ENOMEM;
-    }
-    memcpy(in, t->prefix[0], PREFIX_MAX);
-    memcpy(out, t->prefix[1], PREFIX_MAX);
-    move_in(ssl, in);
-    move_out(ssl, out);
+    struct tls_buffers b;
+    int rc = take_buffers(t->context, ssl->in_buf_len, ssl->out_buf_len, &b);
+    if (rc < 0) return rc;
+    memcpy(b.in, t->prefix[0], PREFIX_MAX);
+    memcpy(b.out, t->prefix[1], PREFIX_MAX);
+    move_in(ssl, b.in);
+    move_out(ssl, b.out);
     t->parked = false;
     return 0;
 }
@@ -312,6 +329,9 @@ int tls_write(struct tls *t, struct str bytes, size_t record) {
     if (record == 0 || record > RECORD_MAX) record = RECORD_MAX;
     int rc = wake(t);
     if (rc < 0) return rc;
+    /* one block for all of them, instead of a larger one with each */
+    if (!buf_reserve(&t->out, bytes.n + (bytes.n / record + 1) * RECORD_EXTRA))
+        return fail(t, MBEDTLS_ERR_SSL_ALLOC_FAILED, "a record could not be written");
     while (bytes.n) {
         size_t n = bytes.n < record ? bytes.n : record;
         rc = mbedtls_ssl_write(&t->ssl, (const unsigned char *)bytes.p, n);

@@ -97,7 +97,10 @@ local function writer(request)
 end
 
 local function produce(request, made)
-  if made.producer then return made.producer(request) end
+  if made.producer then
+    if made.producer(request) == false then error(GONE, 0) end
+    return
+  end
   local write = writer(request)
   if made.writer then return made.writer(write, request) end
   for piece in made.body do write(piece) end

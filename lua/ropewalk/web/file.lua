@@ -32,16 +32,15 @@ local function etag_of(file)
   return string.format('"%x-%x.%x-%x"', file.size, file.mtime, file.mtime_ns, file.inode)
 end
 
--- Under a filter (a throttle, a traffic log) there is no sendfile: slice by slice.
+-- Under a filter (TLS, a throttle, a traffic log) there is no sendfile: slice by slice.
 local function send_slices(request, file, offset, left)
   while left > 0 do
-    local bytes = file:read(offset, left < INLINE and left or INLINE)
-    if not bytes or bytes == "" then -- it has become shorter: the length was a promise
-      request:close()
+    local n = left < INLINE and left or INLINE
+    if not request:send_slice(file, offset, n) then -- the peer has gone, or the file has become
+      request:close() -- shorter: the length was a promise
       return nil
     end
-    if not request:write(bytes) then return nil end
-    offset, left = offset + #bytes, left - #bytes
+    offset, left = offset + n, left - n
   end
   return true
 end
@@ -55,8 +54,8 @@ end
 --- A producer that sends pieces: strings, and {offset, length} of the file.
 local function sender(file, pieces)
   return function(request)
+    local ok = true
     for _, piece in ipairs(pieces) do
-      local ok
       if piece.length then
         ok = send(request, file, piece.offset, piece.length)
       else
@@ -65,6 +64,7 @@ local function sender(file, pieces)
       if not ok then break end
     end
     file:close()
+    return ok and true or false
   end
 end
 

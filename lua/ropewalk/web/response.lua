@@ -5,7 +5,7 @@
 --- A response is plain data until it is sent (answer.lua), so that middleware
 --- can look at it and change it. The body is one of
 ---   body       a string, or an iterator that returns the next piece
----   producer   fn(request), which sends the bytes itself (files)
+---   producer   fn(request), which sends the bytes itself (files); false: the peer has gone
 
 local cookie = require "ropewalk.web.cookie"
 local core = require "ropewalk.core"
