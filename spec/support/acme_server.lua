@@ -113,7 +113,10 @@ local function misbehave(step, request)
   local plan = table.remove(control["do"][step] or {}, 1)
   if not plan then return nil end
   if plan.slow then rw.sleep(plan.slow):await() end
-  if plan.cut then return request:close() end
+  if plan.cut then
+    request:close()
+    return plan
+  end
   if plan.huge then
     error(web.stream(function(send) for _ = 1, 1000 do send(("x"):rep(65536)) end end), 0)
   end
@@ -122,7 +125,7 @@ local function misbehave(step, request)
       plan.retry_after and { ["Retry-After"] = plan.retry_after })
   end
   if plan.body then error(reply(200, plan.body), 0) end
-  return plan
+  return (plan.names or plan.invalid) and plan or nil
 end
 
 -- Signed requests ----------------------------------------------------------------
