@@ -96,7 +96,7 @@ return { rw.server("tcp:127.0.0.1:" .. rw.config.http, plain), rw.server(rw.conf
       def ask(s):
           s.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
           answer = b""
-          while not answer.endswith(b"hello\n"): 
+          while not answer.endswith(b"hello\n"):
               more = s.recv(4096)
               assert more, answer
               answer += more

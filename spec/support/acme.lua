@@ -35,7 +35,8 @@ function acme.authority(settings)
   local at = ("tls:127.0.0.1:0:cert=%s/server.pem:key=%s/server.key"):format(dir, dir)
   local child = e2e.start([[return require "acme_server".serve(rw.config.at, rw.config.dir)]], {
     set = { at = at, dir = dir },
-    files = { ["acme_server.lua"] = e2e.read "spec/support/acme_server.lua" } })
+    files = { ["acme_server.lua"] = e2e.read "spec/support/acme_server.lua",
+      ["acme_checks.lua"] = e2e.read "spec/support/acme_checks.lua" } })
   child.ca = dir .. "/ca.pem"
   child.base = "https://localhost:" .. child.port
   child.tls_port, child.http_port = e2e.free_port(), e2e.free_port()

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- An authority that speaks ACME, for specs: it runs as a script of its own
 --- beside the one that is tested. It believes nothing: signatures, requests and
---- challenges are checked by openssl and curl, not by what they were made with.
+--- challenges are checked by openssl and curl (acme_checks.lua), not by what they
+--- were made with.
 ---
 ---     return require "acme_server".serve(rw.config.at, rw.config.dir)
 ---
@@ -14,82 +15,26 @@
 --- GET /facts tells what has happened: `violations` must be empty.
 
 local core = require "ropewalk.core"
+local checks = require "acme_checks"
 local rw = require "ropewalk"
 local web = require "ropewalk.web"
 
 local acme_server = {}
 
 local URN <const> = "urn:ietf:params:acme:error:"
-local SPKI <const> = core.hex_decode "3059301306072a8648ce3d020106082a8648ce3d03010703420004"
 
-local dir, base
+local base
 local control = { life = 7776000, ["do"] = {} }
 local nonces, accounts, by_thumbprint, orders, authorizations = {}, {}, {}, {}, {}
 local facts = { violations = {}, orders = 0, accounts = 0, certificates = 0, validated = {},
   requests = {}, contacts = {}, bad_nonces = 0, binding = false }
 
--- openssl ------------------------------------------------------------------------
-
-local function write(name, text)
-  local path = ("%s/%s"):format(dir, name)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  return path
-end
-
-local function run(program, args, input)
-  return rw.run_process(program, args, { input = input, timeout = 20 }):await()
-end
-
-local counter = 0
-local function fresh(suffix)
-  counter = counter + 1
-  return ("file-%d%s"):format(counter, suffix or "")
-end
-
-local function pem(label, der)
-  local text = core.base64_encode(der):gsub(("."):rep(64), "%0\n")
-  return ("-----BEGIN %s-----\n%s\n-----END %s-----\n"):format(label, text, label)
-end
-
-local function der_integer(bytes)
-  bytes = bytes:gsub("^\0+", "")
-  if bytes == "" or bytes:byte() >= 128 then bytes = "\0" .. bytes end
-  return string.char(2, #bytes) .. bytes
-end
-
-local function verify(jwk, text, signature)
-  local x, y = core.base64url_decode(jwk.x), core.base64url_decode(jwk.y)
-  if #x ~= 32 or #y ~= 32 or #signature ~= 64 then return false end
-  local parts = der_integer(signature:sub(1, 32)) .. der_integer(signature:sub(33))
-  local key = write(fresh ".pem", pem("PUBLIC KEY", SPKI .. x .. y))
-  local file = write(fresh ".sig", string.char(0x30, #parts) .. parts)
-  local result = run("openssl", { "dgst", "-sha256", "-verify", key, "-signature", file }, text)
-  os.remove(key)
-  os.remove(file)
-  return result.stdout == "Verified OK\n"
-end
-
-local function thumbprint(jwk)
-  local text = ('{"crv":"%s","kty":"%s","x":"%s","y":"%s"}'):format(jwk.crv, jwk.kty, jwk.x, jwk.y)
-  return core.base64url_encode(run("openssl", { "dgst", "-sha256", "-binary" }, text).stdout)
-end
-
-local function hmac(key, text)
-  local hex = run("openssl", { "dgst", "-sha256", "-mac", "HMAC", "-macopt",
-    "hexkey:" .. core.hex_encode(key) }, text).stdout:match "(%x+)\n$"
-  return core.base64url_encode(core.hex_decode(hex))
-end
-
 -- Answers ------------------------------------------------------------------------
 
 local function reply(status, value, headers)
   headers = headers or {}
-  local nonce = core.base64url_encode(core.random(16))
-  nonces[nonce] = true
-  headers["Replay-Nonce"] = nonce
-  headers["Cache-Control"] = "no-store"
+  headers["Replay-Nonce"] = core.base64url_encode(core.random(16))
+  nonces[headers["Replay-Nonce"]] = true
   headers["Content-Type"] = headers["Content-Type"] or "application/json"
   return web.response(status, type(value) == "string" and value or core.json_encode(value), headers)
 end
@@ -100,12 +45,11 @@ local function problem(status, kind, detail, headers)
   error(reply(status, { type = URN .. kind, detail = detail, status = status }, headers), 0)
 end
 
-local function violation(text)
+local function insist(value, text)
+  if value then return value end
   table.insert(facts.violations, text)
   problem(400, "malformed", text)
 end
-
-local function insist(value, text) return value or violation(text) end
 
 -- What control has planned for this step: true when nothing else is to be done.
 local function misbehave(step, request)
@@ -113,10 +57,7 @@ local function misbehave(step, request)
   local plan = table.remove(control["do"][step] or {}, 1)
   if not plan then return nil end
   if plan.slow then rw.sleep(plan.slow):await() end
-  if plan.cut then
-    request:close()
-    return plan
-  end
+  if plan.cut then return request:close() or plan end
   if plan.huge then
     error(web.stream(function(send) for _ = 1, 1000 do send(("x"):rep(65536)) end end), 0)
   end
@@ -125,7 +66,7 @@ local function misbehave(step, request)
       plan.retry_after and { ["Retry-After"] = plan.retry_after })
   end
   if plan.body then error(reply(200, plan.body), 0) end
-  return (plan.names or plan.invalid) and plan or nil
+  return plan.invalid and plan or nil
 end
 
 -- Signed requests ----------------------------------------------------------------
@@ -157,7 +98,7 @@ local function open(request, step, wants_jwk)
   if protected.kid and not account then problem(400, "accountDoesNotExist", "no such account") end
   local jwk = protected.jwk or account.jwk
   insist(jwk.kty == "EC" and jwk.crv == "P-256" and not jwk.d, "the key is not a public one of P-256")
-  insist(verify(jwk, body.protected .. "." .. body.payload, decode(body.signature, "signature")),
+  insist(checks.verify(jwk, body.protected .. "." .. body.payload, decode(body.signature, "signature")),
     "the signature is wrong")
   local plan = misbehave(step, request)
   local payload = body.payload ~= "" and core.json_decode(decode(body.payload, "payload")) or nil
@@ -174,7 +115,7 @@ local function check_binding(payload, jwk)
     and not protected.nonce, "the binding's header is wrong")
   local bound = core.json_decode(decode(given.payload, "payload"))
   insist(bound.x == jwk.x and bound.y == jwk.y, "the binding is for another key")
-  insist(hmac(core.base64url_decode(eab.key), given.protected .. "." .. given.payload) == given.signature,
+  insist(checks.hmac(core.base64url_decode(eab.key), given.protected .. "." .. given.payload) == given.signature,
     "the binding's signature is wrong")
   facts.binding = true
 end
@@ -182,7 +123,7 @@ end
 local function new_account(request)
   local payload, jwk, plan = open(request, "account", true)
   if plan then return nil end
-  local print = thumbprint(jwk)
+  local print = checks.thumbprint(jwk)
   local found = by_thumbprint[print]
   if found then return reply(200, { status = "valid" }, { Location = found.url }) end
   insist(payload.termsOfServiceAgreed == true, "the terms are not agreed to")
@@ -223,14 +164,14 @@ end
 
 local function new_order(request)
   local payload, account, plan = open(request, "order", false)
-  if plan and not plan.names then return nil end
+  if plan then return nil end
   facts.orders = facts.orders + 1
   local order = { url = ("%s/order/%d"):format(base, facts.orders), status = "pending", account = account,
     identifiers = payload.identifiers, authorizations = {} }
   for i, each in ipairs(payload.identifiers) do
     insist(each.type == "dns" and each.value == each.value:lower(), "the identifier is malformed")
     local a = { url = ("%s/authorization/%d-%d"):format(base, facts.orders, i), status = "pending",
-      name = plan and plan.names or each.value, account = account,
+      name = each.value, account = account,
       token = core.base64url_encode(core.random(24)) }
     authorizations[a.url], order.authorizations[i] = a, a
   end
@@ -240,31 +181,10 @@ end
 
 -- Challenges ---------------------------------------------------------------------
 
-local function validate_http(a)
-  local result = run("curl", { "-sS", "--max-time", "5", "-H", "Host: " .. a.name,
-    ("http://127.0.0.1:%d/.well-known/acme-challenge/%s"):format(control.http_port or 1, a.token) })
-  return result.stdout:gsub("%s+$", "") == a.token .. "." .. a.account.thumbprint,
-    "found: " .. result.stdout .. result.stderr
-end
-
-local function validate_tls(a)
-  local result = run("openssl", { "s_client", "-connect", ("127.0.0.1:%d"):format(control.tls_port or 1),
-    "-servername", a.name, "-alpn", "acme-tls/1" }, "")
-  local certificate = result.stdout:match "%-%-%-%-%-BEGIN CERTIFICATE.-END CERTIFICATE%-%-%-%-%-\n"
-  if not certificate then return false, result.stdout .. result.stderr end
-  if not result.stdout:find("ALPN protocol: acme-tls/1", 1, true) then return false, "another protocol" end
-  local names = run("openssl", { "x509", "-noout", "-ext", "subjectAltName" }, certificate).stdout
-  if names:match "\n%s*(.-)%s*$" ~= "DNS:" .. a.name then return false, "for " .. names end
-  local tree = run("openssl", { "asn1parse" }, certificate).stdout
-  local digest = tree:match "OBJECT%s+:[^\n]*[aA][cC][mM][eE] ?Identifier\n[^\n]*BOOLEAN%s+:255\n[^\n]*HEX DUMP%]:0420(%x+)\n"
-    or tree:match "OBJECT%s+:1%.3%.6%.1%.5%.5%.7%.1%.31\n[^\n]*BOOLEAN%s+:255\n[^\n]*HEX DUMP%]:0420(%x+)\n"
-  local wanted = run("openssl", { "dgst", "-sha256", "-r" }, a.token .. "." .. a.account.thumbprint).stdout
-  return digest and digest:lower() == wanted:match "^%x+", "the digest is " .. tostring(digest)
-end
-
 local function validate(a, kind)
-  local ok, why
-  if kind == "http-01" then ok, why = validate_http(a) else ok, why = validate_tls(a) end
+  local check, port = checks.http01, control.http_port
+  if kind == "tls-alpn-01" then check, port = checks.tls_alpn01, control.tls_port end
+  local ok, why = check(a.name, port, a.token, a.account.thumbprint)
   a.status = ok and "valid" or "invalid"
   if ok then
     table.insert(facts.validated, kind .. " " .. a.name)
@@ -290,50 +210,16 @@ end
 
 -- Certificates -------------------------------------------------------------------
 
-local function names_of(order)
-  local list = {}
-  for i, each in ipairs(order.identifiers) do list[i] = "DNS:" .. each.value end
-  table.sort(list)
-  return table.concat(list, ", ")
-end
-
-local CONFIG <const> = [[
-[ca]
-default_ca = d
-[d]
-database = DIR/index.txt
-new_certs_dir = DIR
-rand_serial = yes
-default_md = sha256
-policy = p
-unique_subject = no
-[p]
-commonName = optional
-]]
+local issuing = rw.DeferredLock()
 
 local function issue(order, csr)
-  local text = run("openssl", { "req", "-in", csr, "-noout", "-verify", "-text" })
-  insist(text.stderr:find("verify OK", 1, true), "the request's signature is wrong")
-  local asked = {}
-  for name in text.stdout:gmatch "DNS:[^,%s]+" do asked[#asked + 1] = name end
-  table.sort(asked)
-  insist(table.concat(asked, ", ") == names_of(order), "the request is for other names")
-  local cn = text.stdout:match "Subject:[^\n]*CN ?= ?([^\n,]+)"
-  insist(not cn or names_of(order):find("DNS:" .. cn, 1, true), "the common name is another one")
-  local function when(seconds) return os.date("!%Y%m%d%H%M%SZ", os.time() + seconds) end
-  local extensions = write("ext", "subjectAltName=" .. names_of(order) .. "\nbasicConstraints=CA:FALSE\n"
-    .. "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n")
-  local out = dir .. "/" .. fresh ".crt"
-  local result = run("openssl", { "ca", "-config", dir .. "/ca.cnf", "-batch", "-notext", "-cert", dir .. "/ca.pem",
-    "-keyfile", dir .. "/ca.key", "-in", csr, "-out", out, "-extfile", extensions,
-    "-startdate", when(-1), "-enddate", when(control.life) })
-  local file = io.open(out)
-  if result.status ~= 0 or not file then error("openssl ca: " .. result.stderr) end
-  order.pem = file:read "a"
-  file:close()
+  local names = {}
+  for i, each in ipairs(order.identifiers) do names[i] = each.value end
+  local why
+  order.pem, why = checks.issue(names, csr, control.life)
+  order.status = order.pem and "valid" or "invalid"
+  if why then table.insert(facts.violations, why) end
 end
-
-local issuing = rw.DeferredLock()
 
 local function finalize(request)
   local payload, account, plan = open(request, "finalize", false)
@@ -344,12 +230,9 @@ local function finalize(request)
     return reply(200, show_order(order))
   end
   if show_order(order).status ~= "ready" then problem(403, "orderNotReady", "it is " .. order.status) end
-  local csr = write(fresh ".csr", pem("CERTIFICATE REQUEST", decode(payload.csr, "csr")))
+  local csr = decode(payload.csr, "csr")
   order.status = "processing"
-  core.spawn_detached(function()
-    issuing:run(issue, order, csr):await()
-    order.status = "valid"
-  end)
+  core.spawn_detached(function() issuing:run(issue, order, csr):await() end)
   return reply(200, show_order(order))
 end
 
@@ -377,16 +260,14 @@ end
 
 -- The server ---------------------------------------------------------------------
 
---- The service. `base` is asked for where it listens: set by control, too.
+--- The service; control says what its `base` is.
 function acme_server.serve(at, directory)
-  dir = directory
-  write("ca.cnf", (CONFIG:gsub("DIR", dir)))
-  write("index.txt", "")
+  checks.begin(directory)
   local site = web.Site()
   site:get("/directory", function(request)
     if misbehave("directory", request) then return nil end
-    return reply(200, { newNonce = base .. "/nonce", newAccount = base .. "/account",
-      newOrder = base .. "/order", meta = { externalAccountRequired = control.eab and true or nil } })
+    return web.json({ newNonce = base .. "/nonce", newAccount = base .. "/account",
+      newOrder = base .. "/order", meta = { externalAccountRequired = control.eab and true or nil } }, 200)
   end)
   site:head("/nonce", function(request)
     if misbehave("nonce", request) then return nil end
@@ -394,8 +275,7 @@ function acme_server.serve(at, directory)
   end)
   site:post("/account", new_account)
   site:post("/account/:id", function(request)
-    local payload = open(request, "contact", false)
-    facts.contacts = payload.contact
+    facts.contacts = open(request, "contact", false).contact
     return reply(200, { status = "valid" })
   end)
   site:post("/order", new_order)
