@@ -91,10 +91,10 @@ return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { allow = allo
   end)
 
   it("renews in the background when somebody asks", function()
-    local authority = acme.authority { life = 9 }
+    local authority = acme.authority { life = 15 }
     local site = start(authority)
     assert.equal("hello\n", acme.curl(site, "e.ok.test"))
-    e2e.shell "sleep 6"
+    e2e.shell "sleep 10"
     site:mark()
     assert.equal("hello\n", acme.curl(site, "e.ok.test"))
     site:await_log("the certificate is there", 20)

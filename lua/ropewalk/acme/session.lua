@@ -114,7 +114,7 @@ function Session:register(key, email, eab)
   if meta.externalAccountRequired == true and not eab then
     answer.fail("externalAccountRequired", "%s: the authority wants eab_kid and eab_key", what)
   end
-  self.account_key, self.account_url = key, false
+  self.account_key = key
   local jwk = jose.jwk(key)
   local response = self:post(what, found.newAccount, {
     termsOfServiceAgreed = true,
