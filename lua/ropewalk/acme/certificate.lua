@@ -82,7 +82,7 @@ local function note_failure(self, failure)
   if failure.code == "rateLimited" and not failure.retry_after then delay = max(delay, RATE_LIMITED) end
   delay = min(max(delay, failure.retry_after or 0), MAX_DELAY)
   self.retry_at = core.time() + delay
-  logger[self:valid() and "warn" or "error"](logger, "no certificate for {names}: {reason}",
+  logger[self:valid() and "warn" or "error"](logger, "there is no new certificate",
     { names = concat(self.names, ","), reason = failure, code = failure.code,
       failures = self.failures, retry_in = delay // 1 })
   self.issuer.store:write_json(self.file .. ".json", { failures = self.failures,

@@ -92,6 +92,7 @@ function Issuer:order(names, key)
     if ok then ok, result = pcall(self.client.order, self.client, names, key, self.solver) end
     if ok then return result end
     result = Failure.wrap(result)
+    self.client:forget()
     if result.code ~= "accountDoesNotExist" or attempt == 2 then error(result, 0) end
     forget_account(self)
   end
