@@ -50,7 +50,7 @@ static void prepare(void) {
     buf_init(&key, &pki_mem, 1 << 20);
     buf_init(&pem, &pki_mem, 1 << 20);
     must(tls_make_key(TLS_KEY_P256, &key) == 0);
-    struct tls_wish wish = {.subject = "CN=localhost", .names = names, .authority = true,
+    struct tls_wish wish = {.subject = "CN=localhost", .names = names,
                             .not_before = now - 86400, .not_after = now + 86400 * 30};
     must(tls_make_certificate(&wish, buf_str(&key), &pem, &why) == 0);
     must(tls_identity_new(buf_str(&pem), buf_str(&key), STR(""), &identity, &why) == 0);

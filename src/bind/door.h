@@ -115,6 +115,8 @@ void door_clear_hook(lua_State *L);
 void door_init(struct rw *rw);
 int door_watch(struct rw *rw);
 void door_unwatch(void);
+/* This thread is in that door now (NULL: in none); the one before. */
+struct door *door_seen(struct door *door);
 void door_open(lua_State *L); /* core.spawn, park, task, … and coroutine.* */
 /* A message handler that makes a Failure of whatever was raised. */
 int door_traceback(lua_State *L);
