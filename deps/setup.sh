@@ -16,6 +16,7 @@ test="busted:lua-busted luacheck:lua-check curl:curl wrk:wrk socat:socat
     nc:netcat-openbsd clang:clang clang-tidy:clang-tidy cppcheck:cppcheck valgrind:valgrind python3:python3 dig:bind9-dnsutils
     openssl:openssl gnutls-cli:gnutls-bin sslscan:sslscan haproxy:haproxy systemd-socket-activate:systemd
     /usr/lib/python3/dist-packages/twisted:python3-twisted
+    /usr/lib/python3/dist-packages/cryptography:python3-cryptography
     /usr/include/glib-2.0/glib.h:libglib2.0-dev"
 testssl="testssl:testssl.sh openssl:openssl"
 

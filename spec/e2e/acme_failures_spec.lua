@@ -153,7 +153,7 @@ return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { hosts = { "a
     assert.equal(2, authority:facts().orders)
     again:stop()
     e2e.write(site.store .. "/a.test.json", "\0garbage")
-    local accounts = e2e.shell("ls " .. site.store .. "/account-*.json"):match "%S+"
+    local accounts = e2e.shell("ls " .. site.store .. "/account_*.json"):match "%S+"
     e2e.write(accounts, '{"key":5')
     authority:control { life = 6 }
     e2e.shell("rm " .. site.store .. "/a.test.pem")

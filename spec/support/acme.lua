@@ -55,6 +55,7 @@ end
 local SITE <const> = [[
 local site = web.Site()
 site:get("/", function() return "hello\n" end)
+site:get("/certificates", function() return web.json(rw.tls.certificates()) end)
 return rw.server(rw.config.at, site)]]
 
 --- The endpoint of a site whose names the authority validates.
@@ -77,10 +78,11 @@ function acme.site(authority, hosts, options)
   return child
 end
 
---- What curl gets from a site for a name.
-function acme.curl(site, name, ...)
+--- What curl gets from a site for a name, with a path or without.
+function acme.curl(site, where, ...)
+  local name, path = where:match "^([^/]+)(.*)$"
   return (e2e.curl("--cacert", site.ca, "--resolve", ("%s:%d:127.0.0.1"):format(name, site.port),
-    ("https://%s:%d/"):format(name, site.port), ...))
+    ("https://%s:%d%s"):format(name, site.port, path == "" and "/" or path), ...))
 end
 
 return acme

@@ -42,7 +42,8 @@ function Issuer.open(options)
   self.solver = Solver(store, options.http01 and { "http-01", "tls-alpn-01" } or { "tls-alpn-01" })
   self.client = Client { directory = options.directory, ca = options.directory_ca,
     timeout = options.timeout or TIMEOUT, order_timeout = options.order_timeout or ORDER_TIMEOUT }
-  self.account_file = "account-" .. sub(core.hex_encode(core.sha256(options.directory)), 1, 16)
+  -- no host name has such a character: those of certificates are others
+  self.account_file = "account_" .. sub(core.hex_encode(core.sha256(options.directory)), 1, 16)
   return self
 end
 

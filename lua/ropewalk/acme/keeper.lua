@@ -14,6 +14,7 @@ local net = require "ropewalk.listen"
 local reactor = require "ropewalk.reactor"
 local resource = require "ropewalk.acme.resource"
 local tls = require "ropewalk.tls"
+local watch = require "ropewalk.tls.watch"
 
 local next, xpcall = next, xpcall
 local min = math.min
@@ -30,9 +31,10 @@ local LOOK_AGAIN <const> = 3600 -- seconds: the clock may be set
 local BREATHE <const> = 1       -- likewise, between two attempts at least
 
 local function install(self)
-  local identity, names = self.certificate.identity, {}
-  for _, name in next, self.certificate.names do names[name] = identity end
+  local certificate, names = self.certificate, {}
+  for _, name in next, certificate.names do names[name] = certificate.identity end
   self.context:set_names(names)
+  watch.note(self.context, certificate.identity, self.issuer.store.path .. "/" .. certificate.file .. ".pem")
 end
 
 -- For names that the context has no certificate for.

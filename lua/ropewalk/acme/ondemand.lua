@@ -14,6 +14,7 @@ local Certificate = require "ropewalk.acme.certificate"
 local async = require "ropewalk.async"
 local core = require "ropewalk.core"
 local log = require "ropewalk.log"
+local options = require "ropewalk.acme.options"
 
 local ipairs, next, xpcall = ipairs, next, xpcall
 
@@ -24,10 +25,10 @@ local OnDemand = Object:extend "AcmeOnDemand"
 
 local logger = log.logger "acme"
 
-local MAX_NAME <const> = 200  -- bytes: it is a file name, too
 local MAX_YOUNG <const> = 5000
 local MAX_PENDING <const> = 16
 local MAX_WAITING <const> = 1000 -- handshakes per name
+local WARN_EVERY <const> = 1 -- seconds: who asks for many names shall not fill the log
 
 ---@param issuer ropewalk.acme.Issuer
 ---@param allow fun(name: string): boolean may wait
@@ -36,6 +37,7 @@ function OnDemand:init(issuer, allow, max_pending)
   self.issuer, self.allow, self.max_pending = issuer, allow, max_pending or MAX_PENDING
   self.young, self.count, self.old = {}, 0, {}
   self.pending, self.pending_count, self.stopped = {}, 0, false
+  self.warned = -WARN_EVERY
 end
 
 local function keep(self, name, certificate)
@@ -84,6 +86,12 @@ local function begin(self, name)
   return work
 end
 
+local function warn_of_many(self, name)
+  if core.now() - self.warned < WARN_EVERY then return end
+  self.warned = core.now()
+  logger:warn("too many names wait for a certificate (max_pending)", { name = name })
+end
+
 ---The certificate for a name, or nil. Waits.
 ---@param name string in lower case
 ---@return userdata? identity
@@ -92,9 +100,9 @@ function OnDemand:identity(name)
   local identity = certificate and certificate:valid()
   local work = self.pending[name]
   if identity and (work or certificate:idle() > 0) then return identity end
-  if self.stopped or #name > MAX_NAME then return identity end
+  if self.stopped or not options.host(name) then return identity end
   if not work and self.pending_count >= self.max_pending then
-    logger:warn("too many names wait for a certificate (max_pending)", { name = name })
+    warn_of_many(self, name)
     return identity
   end
   work = work or begin(self, name)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What lasts: a directory for this user only, with
 --
---   account-HASH.json    key and URL of the account at one authority
+--   account_HASH.json    key and URL of the account at one authority
 --   NAME.pem             a certificate chain and its key
 --   NAME.json            failures in a row, and when to try again
 --   NAME.lock            held by who orders it

@@ -27,7 +27,8 @@ local function install(context, identities)
   context:set_names(names, identities[1].identity)
 end
 
--- By context, as long as somebody holds it: its options, identities, their texts
+-- By context, as long as somebody holds it: its options (without: they are another
+-- one's, and not looked after here), identities, their texts
 -- in one, when their expiry was warned of, and the last complaint.
 local watched = setmetatable({}, { __mode = "k" })
 local looking = false
@@ -65,6 +66,7 @@ local function take(context, entry, found, seen)
 end
 
 local function look_at(context, entry)
+  if not entry.options then return end -- noted only
   local found, seen = files.load(entry.options)
   if not found then
     complain(entry, seen)
@@ -99,6 +101,16 @@ function watch.serve(context, options)
   if not looking then core.housekeeping(LOOK_EVERY, look) end
   looking = true
   return true
+end
+
+---Notes the certificate that somebody else has given a context and sees to, for
+---`certificates`.
+---@param context userdata
+---@param identity userdata
+---@param file string
+function watch.note(context, identity, file)
+  watched[context] = { identities = { { identity = identity, file = file, says = identity:describe() } } }
+  note_expiry()
 end
 
 ---All that are in use, the one that expires first in front.
