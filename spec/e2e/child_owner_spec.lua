@@ -104,7 +104,8 @@ start("job" .. rw.generation, "echo ready; exec sleep 100", { finish = true })]]
     local pid = pid_of(app, "job1")
     assert.is_true((app:reload()))
     gone(pid)
-    assert.truthy(app:log():find("children=1 limit=drain_timeout", 1, true))
+    app:await_log "limit=drain_timeout"
+    assert.matches("limit=drain_timeout.* children=1", app:log())
   end)
 
   it("of code that is refused ends as well", function()

@@ -19,6 +19,7 @@ local function factory() return rw.Factory:for_protocol(rw.Protocol) end
 -- How to make an object of a class; those that are not here take no arguments.
 local MAKE <const> = {
   ["rw.ClientService"] = function(class) return class("tcp:127.0.0.1:1", factory()) end,
+  ["rw.DeferredFilesystemLock"] = function(class) return class "/none/lock" end,
   ["rw.DeferredSemaphore"] = function(class) return class(1) end,
   ["rw.Failure"] = function(class) return class.new("code", "message") end,
   ["rw.FileSender"] = function(class) return class() end,
