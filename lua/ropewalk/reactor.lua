@@ -48,7 +48,7 @@ function Reactor:call_when_running(fn, ...)
   return self:add_system_event_trigger("after", "startup", fn, ...)
 end
 
----Stops the process, as SIGTERM does.
+---Stops the process, as SIGTERM does. Asked again it does nothing: what ends is not hurried.
 ---@param status? integer exit status
 function Reactor:stop(status) core.stop(status) end -- luacheck: ignore 212
 

@@ -74,7 +74,11 @@ return rw.server("tcp:127.0.0.1:0",
     child = e2e.start(SITE .. [[
 local other = rw.server("tcp:127.0.0.1:0", rw.policy.limit_connections(site, { per_peer = 1 }))
 local main = rw.server("tcp:127.0.0.1:0", rw.policy.limit_connections(site, { total = 2 }))
-rw.call_later(0, function() rw.log.info("other=" .. other.port .. " main=" .. main.port) end)
+local function tell()
+  if not (other.port and main.port) then return rw.call_later(0.01, tell) end
+  rw.log.info("other=" .. other.port .. " main=" .. main.port)
+end
+tell()
 return { main, other }]])
     e2e.talk(child, [[
       wait(lambda: "other=" in log())

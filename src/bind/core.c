@@ -188,7 +188,9 @@ static int core_stop(lua_State *L) {
     struct rw *rw = generation_of(L)->rw;
     int status = (int)luaL_optinteger(L, 1, 0);
     if (rw->status == 0) rw->status = status;
-    rw_ask_stop(rw);
+    /* Only an operator's second word cuts short what still ends: parts of a script
+     * may ask without knowing of each other. */
+    if (!rw->stopping) rw_ask_stop(rw);
     return 0;
 }
 

@@ -335,7 +335,7 @@ int rw_run(struct rw *rw) {
     reload_begin(rw);
     loop_run(rw->loop);
     if (!rw->stopping) { /* no port, no timer, no connection */
-        if (!rw->asked_stop) log_info(&rw->log, "nothing is left to wait for");
+        if (!atomic_exchange(&rw->asked_stop, false)) log_info(&rw->log, "nothing is left to wait for");
         worker_stop(rw);
         loop_run(rw->loop);
     }

@@ -62,6 +62,11 @@ void accel_forget(void) {
         if ((*a)->forget) (*a)->forget();
 }
 
+void accel_step_ended(void) {
+    for (struct accel *const *a = all; *a; a++)
+        if ((*a)->step_ended) (*a)->step_ended();
+}
+
 const char *accel_in_use(void) {
     accel_start();
     return in_use;

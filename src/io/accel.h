@@ -19,6 +19,7 @@ struct accel {
     bool (*usable)(void); /* NULL: everywhere */
     bool (*check)(void);  /* does it give the right results? */
     void (*forget)(void); /* NULL: it keeps no keys */
+    void (*step_ended)(void); /* NULL: it keeps nothing from one call to the next */
     bool on;              /* set by accel_start; off: mbedTLS serves */
 };
 
@@ -31,6 +32,10 @@ void accel_start(void);
 
 /* A private key was destroyed: nothing that was made of keys stays. */
 void accel_forget(void);
+
+/* A session took a step of its handshake, on this thread: what was kept from one
+ * call of it to the next goes. */
+void accel_step_ended(void);
 
 /* For people: "aes-gcm p256 …", "none". Starts them if nothing has. */
 const char *accel_in_use(void);

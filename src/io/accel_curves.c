@@ -4,8 +4,8 @@
  * PSA gives the bytes of a key with each call and keeps no other form of it.
  * For the NIST curves that costs little, since their group is made once. An
  * X25519 key of libcrypto's is made from the private bytes at the price of a
- * key exchange's cheaper half, and a handshake needs it twice, within one step:
- * the thread keeps it from the one to the other, and no longer. */
+ * key exchange's cheaper half, and a server's handshake by TLS 1.3 needs it
+ * twice, within one step: the thread keeps it to the end of that. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <string.h>
 
@@ -194,6 +194,13 @@ static EVP_PKEY *x25519_key(const uint8_t *key) {
     return EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, key, X25519_SIZE);
 }
 
+static void x25519_forget(void) {
+    if (!kept) return;
+    EVP_PKEY_free(kept);
+    kept = NULL;
+    mbedtls_platform_zeroize(kept_bytes, X25519_SIZE);
+}
+
 static bool x25519_public(const uint8_t *key, uint8_t *data) {
     size_t n = X25519_SIZE;
     EVP_PKEY *k = x25519_key(key);
@@ -366,4 +373,5 @@ static bool x25519_check(void) { /* RFC 7748, 5.2: the first of the iterated val
 
 struct accel accel_p256 = {.name = "p256", .usable = p256_usable, .check = p256_check};
 struct accel accel_p384 = {.name = "p384", .usable = p384_usable, .check = p384_check};
-struct accel accel_x25519 = {.name = "x25519", .check = x25519_check};
+struct accel accel_x25519 = {
+    .name = "x25519", .check = x25519_check, .step_ended = x25519_forget};

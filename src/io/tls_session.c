@@ -14,6 +14,7 @@
 #include <mbedtls/error.h>
 
 #include "base/codec.h"
+#include "io/accel.h"
 #include "io/tls_internal.h"
 
 enum { RECORD_MAX = 16384, RECORD_EXTRA = 64, BUFFERED_MAX = 1 << 20 };
@@ -284,6 +285,7 @@ static int shake_hands(struct tls *t) {
     while (rc == 0 && !mbedtls_ssl_is_handshake_over(&t->ssl)) {
         size_t said = buf_len(&t->out);
         rc = mbedtls_ssl_handshake_step(&t->ssl);
+        accel_step_ended();
         if (rc == 0 && !t->context->settings.client) leave_handshake_keys(&t->ssl);
         if (rc < 0 && buf_len(&t->out) == said) say_that_it_failed(t, rc);
     }
