@@ -87,10 +87,10 @@ return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { hosts = { "a
 
   it("waits as long as an authority says, also after it was started again", function()
     local authority = acme.authority { ["do"] = {
-      order = { { status = 429, type = "rateLimited", retry_after = "3" } } } }
+      order = { { status = 429, type = "rateLimited", retry_after = "8" } } } }
     local site = eager(authority)
     site:await_log("code=rateLimited", 20)
-    site:await_log("retry_in=3", 5)
+    site:await_log("retry_in=8", 5)
     site:stop()
     local before = authority:facts().requests.account
     local again = acme.site(authority, "a.test", { script = EAGER, store = site.store })
