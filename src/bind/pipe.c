@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "bind/proto.h"
+#include "bind/tls.h"
 #include "proto/line.h"
 
 static const char pipe_class[] = "ropewalk.pipe";
@@ -143,7 +144,9 @@ static void no_deadline(struct conn *c) { (void)c; }
 /* Nothing in Lua waits for it, or is about to write; it outlives its server's
  * limits. */
 static bool is_detachable(struct proto_conn *p) {
-    if (!p || p->base.busy || p->pumping || p->producing || p->writers.first) return false;
+    if (!p || p->base.busy || p->pumping || p->producing || p->writers.first ||
+        conn_in_handshake(p->base.stream))
+        return false;
     if (!p->own_limits) {
         p->own_limits = mem_alloc(&p->base.rw->mem, sizeof *p->own_limits);
         if (p->own_limits) *p->own_limits = *p->base.limits;
@@ -164,7 +167,7 @@ static void detach(struct proto_conn *p) {
     }
     p->engine = NULL;
     p->class = NULL;
-    scope_close(&c->scope);
+    c->tls = NULL;
     conn_set_server(c, NULL);
     conn_join(c, rw->current);
 }
