@@ -24,7 +24,8 @@ enum {
 enum { PROTO_MAX_EVENTS = 8, PROTO_NAME_SIZE = 48 };
 struct proto_class {
     struct proto_class *next; /* list: generation->proto_classes */
-    const void *class;        /* lua_topointer of the metatable */
+    const void *class;        /* lua_topointer of the metatable, which is in the registry by
+                                 its address; NULL: of tables without one that say this */
     const struct engine *engine;
     char methods[PROTO_MAX_EVENTS][PROTO_NAME_SIZE];
     char kinds[PROTO_MAX_EVENTS][EVENT_MAX_ARGS + 1]; /* of their arguments: "sis" */

@@ -274,8 +274,10 @@ static int transport_begin_tls(lua_State *L) {
 static int transport_set_timeout(lua_State *L) {
     struct proto_conn *p = transport_check(L, 1);
     lua_Number seconds = luaL_optnumber(L, 2, -1);
+    luaL_argcheck(L, !isnan(seconds), 2, "seconds");
     if (!p) return 0;
-    p->idle_limit = seconds < 0 ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
+    bool never = seconds < 0 || seconds >= 1e9;
+    p->idle_limit = never ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
     p->last_heard = conn_peer_clock(&p->base);
     if (!p->base.busy) proto_continue(p);
     return 0;
