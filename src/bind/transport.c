@@ -25,8 +25,7 @@ static void keep_addresses(lua_State *L, struct stream *s) {
     lua_setiuservalue(L, -2, TRANSPORT_HOST);
 }
 
-void transport_push(lua_State *L, struct proto_conn *p) {
-    if (p->box && lua_rawgetp(L, LUA_REGISTRYINDEX, p) == LUA_TUSERDATA) return;
+struct transport_box *transport_new(lua_State *L, struct proto_conn *p) {
     struct transport_box *box = lua_newuserdatauv(L, sizeof *box, TRANSPORT_VALUES);
     box->conn = NULL;
     luaL_setmetatable(L, transport_class);
@@ -34,7 +33,12 @@ void transport_push(lua_State *L, struct proto_conn *p) {
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, p);
     box->conn = p;
-    p->box = box;
+    return box;
+}
+
+void transport_push(lua_State *L, struct proto_conn *p) {
+    if (p->box) lua_rawgetp(L, LUA_REGISTRYINDEX, p);
+    else p->box = transport_new(L, p);
 }
 
 void transport_detach(struct proto_conn *p) {
@@ -47,7 +51,6 @@ struct proto_conn *transport_check(lua_State *L, int index) {
     struct transport_box *box = class_check(L, index, CLASS_TRANSPORT, transport_class);
     return box->conn;
 }
-
 
 static bool is_open(const struct proto_conn *p) {
     return p && p->base.stream && !p->base.closing;
