@@ -67,6 +67,35 @@ describe("rw.testing.pair", function()
     assert.matches("\r\n\r\nhello you\n$", pair.client.got)
   end)
 
+  it("serves protocols that are tables of no class, each by what it says", function()
+    local seen = {}
+    local function told(name) return function(_, bytes) seen[#seen + 1] = name .. bytes end end
+    local function nothing() end
+    local says = {
+      { on_data = told "data " }, { engine = "line", on_line = told "line " },
+      { engine = "line", events = { line = "heard" }, heard = told "heard " },
+      { engine = "netstring", on_string = told "string " },
+    }
+    local Plain = rw.Factory:extend "Plain"
+    function Plain:build_protocol() -- a new table each time, with nothing to be known by
+      local protocol = { make_connection = nothing, connection_lost = nothing }
+      for key, value in next, self.says do protocol[key] = value end
+      return protocol
+    end
+    local plain = Plain()
+    for _ = 1, 3 do
+      for i, sent in ipairs { "a", "b\r\n", "c\r\n", "1:d," } do
+        plain.says = says[i]
+        local pair = connect(plain)
+        pair.client.transport:write(sent)
+        pair:pump()
+      end
+    end
+    local once = { "data a", "line b", "heard c", "string d" }
+    assert.same({ once[1], once[2], once[3], once[4], once[1], once[2], once[3], once[4],
+      once[1], once[2], once[3], once[4] }, seen)
+  end)
+
   it("is refused by a factory that builds nothing", function()
     local Picky = rw.Factory:extend "Picky"
     function Picky:build_protocol() return nil end

@@ -189,6 +189,19 @@ describe("a transport", function()
     assert.is_true(took >= 0.035 and took < 2, took)
   end)
 
+  it("takes any number of seconds for a time-out, but nothing else", function()
+    local P, done = rw.Protocol:extend "P", rw.Deferred()
+    function P:connection_made()
+      for _, seconds in ipairs { 0, 1.5, 1e300, math.huge, -1 } do self.transport:set_timeout(seconds) end
+      done:callback { pcall(self.transport.set_timeout, self.transport, 0 / 0) }
+    end
+    port = serve(P)
+    local client = connect(port)
+    assert.is_false((done:await())[1])
+    client.transport:lose_connection()
+    client.ended:await()
+  end)
+
   it("delivers nothing while a hook waits, and all of it after, in order", function()
     local seen = {}
     local P = rw.LineProtocol:extend "P"

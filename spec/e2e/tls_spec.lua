@@ -128,6 +128,37 @@ return rw.server(rw.tls.over("tcp:127.0.0.1:0", { choose = choose }), rw.Factory
     end
   end)
 
+  it("has the hook's answer although a reload came between", function()
+    for _, policy in ipairs { "next_message", "migrate" } do
+      local child = e2e.start(([[
+local function read(path) local f = assert(io.open(path)) local t = f:read "a" f:close() return t end
+local function choose()
+  rw.log.info "asked"
+  rw.sleep(0.5):await()
+  return rw.tls.identity(read(rw.config.dir .. "/site.pem"), read(rw.config.dir .. "/site.key"))
+end
+local site, Answer = web.Site(), rw.LineProtocol:extend "Answer"
+site:get("/", function() return "served by " .. rw.generation .. "\n" end)
+function Answer:line_received() self:send_line("served by " .. rw.generation) end
+local factory = "%s" == "migrate" and rw.Factory:for_protocol(Answer) or site
+factory.reload_policy = "%s"
+return rw.server(rw.tls.over("tcp:127.0.0.1:0", { choose = choose }), factory)]]):format(policy, policy),
+        { set = { dir = dir }, args = { "--log-level", "debug" } })
+      e2e.python(([[
+        import ssl, subprocess, time
+        context = ssl.create_default_context(cafile="DIR/ca.pem")
+        reload = subprocess.Popen("sleep 0.2; kill -HUP %d", shell=True)
+        c = context.wrap_socket(socket.create_connection(("127.0.0.1", %d), 10), server_hostname="localhost")
+        time.sleep(0.3)
+        c.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        got = b""
+        while b"served by " not in got: got += c.recv(1000) or exit("it ended")
+        assert b"served by 2" in got, got
+      ]]):format(child.pid, child.port):gsub("DIR", dir), child)
+      child:await_log "generation freed generation=1"
+    end
+  end)
+
   it("gives up slow handshakes, while it serves others", function()
     local child = site("", ":handshake_timeout=1000")
     e2e.python(([[

@@ -12,6 +12,17 @@ describe("call_later", function()
     assert.same({ "now", "later" }, seen)
   end))
 
+  it("passes a great many arguments on, and refuses more", task(function()
+    local many, got = {}, rw.Deferred()
+    for i = 1, 65000 do many[i] = i end
+    rw.call_later(0, function(...) got:callback { ... } end, table.unpack(many))
+    assert.equal(65000, (got:await())[65000])
+    for i = 65001, 70000 do many[i] = i end
+    local ok, message = pcall(rw.call_later, 0, function() end, table.unpack(many))
+    assert.is_false(ok)
+    assert.truthy(message:find("too many arguments", 1, true), message)
+  end))
+
   it("runs what is due in order of time", task(function()
     local seen = {}
     for _, seconds in ipairs { 0.03, 0.01, 0.02 } do

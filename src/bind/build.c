@@ -4,7 +4,6 @@
  * and the protocol's make_connection run as one hook of the connection. */
 #include "bind/child.h"
 #include "bind/leftover.h"
-#include "bind/child.h"
 #include "bind/port.h"
 #include "bind/proto.h"
 
@@ -36,25 +35,42 @@ static void read_class(lua_State *L, int index, struct proto_class *class) {
     if (class->engine == &frame_engine) frame_format_read(L, index, &class->frame);
 }
 
+static bool says_same(const struct proto_class *a, const struct proto_class *b) {
+    return a->engine == b->engine && memcmp(a->methods, b->methods, sizeof a->methods) == 0 &&
+           memcmp(a->kinds, b->kinds, sizeof a->kinds) == 0 &&
+           memcmp(&a->frame, &b->frame, sizeof a->frame) == 0;
+}
+
+/* The one that is known by its metatable, or for tables without one, by what it says. */
+static const struct proto_class *class_known(const struct generation *g,
+                                             const struct proto_class *wanted) {
+    for (const struct proto_class *c = g->proto_classes; c; c = c->next)
+        if (c->class == wanted->class && (c->class || says_same(c, wanted))) return c;
+    return NULL;
+}
+
+static const void *metatable_of(lua_State *L, int index) {
+    if (!lua_getmetatable(L, index)) return NULL;
+    const void *address = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return address;
+}
+
 const struct proto_class *proto_class_of(lua_State *L, int index) {
     struct generation *g = generation_of(L);
     index = lua_absindex(L, index);
-    const void *key = NULL;
-    if (lua_getmetatable(L, index)) {
-        key = lua_topointer(L, -1);
-        lua_pop(L, 1);
-    }
-    for (struct proto_class *c = g->proto_classes; c; c = c->next)
-        if (key && c->class == key) return c;
-    struct proto_class found = {.class = key};
+    struct proto_class found = {.class = metatable_of(L, index)};
+    const struct proto_class *known = found.class ? class_known(g, &found) : NULL;
+    if (known) return known;
     read_class(L, index, &found);
+    if (!found.class && (known = class_known(g, &found))) return known;
+    /* It stays, or another class could get its address. */
+    if (lua_getmetatable(L, index)) lua_rawsetp(L, LUA_REGISTRYINDEX, found.class);
     struct proto_class *c = mem_alloc(&g->rw->mem, sizeof *c);
     if (!c) luaL_error(L, "not enough memory");
     *c = found;
     c->next = g->proto_classes;
     g->proto_classes = c;
-    /* It stays, or another class could get its address. */
-    if (lua_getmetatable(L, index)) lua_rawsetp(L, LUA_REGISTRYINDEX, c);
     return c;
 }
 

@@ -136,6 +136,10 @@ static const struct stream_hooks conn_hooks = {
 
 void conn_join(struct conn *c, struct generation *g) {
     struct generation *old = c->gen;
+    if (old && g && old != g) { /* what its code has begun is in its lua_State */
+        scope_close(&c->scope);
+        c->scope.closed = false;
+    }
     if (c->prev) {
         *c->prev = c->next;
         if (c->next) c->next->prev = c->prev;

@@ -53,7 +53,9 @@ struct conn {
 
 void conn_attach(struct conn *c, const struct conn_ops *ops, struct rw *rw,
                  struct stream *s);
-void conn_join(struct conn *c, struct generation *g); /* into its list; leaves the old */
+/* Into its list, out of the old one's: what that one's code has begun for the
+ * connection is cancelled. Not during a handshake, which may wait for that code. */
+void conn_join(struct conn *c, struct generation *g);
 void conn_set_server(struct conn *c, struct server *s);
 /* A port counts its connections; NULL: of no port. */
 void conn_join_port(struct conn *c, struct port *p);

@@ -236,6 +236,11 @@ int tls_secure(struct mem *mem, struct stream *s, const struct bind_tls *t, cons
 
 bool conn_is_secure(const struct stream *s) { return s && tls_filter_of(s); }
 
+bool conn_in_handshake(const struct stream *s) {
+    const struct tls_filter *f = s ? tls_filter_of(s) : NULL;
+    return f && !tls_filter_established(f);
+}
+
 /* Pushes a table, or nil: no TLS, or no handshake yet. */
 void push_tls(lua_State *L, const struct stream *s) {
     struct tls_filter *f = s ? tls_filter_of(s) : NULL;

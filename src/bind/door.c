@@ -21,11 +21,22 @@ enum { GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64 };
 
 /* ── the pool ─────────────────────────────────────────────────────────────*/
 
+/* With its place among the handles (task.c), so that to set one cannot fail. */
 static int make_thread(lua_State *L) {
     struct task *t = lua_touserdata(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
+    lua_pushboolean(L, 0);
+    lua_rawsetp(L, -2, t);
     t->co = lua_newthread(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, t);
     return 0;
+}
+
+static int forget_thread(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, lua_touserdata(L, 1));
+    return registry_forget(L);
 }
 
 int registry_forget(lua_State *L) {
@@ -161,7 +172,7 @@ static void task_end(struct task *t, int status) {
         t->next = g->idle_tasks;
         g->idle_tasks = t;
     } else { /* a stack that failed is not used again */
-        door_protect(g, registry_forget, t);
+        door_protect(g, forget_thread, t);
         task_drop(t);
     }
     generation_check(g);
@@ -318,18 +329,27 @@ static bool door_may_nest(const struct door *door) {
     return door->depth < MAX_SPAWN_DEPTH;
 }
 
-struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from) {
+/* It has not begun. */
+static void task_give_back(struct task *t) {
+    scope_remove(&t->item);
+    t->next = t->gen->idle_tasks;
+    t->gen->idle_tasks = t;
+    t->gen->task_count--;
+}
+
+struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from, int nargs) {
     struct task *outer = g->rw->door.task;
     const struct door_call call = {
         .scope = scope, .budget = outer ? outer->budget : 0};
     struct task *t = task_new(g, &call);
-    if (!t) luaL_error(from, "not enough memory");
-    return t;
+    if (t && lua_checkstack(t->co, nargs + 2)) return t;
+    if (t) task_give_back(t);
+    luaL_error(from, "not enough memory");
+    return NULL;
 }
 
 void door_start(struct task *t, lua_State *from, int nargs) {
     struct door *door = &t->gen->rw->door;
-    if (!lua_checkstack(t->co, nargs + 2)) luaL_error(from, "stack overflow");
     lua_pushcfunction(t->co, task_main);
     lua_xmove(from, t->co, nargs + 1);
     nargs++; /* of task_main's */

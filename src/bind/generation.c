@@ -6,7 +6,6 @@
 #include "bind/conn.h"
 #include "bind/datagram.h"
 #include "bind/port.h"
-
 #include "bind/simulate.h"
 #include "bind/state.h"
 

@@ -15,6 +15,7 @@
 #include "base/codec.h"
 #include "bind/port.h"
 #include "bind/proto.h"
+#include "bind/tls.h"
 
 struct str http_date(struct rw *rw) {
     int64_t now = loop_unix_time(rw->loop);
@@ -257,6 +258,7 @@ static void join_current(struct http_conn *h) {
         http1_close_after(&h->engine);
         return;
     }
+    if (conn_in_handshake(c->stream)) return;
     conn_set_server(c, now);
     h->engine.env.limits = c->limits;
     conn_join(c, now->gen);
@@ -443,9 +445,11 @@ static void http_retire(struct conn *c) {
     else http_update_deadline(h);
 }
 
+static void http_secured(struct conn *c) { settle(http_of(c)); }
+
 static const struct conn_ops http_ops = {
     "http", http_input, http_eof, http_drain, http_lost, http_deadline, http_retire,
-    NULL, NULL,
+    NULL, http_secured,
 };
 
 struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *s) {

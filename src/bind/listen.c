@@ -239,7 +239,7 @@ struct connecting { /* userdata; uservalues: factory, done, PROXY header, TLS co
 };
 
 struct connected { /* for connect_done_body, on the C stack */
-    struct connecting *c;
+    struct connecting *c; /* NULL: the body has taken all of it */
     struct str report; /* what was tried */
     int status;
     struct stream *stream;
@@ -259,7 +259,8 @@ static int connect_made(lua_State *L, int status, lua_KContext ctx) {
 }
 
 static int connect_done_body(lua_State *L) {
-    struct connected a = *(struct connected *)lua_touserdata(L, 1);
+    struct connected *given = lua_touserdata(L, 1), a = *given;
+    given->c = NULL;
     lua_rawgetp(L, LUA_REGISTRYINDEX, a.c);
     lua_pushnil(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, a.c);
@@ -303,6 +304,10 @@ static void connect_end(struct connected *a) {
     }
     g->connecting--;
     door_enter(g, &(struct door_call){.body = connect_done_body, .arg = a});
+    if (a->c) { /* there was no memory to tell it */
+        if (a->status == 0) stream_abort(a->stream, RW_ENOMEM);
+        door_protect(g, registry_forget, c);
+    }
     generation_check(g);
 }
 
@@ -391,10 +396,20 @@ static struct connecting *connecting_new(lua_State *L) {
     return c;
 }
 
-static void connecting_begin(lua_State *L, struct connecting *c) {
-    struct generation *g = c->gen;
+/* It is on top. Anchored before there is a connector, whose owner it is. */
+static void connecting_anchor(lua_State *L, struct connecting *c) {
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, c);
+}
+
+static int connecting_failed(lua_State *L, struct connecting *c, int code) {
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, c);
+    return push_failure(L, code);
+}
+
+static void connecting_begin(lua_State *L, struct connecting *c) {
+    struct generation *g = c->gen;
     g->connecting++;
     struct task *t = task_running(g->rw);
     scope_add(t ? t->scope : &g->scope, &c->item);
@@ -414,9 +429,10 @@ static int core_connect(lua_State *L) {
     c->tls = push_context(L, true);
     lua_setiuservalue(L, -2, 4);
     string_field(L, 1, "tls_name", c->name, sizeof c->name);
+    connecting_anchor(L, c);
     if (rc == 0)
         rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
-    if (rc < 0) return push_failure(L, rc);
+    if (rc < 0) return connecting_failed(L, c, rc);
     connecting_begin(L, c);
     return 1;
 }
@@ -434,12 +450,13 @@ static int core_pair(lua_State *L) {
     lua_replace(L, 3); /* … and its limits are the factory's */
     struct server *s = server_new(L);
     lua_settop(L, 6);
+    connecting_anchor(L, c);
     struct stream *ends[2];
     int rc = server_open_trace(L, 2, &s->trace);
     if (rc == 0) rc = stream_pair(g->rw->loop, &s->limits, ends);
     if (rc < 0) {
         server_close(s);
-        return push_failure(L, rc);
+        return connecting_failed(L, c, rc);
     }
     leftover_note(L, s, "");
     connecting_begin(L, c);

@@ -39,14 +39,10 @@ static int saved(lua_State *L) {
 static int restored(lua_State *L) {
     struct migration *m = lua_touserdata(L, 1);
     struct proto_conn *p = m->conn;
-    struct transport_box *old = p->box;
     server_push_factory(L, m->target);
     lua_getfield(L, -1, "restore");
     lua_insert(L, -2);
-    p->box = NULL;
-    transport_push(L, p); /* one of this generation */
-    m->box = p->box;
-    p->box = old;
+    m->box = transport_new(L, p); /* one of this generation */
     lua_pushvalue(L, -1);
     lua_insert(L, 2); /* transport, restore, factory, transport */
     size_t left = p->base.limits->max_saved;

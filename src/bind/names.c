@@ -243,7 +243,7 @@ static int lookup_begun(lua_State *L, struct lookup *k, int rc) {
     if (rc < 0) {
         lua_pushnil(L);
         lua_rawsetp(L, LUA_REGISTRYINDEX, k);
-        if (rc == RW_ELIMIT) 
+        if (rc == RW_ELIMIT)
             limit_fired(k->gen->rw, NULL, "too many lookups are waiting", "names_waiting");
         return push_failure(L, rc);
     }

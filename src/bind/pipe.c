@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "bind/proto.h"
+#include "bind/tls.h"
 #include "proto/line.h"
 
 static const char pipe_class[] = "ropewalk.pipe";
@@ -37,7 +38,7 @@ struct piping {
     bool may_detach;
 };
 
-struct pipe_box { /* userdata; uservalue 1: done. In the registry by the piping */
+struct pipe_box { /* userdata; uservalue 1: done. In the registry by its own address */
     struct piping *piping; /* NULL: over */
 };
 
@@ -52,9 +53,9 @@ static int side_of(const struct joint *j) { return (int)(j - j->piping->joint); 
 static int done_body(lua_State *L) {
     struct piping *x = lua_touserdata(L, 1);
     const struct pipe *p = &x->pipe;
-    lua_rawgetp(L, LUA_REGISTRYINDEX, x);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, x->box);
     lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, x);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, x->box);
     lua_getiuservalue(L, -1, 1);
     lua_pushinteger(L, (lua_Integer)p->moved[0]);
     lua_pushinteger(L, (lua_Integer)p->moved[1]);
@@ -77,8 +78,8 @@ static void tell_done(struct piping *x) {
         door_enter(x->gen, &(struct door_call){.body = done_body, .arg = x});
     if (!x->box) return;
     x->box->piping = NULL; /* there was no memory to tell it */
+    if (x->gen->state != GENERATION_DEAD) door_protect(x->gen, registry_forget, x->box);
     x->box = NULL;
-    if (x->gen->state != GENERATION_DEAD) door_protect(x->gen, registry_forget, x);
 }
 
 static void give_back(struct joint *j) {
@@ -143,7 +144,9 @@ static void no_deadline(struct conn *c) { (void)c; }
 /* Nothing in Lua waits for it, or is about to write; it outlives its server's
  * limits. */
 static bool is_detachable(struct proto_conn *p) {
-    if (!p || p->base.busy || p->pumping || p->producing || p->writers.first) return false;
+    if (!p || p->base.busy || p->pumping || p->producing || p->writers.first ||
+        conn_in_handshake(p->base.stream))
+        return false;
     if (!p->own_limits) {
         p->own_limits = mem_alloc(&p->base.rw->mem, sizeof *p->own_limits);
         if (p->own_limits) *p->own_limits = *p->base.limits;
@@ -158,13 +161,10 @@ static void detach(struct proto_conn *p) {
     c->limits = p->own_limits;
     if (c->stream) c->stream->limits = p->own_limits;
     if (p->box) transport_detach(p);
-    if (p->engine) {
-        p->class->engine->fini(p->engine);
-        mem_free(&rw->mem, p->engine, p->class->engine->size);
-    }
+    if (p->engine) proto_engine_free(p);
     p->engine = NULL;
     p->class = NULL;
-    scope_close(&c->scope);
+    c->tls = NULL;
     conn_set_server(c, NULL);
     conn_join(c, rw->current);
 }
@@ -193,11 +193,6 @@ static const struct conn_ops source_ops = {
 
 /* ── the beginning ────────────────────────────────────────────────────────*/
 
-/* What its engine has taken and the protocol has not seen. */
-static struct str leftover(struct proto_conn *p) {
-    return p->class->engine->left ? p->class->engine->left(p->engine) : STR_NONE;
-}
-
 /* What was read before is in the engine, given back by the script, or not yet
  * fed. All of it dies here: nothing of the connection is parsed any more. */
 static void move_ahead(struct joint *j) {
@@ -205,7 +200,7 @@ static void move_ahead(struct joint *j) {
     struct buf pushback = p->pushback, in = p->base.in;
     buf_init(&p->pushback, pushback.mem, pushback.max);
     buf_init(&p->base.in, in.mem, in.max);
-    struct str first = leftover(p);
+    struct str first = proto_engine_left(p);
     if (first.n) move(j, first);
     if (buf_len(&pushback)) move(j, buf_str(&pushback));
     if (buf_len(&in)) move(j, buf_str(&in));
@@ -266,44 +261,53 @@ static bool option(lua_State *L, const char *name) {
     return on;
 }
 
-static uint64_t check_idle(lua_State *L, const struct proto_conn *a,
-                           const struct proto_conn *b) {
+/* ms; 0: it does not say */
+static uint64_t check_idle(lua_State *L) {
     lua_getfield(L, 3, "idle");
     lua_Number seconds = luaL_optnumber(L, -1, 0);
     lua_pop(L, 1);
     if (!(seconds >= 0 && seconds < 1e9)) luaL_error(L, "pipe: idle: seconds expected");
-    if (seconds > 0) return (uint64_t)ceil(seconds * 1000);
-    uint64_t one = a->base.limits->idle_timeout, other = b->base.limits->idle_timeout;
+    return (uint64_t)ceil(seconds * 1000);
+}
+
+static uint64_t shorter_idle(const struct conn *a, const struct conn *b) {
+    uint64_t one = a->limits->idle_timeout, other = b->limits->idle_timeout;
     return one < other ? one : other;
 }
 
 /* core.pipe(a, b, options, done) → handle; nil, code, message */
 static int core_pipe(lua_State *L) {
     struct generation *g = generation_of(L);
-    struct proto_conn *a = check_end(L, 1), *b = check_end(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     luaL_checktype(L, 4, LUA_TFUNCTION);
     lua_settop(L, 4);
+    uint64_t idle = check_idle(L);
+    bool one_way = option(L, "one_way"), keeps_end = option(L, "keep_end");
+    bool may_detach = option(L, "detach");
+    struct proto_conn *a = check_end(L, 1), *b = check_end(L, 2);
     if (!a || !b) return push_failure(L, RW_ECLOSED);
     luaL_argcheck(L, a != b, 2, "a transport cannot be joined to itself");
-    uint64_t idle = check_idle(L, a, b);
     struct pipe_box *box = lua_newuserdatauv(L, sizeof *box, 1);
     box->piping = NULL;
     luaL_setmetatable(L, pipe_class);
     lua_pushvalue(L, 4);
     lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, box);
     struct piping *x = mem_zalloc(&g->rw->mem, sizeof *x);
-    if (!x) return push_failure(L, RW_ENOMEM);
+    if (!x) {
+        lua_pushnil(L);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, box);
+        return push_failure(L, RW_ENOMEM);
+    }
     box->piping = x;
     x->box = box;
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, x);
     x->gen = g;
     x->rw = g->rw;
-    x->pipe.idle = idle;
-    x->pipe.one_way = option(L, "one_way");
-    x->pipe.keeps_end = option(L, "keep_end");
-    x->may_detach = option(L, "detach") && !x->pipe.one_way;
+    x->pipe.idle = idle ? idle : shorter_idle(&a->base, &b->base);
+    x->pipe.one_way = one_way;
+    x->pipe.keeps_end = keeps_end;
+    x->may_detach = may_detach && !one_way;
     join(x, 0, a);
     join(x, 1, b);
     pipe_init(&x->pipe, a->base.stream, b->base.stream, ended);

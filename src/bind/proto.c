@@ -9,6 +9,7 @@
 #include "bind/child.h"
 #include "bind/port.h"
 #include "bind/proto.h"
+#include "bind/tls.h"
 #include "proto/line.h"
 
 /* ── running a hook ───────────────────────────────────────────────────────*/
@@ -465,8 +466,9 @@ static void proto_retire(struct conn *c) {
         return;
     }
     /* A producer is an object of the old code. */
-    if (c->port && c->server && c->server->policy == POLICY_MIGRATE && !p->producing)
-        proto_migrate(p);
+    if (!c->port || !c->server || c->server->policy != POLICY_MIGRATE || p->producing) return;
+    if (conn_in_handshake(c->stream)) p->retire_due = true;
+    else proto_migrate(p);
 }
 
 const struct conn_ops proto_ops = {

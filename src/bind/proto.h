@@ -24,7 +24,8 @@ enum {
 enum { PROTO_MAX_EVENTS = 8, PROTO_NAME_SIZE = 48 };
 struct proto_class {
     struct proto_class *next; /* list: generation->proto_classes */
-    const void *class;        /* lua_topointer of the metatable */
+    const void *class;        /* lua_topointer of the metatable, which is in the registry by
+                                 its address; NULL: of tables without one that say this */
     const struct engine *engine;
     char methods[PROTO_MAX_EVENTS][PROTO_NAME_SIZE];
     char kinds[PROTO_MAX_EVENTS][EVENT_MAX_ARGS + 1]; /* of their arguments: "sis" */
@@ -92,11 +93,15 @@ void proto_engine_free(struct proto_conn *p);
 /* Reads the field frame_format of the class at `index`; raises. */
 void frame_format_read(lua_State *L, int index, struct frame_format *out);
 
-/* Pushes the transport of the connection, made if need be. */
+/* Pushes a transport for the connection, anchored in this state. */
+struct transport_box *transport_new(lua_State *L, struct proto_conn *p);
+/* Pushes the connection's, made if need be. */
 void transport_push(lua_State *L, struct proto_conn *p);
 void transport_detach(struct proto_conn *p);
 /* The connection of the transport at `index`; NULL: closed. */
 struct proto_conn *transport_check(lua_State *L, int index);
+/* What its engine has taken and not given out; not every engine can say. */
+struct str proto_engine_left(const struct proto_conn *p);
 /* Bytes of the peer that its protocol has not seen. */
 size_t proto_unread(const struct proto_conn *p);
 /* Read again before all that was not read yet: 0 or RW_ENOMEM. Line engine. */

@@ -332,9 +332,9 @@ static int request_on_finish(lua_State *L) {
     }
     lua_pushvalue(L, 2);
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    r->conn->tells_finish = true;
     lua_pushvalue(L, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, r->conn);
+    r->conn->tells_finish = true;
     return 0;
 }
 

@@ -222,7 +222,7 @@ static int pack_names(struct packer *p, int index, size_t count) {
     size_t n = 0;
     lua_pushnil(L);
     for (; lua_next(L, index); lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING) continue;
+        if (lua_type(L, -2) != LUA_TSTRING || n == count) continue;
         names[n].p = lua_tolstring(L, -2, &names[n].n); /* the table holds it */
         n++;
     }

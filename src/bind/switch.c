@@ -10,24 +10,30 @@
 #include "bind/proto.h"
 #include "proto/line.h"
 
-static struct str engine_left(const struct proto_conn *p) {
+struct str proto_engine_left(const struct proto_conn *p) {
     return p->class->engine->left ? p->class->engine->left(p->engine) : STR_NONE;
 }
 
-size_t proto_unread(const struct proto_conn *p) {
-    return engine_left(p).n + buf_len(&p->pushback) + p->unfed.n + buf_len(&p->base.in);
+struct unread {
+    struct str parts[4]; /* borrowed */
+    size_t n;
+};
+
+static struct unread unread_of(const struct proto_conn *p) {
+    struct unread all = {{proto_engine_left(p), buf_str(&p->pushback), p->unfed,
+                          buf_str(&p->base.in)}, 0};
+    for (size_t i = 0; i < 4; i++) all.n += all.parts[i].n;
+    return all;
 }
 
-/* All of it, in memory of its own. */
-static int gather(const struct proto_conn *p, struct buf *all) {
-    buf_init(all, p->base.in.mem, p->base.in.max);
-    const struct str parts[] = {engine_left(p), buf_str(&p->pushback), p->unfed,
-                                buf_str(&p->base.in)};
-    int rc = 0;
-    for (size_t i = 0; i < 4 && rc == 0; i++)
-        if (parts[i].n) rc = buf_add_str(all, parts[i]);
-    if (rc < 0) buf_release(all);
-    return rc;
+size_t proto_unread(const struct proto_conn *p) { return unread_of(p).n; }
+
+/* To `out`, which has room for all of it. */
+static void gather(const struct unread *all, char *out) {
+    for (size_t i = 0; i < 4; i++) {
+        if (all->parts[i].n) memcpy(out, all->parts[i].p, all->parts[i].n);
+        out += all->parts[i].n;
+    }
 }
 
 /* What the engine has is the caller's matter. */
@@ -41,7 +47,7 @@ static void forget_unread(struct proto_conn *p) {
 int proto_give_back(struct proto_conn *p, struct str bytes) {
     struct buf back;
     buf_init(&back, p->pushback.mem, p->pushback.max);
-    const struct str parts[] = {bytes, engine_left(p), buf_str(&p->pushback)};
+    const struct str parts[] = {bytes, proto_engine_left(p), buf_str(&p->pushback)};
     int rc = 0;
     for (size_t i = 0; i < 3 && rc == 0; i++)
         if (parts[i].n) rc = buf_add_str(&back, parts[i]);
@@ -58,20 +64,16 @@ int proto_give_back(struct proto_conn *p, struct str bytes) {
 /* transport:clear_buffer() → what was not read, which is now forgotten. */
 static int transport_clear_buffer(lua_State *L) {
     struct proto_conn *p = transport_check(L, 1);
-    struct buf all;
     if (!p || !p->engine) {
         lua_pushliteral(L, "");
         return 1;
     }
     if (p->class->engine != &line_engine)
         return luaL_error(L, "this protocol's engine is '%s', not 'line'", p->class->engine->name);
-    if (gather(p, &all) < 0) return luaL_error(L, "not enough memory");
+    const struct unread all = unread_of(p);
     luaL_Buffer b;
-    size_t n = buf_len(&all);
-    char *out = luaL_buffinitsize(L, &b, n);
-    if (n) memcpy(out, all.data + all.head, n);
-    buf_release(&all);
-    luaL_pushresultsize(&b, n);
+    gather(&all, luaL_buffinitsize(L, &b, all.n));
+    luaL_pushresultsize(&b, all.n);
     line_clear(p->engine);
     forget_unread(p);
     return 1;
@@ -91,31 +93,36 @@ static int transport_set_protocol(lua_State *L) {
     const struct proto_class *class = proto_class_of(L, 2);
     if (!p->class->engine->left)
         return luaL_error(L, "engine '%s' cannot be switched", p->class->engine->name);
-    size_t n = proto_unread(p);
-    if (mode == REFUSE && n) {
+    const struct unread unread = unread_of(p);
+    if (mode == REFUSE && unread.n) {
         lua_pushboolean(L, 0);
-        lua_pushinteger(L, (lua_Integer)n);
+        lua_pushinteger(L, (lua_Integer)unread.n);
         return 2;
     }
     void *engine = proto_engine_new(L, p, class);
-    struct buf all;
-    buf_init(&all, c->in.mem, c->in.max);
-    if (mode == KEEP && gather(p, &all) < 0) {
-        class->engine->fini(engine);
-        mem_free(&c->rw->mem, engine, class->engine->size);
-        return luaL_error(L, "not enough memory");
+    struct buf kept;
+    buf_init(&kept, c->in.mem, c->in.max);
+    if (mode == KEEP && unread.n) {
+        char *room = buf_reserve(&kept, unread.n);
+        if (!room) {
+            class->engine->fini(engine);
+            mem_free(&c->rw->mem, engine, class->engine->size);
+            return luaL_error(L, "not enough memory");
+        }
+        gather(&unread, room);
+        buf_commit(&kept, unread.n);
     }
     forget_unread(p);
     buf_release(&p->stash);
     proto_engine_free(p);
     p->engine = engine;
     p->class = class;
-    c->in = all;
+    c->in = kept;
     c->eof_due = c->eof_seen; /* the new one has not heard of it */
     p->switching = true;
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, 1, TRANSPORT_PROTOCOL);
-    lua_pushinteger(L, (lua_Integer)n);
+    lua_pushinteger(L, (lua_Integer)unread.n);
     return 1;
 }
 

@@ -17,10 +17,11 @@ static struct task_box *push_new_box(lua_State *L) {
 }
 
 /* Handles of living tasks, by the task's address, so that core.task() gives
- * the same one each time: registry[KEY_TASK_BOXES]. */
+ * the same one each time: registry[KEY_TASK_BOXES]. Idle ones have their place
+ * there, too (false): nothing is allocated. */
 static int forget_box(lua_State *L) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
-    lua_pushnil(L);
+    lua_pushboolean(L, 0);
     lua_rawsetp(L, -2, lua_touserdata(L, 1));
     return 0;
 }
@@ -44,7 +45,7 @@ static int spawn_in(lua_State *L, struct scope *scope) {
     int nargs = lua_gettop(L) - 1;
     struct generation *g = generation_of(L);
     struct task_box *box = push_new_box(L);
-    struct task *t = door_prepare(g, scope, L);
+    struct task *t = door_prepare(g, scope, L, nargs);
     remember_box(L, t);
     box->task = t;
     t->box = box;

@@ -19,8 +19,9 @@ void task_box_detach(struct task *t);
 /* Runs on_cancel, as a task of its own; false: there is none. */
 bool task_ask_cancel(struct task *t);
 /* A task to be started, with its handle in place before it runs; then the
- * function and its nargs arguments on top of `from` are moved to it. */
-struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from);
+ * function and its nargs arguments on top of `from` are moved to it. Only the
+ * first of the two raises: what is between them must not, or it never ends. */
+struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *from, int nargs);
 void door_start(struct task *t, lua_State *from, int nargs);
 
 /* Logs the error on top of the stack, with the traceback. */

@@ -246,7 +246,7 @@ static uint64_t option(lua_State *L, const char *name, uint64_t standard, uint64
 /* The text stays in the table, which stays with the pool. */
 static const char *option_text(lua_State *L, const char *name) {
     lua_getfield(L, 1, name);
-    const char *text = luaL_optstring(L, -1, NULL);
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     lua_pop(L, 1);
     return text;
 }

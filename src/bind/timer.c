@@ -18,6 +18,8 @@ static const char timer_class[] = "ropewalk.timer";
 
 enum timer_state { WAITS, MADE, CANCELLED };
 
+enum { MAX_VALUES = UINT16_MAX - 1 }; /* Lua counts user values in 16 bits */
+
 struct lua_timer {
     const void *class; /* timer_class */
     struct timer timer;
@@ -125,6 +127,7 @@ static struct scope *running_scope(lua_State *L) {
 /* From [2] on: the function and its arguments; replaced by the timer. */
 static struct lua_timer *push_timer(lua_State *L, uint64_t delay, struct scope *scope) {
     int n = lua_gettop(L) - 1;
+    if (n > MAX_VALUES) script_error(L, "a delayed call has too many arguments");
     struct generation *g = generation_of(L);
     struct lua_timer *t = lua_newuserdatauv(L, sizeof *t, n);
     *t = (struct lua_timer){

@@ -27,6 +27,20 @@ static struct str opt_str(lua_State *L, int index) {
     return str_of(p, n);
 }
 
+/* Of a table, which keeps it: the text of a number would die with the stack. */
+static struct str held_str(lua_State *L, int index, const char *what) {
+    if (lua_type(L, index) != LUA_TSTRING)
+        luaL_error(L, "%s: a string is expected, not a %s", what, luaL_typename(L, index));
+    return check_str(L, index);
+}
+
+static struct str str_field(lua_State *L, const char *name) {
+    struct str s = str_of("", 0);
+    if (lua_getfield(L, 1, name) != LUA_TNIL) s = held_str(L, -1, name);
+    lua_pop(L, 1);
+    return s;
+}
+
 /* nil, code name, why */
 static int refuse(lua_State *L, int code, const struct tls_why *why) {
     lua_pushnil(L);
@@ -194,7 +208,7 @@ static void read_alpn(lua_State *L, struct tls_settings *s) {
         luaL_argcheck(L, n <= TLS_ALPN_MAX, 1, "alpn: too many names");
         for (lua_Integer i = 1; i <= n; i++) {
             lua_rawgeti(L, -1, i);
-            s->alpn[i - 1] = luaL_checkstring(L, -1); /* the list keeps it */
+            s->alpn[i - 1] = held_str(L, -1, "alpn").p;
             luaL_argcheck(L, *s->alpn[i - 1] && strlen(s->alpn[i - 1]) < 256, 1,
                           "alpn: names have 1 to 255 bytes");
             lua_pop(L, 1);
@@ -260,9 +274,9 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
     } else if (s->tickets) {
         luaL_argerror(L, 1, "tickets need a ticket_secret");
     }
-    lua_getfield(L, 1, "keylog");
-    s->keylog = luaL_optstring(L, -1, NULL); /* the table keeps it */
-    lua_pop(L, 2);
+    lua_pop(L, 1);
+    struct str keylog = str_field(L, "keylog");
+    s->keylog = keylog.n ? keylog.p : NULL;
     read_alpn(L, s);
 }
 
@@ -329,20 +343,13 @@ static int core_tls_make_key(lua_State *L) {
 static void read_names(lua_State *L, int index, const char **names) {
     luaL_checktype(L, index, LUA_TTABLE);
     lua_Integer n = luaL_len(L, index);
-    luaL_argcheck(L, n <= WISH_NAMES_MAX, index, "too many names");
+    luaL_argcheck(L, n >= 0 && n <= WISH_NAMES_MAX, index, "too many names");
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, index, i);
-        names[i - 1] = luaL_checkstring(L, -1); /* the table keeps it */
+        names[i - 1] = held_str(L, -1, "names").p;
         lua_pop(L, 1);
     }
     names[n] = NULL;
-}
-
-static struct str str_field(lua_State *L, const char *name) {
-    lua_getfield(L, 1, name);
-    struct str s = opt_str(L, -1);
-    lua_pop(L, 1); /* the table keeps it */
-    return s;
 }
 
 /* core.tls_make_certificate{key=, names=, subject=, not_before=, not_after=,
@@ -383,17 +390,6 @@ static int core_tls_make_request(lua_State *L) {
 
 /* ── the library ──────────────────────────────────────────────────────────*/
 
-static void new_class(lua_State *L, const char *name, const luaL_Reg *methods,
-                      lua_CFunction gc) {
-    luaL_newmetatable(L, name);
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
-}
-
 void tls_open(lua_State *L) {
     static const luaL_Reg identity[] = {
         {"describe", identity_describe}, {"serves", identity_serves}, {NULL, NULL},
@@ -403,9 +399,9 @@ void tls_open(lua_State *L) {
         {"add_revoked", trust_add_revoked}, {NULL, NULL},
     };
     static const luaL_Reg context[] = {{"set_names", context_set_names}, {NULL, NULL}};
-    new_class(L, identity_class, identity, identity_gc);
-    new_class(L, trust_class, trust, trust_gc);
-    new_class(L, context_class, context, context_gc);
+    class_define(L, identity_class, identity, identity_gc);
+    class_define(L, trust_class, trust, trust_gc);
+    class_define(L, context_class, context, context_gc);
     static const luaL_Reg functions[] = {
         {"tls_identity", core_tls_identity}, {"tls_certificate", core_tls_certificate},
         {"tls_certificate_serves", core_tls_certificate_serves},

@@ -44,6 +44,7 @@ typedef void tls_secured(void *owner, int status, const char *why, struct stream
 int tls_secure(struct mem *mem, struct stream *s, const struct bind_tls *t, const char *name,
                tls_secured *done, void *owner);
 bool conn_is_secure(const struct stream *s);
+bool conn_in_handshake(const struct stream *s);
 /* Pushes what was agreed on, or nil. */
 void push_tls(lua_State *L, const struct stream *s);
 

@@ -25,8 +25,7 @@ static void keep_addresses(lua_State *L, struct stream *s) {
     lua_setiuservalue(L, -2, TRANSPORT_HOST);
 }
 
-void transport_push(lua_State *L, struct proto_conn *p) {
-    if (p->box && lua_rawgetp(L, LUA_REGISTRYINDEX, p) == LUA_TUSERDATA) return;
+struct transport_box *transport_new(lua_State *L, struct proto_conn *p) {
     struct transport_box *box = lua_newuserdatauv(L, sizeof *box, TRANSPORT_VALUES);
     box->conn = NULL;
     luaL_setmetatable(L, transport_class);
@@ -34,7 +33,12 @@ void transport_push(lua_State *L, struct proto_conn *p) {
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, p);
     box->conn = p;
-    p->box = box;
+    return box;
+}
+
+void transport_push(lua_State *L, struct proto_conn *p) {
+    if (p->box) lua_rawgetp(L, LUA_REGISTRYINDEX, p);
+    else p->box = transport_new(L, p);
 }
 
 void transport_detach(struct proto_conn *p) {
@@ -47,7 +51,6 @@ struct proto_conn *transport_check(lua_State *L, int index) {
     struct transport_box *box = class_check(L, index, CLASS_TRANSPORT, transport_class);
     return box->conn;
 }
-
 
 static bool is_open(const struct proto_conn *p) {
     return p && p->base.stream && !p->base.closing;
@@ -274,8 +277,10 @@ static int transport_begin_tls(lua_State *L) {
 static int transport_set_timeout(lua_State *L) {
     struct proto_conn *p = transport_check(L, 1);
     lua_Number seconds = luaL_optnumber(L, 2, -1);
+    luaL_argcheck(L, !isnan(seconds), 2, "seconds");
     if (!p) return 0;
-    p->idle_limit = seconds < 0 ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
+    bool never = seconds < 0 || seconds >= 1e9;
+    p->idle_limit = never ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
     p->last_heard = conn_peer_clock(&p->base);
     if (!p->base.busy) proto_continue(p);
     return 0;

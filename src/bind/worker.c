@@ -245,10 +245,12 @@ struct rw *rw_new(const struct rw_options *o, const char **error) {
     snprintf(option_error, sizeof option_error, "out of memory");
     if (error) *error = option_error;
     if (!rw) return NULL;
-    uint64_t seed[2];
-    if (!random_bytes(rw, seed, sizeof seed)) abort();
+    uint64_t seed[2] = {0};
+    bool seeded = random_bytes(rw, seed, sizeof seed);
     worker_init(rw, NULL, seed);
-    bool ok = set_log(rw, o) && set_limits(rw, o) && set_config(rw, o)
+    if (!seeded)
+        snprintf(option_error, sizeof option_error, "the system gives no random bytes");
+    bool ok = seeded && set_log(rw, o) && set_limits(rw, o) && set_config(rw, o)
         && set_args(rw, o);
     if (ok && o->app) ok = (rw->app = copy_text(rw, o->app));
     if (ok && o->lua_path) ok = (rw->lua_path = copy_text(rw, o->lua_path));
