@@ -211,6 +211,15 @@ describe("ropewalk test", function()
       assert.matches("\n2 passed, 0 failed, 0 skipped\n$", output)
     end)
 
+    it("says once that it does not know an option, and ends with 2", function()
+      for _, words in ipairs { "", "-j 2", "-j 2 --coverage" } do
+        local output, status = run_files({ ["a_spec.lua"] = PASSES, ["b_spec.lua"] = PASSES,
+          ["c_spec.lua"] = PASSES }, words .. " --bogus")
+        assert.equal(2, status, output)
+        assert.equal(1, select(2, output:gsub("%-%-bogus", "")), output)
+      end
+    end)
+
     it("runs the files at the same time, each in a state of its own", function()
       -- each waits for the other one's file
       local text = [[local rw = require "ropewalk"
