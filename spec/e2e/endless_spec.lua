@@ -5,8 +5,7 @@ local e2e = require "spec.support.e2e"
 describe("SIGTERM and SIGINT", function()
   after_each(e2e.finish)
 
-  local binary = e2e.binary:match "^/" and e2e.binary
-    or (e2e.shell "pwd"):match "[^\n]+" .. "/" .. e2e.binary
+  local binary = e2e.binary:match "^/" and e2e.binary or (e2e.shell "pwd"):match "[^\n]+" .. "/" .. e2e.binary
 
   -- Output, exit status, and the seconds from the signal to the end.
   local function stopped(signal, text, command, name)

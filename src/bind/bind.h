@@ -93,8 +93,6 @@ struct rw {
     void *log_owner;
 };
 
-enum { ENDED_BY = 128 }; /* the status of what a signal has ended, plus its number */
-
 struct config_item {
     char *key, *value;
 };

@@ -12,6 +12,7 @@
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/state.h"
+#include "bind/tool.h"
 #include "io/accel.h"
 #include "ropewalk.h"
 
