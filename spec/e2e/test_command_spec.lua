@@ -7,8 +7,7 @@ describe("ropewalk test", function()
   after_each(e2e.finish)
 
   local dir
-  local binary = e2e.binary:match "^/" and e2e.binary
-    or (e2e.shell "pwd"):match "[^\n]+" .. "/" .. e2e.binary
+  local binary = e2e.binary:match "^/" and e2e.binary or (e2e.shell "pwd"):match "[^\n]+" .. "/" .. e2e.binary
 
   -- The output and the status of a run over one spec of this text.
   local function run(text, ...)
@@ -211,6 +210,12 @@ describe("ropewalk test", function()
       assert.matches("\n2 passed, 0 failed, 0 skipped\n$", output)
     end)
 
+    it("says once that it does not know an option, and ends with 2", function()
+      for _, words in ipairs { "", "-j 2", "-j 2 --coverage" } do
+        local output, status = run_files({ ["a_spec.lua"] = PASSES, ["b_spec.lua"] = PASSES }, words .. " --bogus")
+        assert.same({ 2, 1 }, { status, select(2, output:gsub("%-%-bogus", "")) }, output)
+      end
+    end)
     it("runs the files at the same time, each in a state of its own", function()
       -- each waits for the other one's file
       local text = [[local rw = require "ropewalk"

@@ -303,6 +303,12 @@ void task_continue(struct task *t) {
 
 struct task *task_running(struct rw *rw) { return rw->door.task; }
 
+/* From now on it has the time of what is to be closed, and no more. */
+static void task_hurry(struct task *t) {
+    uint64_t most = t->slices * t->gen->rw->limits.script_slice + t->gen->limits.script_close;
+    if (t->budget > most) t->budget = most;
+}
+
 /* The scope is gone. Lua, when it has said what to do (on_cancel), is asked
  * to end the wait in its own way; otherwise the wait ends with an error. */
 static void task_scope_closed(struct scope_item *item) {
@@ -313,8 +319,10 @@ static void task_scope_closed(struct scope_item *item) {
     t->scope = &t->gen->scope;
     if (!last) scope_add(t->scope, item);
     t->orphan = true;
-    if (last && t->state == TASK_READY && t->yield == YIELD_PREEMPT)
+    if (last && t->state == TASK_READY && t->yield == YIELD_PREEMPT) {
         t->cancelled = t->cancel_due = true;
+        task_hurry(t); /* it may catch that, and go on computing */
+    }
     if (t->state == TASK_PARKED && !task_ask_cancel(t)) task_kill(t);
 }
 

@@ -11,6 +11,8 @@
  * on, so no pcall loop outlives it. What it has to close on its way out still
  * runs, for the limit script_close.
  */
+#include <signal.h>
+
 #include "bind/bind.h"
 #include "bind/coverage.h"
 #include "bind/task.h"
@@ -141,6 +143,11 @@ bool door_in_library(lua_State *L, lua_Debug *ar) {
     return tree && *ar->source == '@' && strncmp(ar->source + 1, tree, strlen(tree)) == 0;
 }
 
+/* A test may be in a sort for long; but not once the tests are to end. */
+static bool asked_to_end(void) {
+    return signal_was_caught(SIGTERM) || signal_was_caught(SIGINT);
+}
+
 static void on_slice_end(lua_State *L, lua_Debug *ar) {
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
@@ -170,7 +177,8 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
         t->yield = YIELD_PREEMPT;
         rw->stats.script_preemptions++;
         lua_yield(L, 0);
-    } else if (!t->in_one && ++t->burst >= BURST_SLICES && !rw->testing) {
+    } else if (!t->in_one && ++t->burst >= BURST_SLICES &&
+               (!rw->testing || asked_to_end())) {
         task_doom(t, L);
         on_killed(L, ar);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* `ropewalk test`: busted runs as one task of an ordinary generation, so specs
  * may wait wherever they like while servers of the same process go on. */
+#include <signal.h>
 #include <stdio.h>
 
 #include "bind/bind.h"
@@ -90,6 +91,14 @@ static int open_test(lua_State *L) {
 
 /* ── running ──────────────────────────────────────────────────────────────*/
 
+/* A signal has ended it: which, and where the test that computed was. */
+static int report_stopped(struct rw *rw, int signum) {
+    log_error(&rw->log, "the tests were stopped",
+              LF_Z("by", signum == SIGTERM ? "SIGTERM" : "SIGINT"));
+    if (rw->door.ready) door_report_place(rw->door.ready);
+    return ENDED_BY + signum;
+}
+
 int rw_test(struct rw *rw, int argc, const char *const *argv) {
     enum { HOURS = 24 };
     struct kept_log kept = {0};
@@ -103,6 +112,8 @@ int rw_test(struct rw *rw, int argc, const char *const *argv) {
     int status = 1;
     if (leftover_init(rw) == 0) status = tool_run(rw, "ropewalk.spec", open_test, argc, argv);
     rw->log = direct;
+    if (signal_was_caught(SIGTERM)) status = report_stopped(rw, SIGTERM);
+    else if (signal_was_caught(SIGINT)) status = report_stopped(rw, SIGINT);
     leftover_free(rw);
     buf_release(&kept.lines);
     buf_release(&kept.errors);

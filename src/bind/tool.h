@@ -6,6 +6,8 @@
 
 #include "bind/bind.h"
 
+enum { ENDED_BY = 128 }; /* the exit status of what a signal has ended: and its number */
+
 /* Runs it to its end. The exit status is what it returns. `prepare`: for the
  * state, first, or NULL. */
 int tool_run(struct rw *rw, const char *module, lua_CFunction prepare, int argc,

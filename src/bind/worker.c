@@ -12,6 +12,7 @@
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/state.h"
+#include "bind/tool.h"
 #include "io/accel.h"
 #include "ropewalk.h"
 
@@ -199,10 +200,9 @@ static void signalled(void *owner, int signum) {
         log_info(&rw->log, "reload asked for", LF_Z("by", "SIGHUP"));
         reload_begin(rw);
     } else if (rw->testing) { /* at once: a test may be a loop without end */
-        enum { BY_SIGNAL = 128 };
-        rw->status = BY_SIGNAL + signum;
         loop_stop(rw->loop);
     } else {
+        if (rw->checking) rw->status = ENDED_BY + signum; /* good it was not said to be */
         log_info(&rw->log, "stopping", LF_Z("by", signum == SIGTERM ? "SIGTERM" : "SIGINT"));
         worker_stop(rw);
     }

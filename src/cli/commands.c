@@ -49,7 +49,7 @@ int cli_check(int argc, char **argv) {
     if (!rw) return 2;
     int rc = rw_check(rw);
     rw_free(&rw);
-    return rc == 0 ? 0 : 1;
+    return rc < 0 ? 1 : rc;
 }
 
 int cli_test(int argc, char **argv) {
@@ -118,14 +118,16 @@ static const char check_help[] =
     "\nThe script is run as for `run`, with the same --set, --limit and log options, but\n"
     "nothing is bound and nothing is served; its self-tests (rw.on_check) are run.\n"
     "\n"
-    "Exit status: 0 it is good, 1 it is not (the log says where), 2 usage.\n";
+    "Exit status: 0 it is good, 1 it is not (the log says where), 2 usage, 128 and the\n"
+    "signal's number if one ended it.\n";
 
 static const char test_help[] =
     "\nRuns busted (of the system) in this program: `require \"ropewalk\"` works in specs, and\n"
     "they may wait for Deferreds anywhere. Options are busted's own; without a path, spec/.\n"
     "The last line is `N passed, N failed, N skipped`.\n"
     "\n"
-    "Exit status: 0 all passed, otherwise not 0.\n";
+    "Exit status: 0 all passed, 1 not all, 2 usage, 128 and the signal's number if one\n"
+    "ended it.\n";
 
 static const char cert_help[] =
     "\n"

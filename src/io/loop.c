@@ -179,7 +179,9 @@ static void loop_poll(struct loop *l, int timeout_ms) {
     wheel_turn(&l->wheel);
     bool wait = timeout_ms != 0 && !wheel_is_ready(&l->wheel) &&
                 !deferrals_wait(l) && loop_alive(l);
+    /* Of a loop that nothing keeps alive libuv would not look at the handles. */
     if (wait) tick_arm(l, timeout_ms);
+    else if (!uv_loop_alive(&l->uv)) tick_arm(l, 0);
     uv_run(&l->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
 }
 

@@ -94,6 +94,9 @@ struct signal_watch *signal_watch_new(struct loop *l, int signum,
                                       void (*hook)(void *owner, int signum),
                                       void *owner);
 void signal_watch_free(struct signal_watch **w);
+/* Has the process ever got this one, of those that somebody watched? Known at
+ * once, whether the loop turns or not. */
+bool signal_was_caught(int signum);
 
 /* ── the watchdog: processor time, not wall time ──────────────────────────*/
 

@@ -19,6 +19,7 @@ local jobs = {}
 local SELF <const> = "/proc/self/exe"
 local MAX_TIME <const> = 3600       -- seconds for a file; each test has a time of its own
 local MAX_OUTPUT <const> = 1 << 26
+local USAGE <const> = 2             -- the status of a process that does not like its options
 
 -- Files ---------------------------------------------------------------------
 
@@ -104,13 +105,19 @@ local function trouble(ok, result, total, failed)
   return nil
 end
 
+-- They all have the same options: what is wrong with those is said once.
 local function run_file(wanted, file, report, covered)
   local coverage_file = wanted.coverage and os.tmpname()
   local process = require "ropewalk".run_process(SELF,
     arguments_for(wanted, file, coverage_file), { max_output = MAX_OUTPUT, timeout = MAX_TIME })
   local ok, result = pcall(process.await, process)
+  if report.totals.status == USAGE then return end
   local total, failed = read_output(result.stdout or "", report)
   io.stderr:write(result.stderr or "")
+  if result.status == USAGE and total == 0 then
+    report.totals.status = USAGE
+    return
+  end
   local message = trouble(ok, result, total, failed)
   if message then
     report:record { name = "(the process)", file = file, status = "failed", outside = true,
@@ -141,7 +148,7 @@ function jobs.run(wanted, report)
   local files, covered = jobs.files(wanted.paths, wanted.rest), {}
   local next_file = 0
   local function work()
-    while next_file < #files do
+    while next_file < #files and report.totals.status ~= USAGE do
       next_file = next_file + 1
       run_file(wanted, files[next_file], report, covered)
     end
