@@ -17,7 +17,8 @@ local _ENV <const> = nil
 
 local LOOK_EVERY <const> = 0.05 -- seconds: the system has no queue that one could wait in
 
-local held = {} -- lock → true: who has taken one and forgets the object has it all the same
+-- Lock → true: who has taken one and forgets the object has it all the same.
+local held = {} -- luacheck: ignore 241
 
 ---@class ropewalk.DeferredFilesystemLock
 ---@field path string
