@@ -2,7 +2,7 @@
 #
 # One makefile for everything; `make help` lists what it can do. Variables worth
 # knowing: VARIANT=release|debug|asan|tsan|fuzz, CC=gcc|clang, V=1 (show the
-# commands), PREFIX and DESTDIR (install), T= and F= (fuzz), DEPS_FROM,
+# commands), PREFIX and DESTDIR (install), T=, F= and SEED= (fuzz), DEPS_FROM,
 # DEPS_TARBALLS (deps/deps.mk), ACCEL=0 (TLS on portable C), BUILD=elsewhere, EXTRA_CFLAGS, EXTRA_LDFLAGS.
 #
 # A source is taken in by lying in the right folder. Which folder may see which
@@ -94,7 +94,10 @@ HEADERS  := $(wildcard src/*.h src/*/*.h src/*/*.def)
 TORTURES := $(foreach t,torture torture_io,$(if $(wildcard spec/$(t)/*.c),$(t)))
 BENCHES  := $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,tls_load), \
     $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c)))
-FUZZERS  := $(patsubst spec/fuzz/fuzz_%.c,%,$(wildcard spec/fuzz/fuzz_*.c))
+FUZZERS_LUA := $(patsubst spec/fuzz/parsers/%.lua,%, \
+    $(filter-out %/property.lua,$(wildcard spec/fuzz/parsers/*.lua)))
+FUZZERS  := $(patsubst spec/fuzz/fuzz_%.c,%,$(wildcard spec/fuzz/fuzz_*.c)) $(FUZZERS_LUA)
+ENGINES  := http1 line netstring frame tls # of these: what carries a connection
 
 object    = $(patsubst %.c,$(OUT)/%.o,$(1))
 CORE_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(SRC_io) $(SRC_bind)) \
@@ -114,7 +117,7 @@ LIBRARY  := $(OUT)/libropewalk.a
 # Goals that only check the tree, or that first have to see whether the tools
 # are there and then call make again, do without the libraries.
 
-LIGHT := docs embed help setup clean distclean run test asan tsan fuzz bench simulate torture \
+LIGHT := docs embed help setup clean distclean run test asan tsan fuzz fuzz-keep bench simulate torture \
     valgrind testssl layers lines lint lint-lua lint-docs lint-sh selftest analyze analyze-fast \
     budget budget-update soak gcstress selftest-nets
 ifneq ($(and $(filter %clean,$(MAKECMDGOALS)),$(filter-out %clean,$(MAKECMDGOALS))),)
@@ -168,14 +171,18 @@ else
 	done
 endif
 
-fuzz: ## libFuzzer on every target: T=seconds for each, F=name for one
+fuzz: ## libFuzzer on every target: T=seconds for each, F=name for one, SEED= for the same again
 ifeq ($(FUZZERS),)
 	@echo "fuzz: nothing in spec/fuzz"
 else
 	@sh deps/setup.sh build test
 	@mkdir -p $(BUILD)/fuzz
-	@$(MAKE) VARIANT=fuzz T=$(T) $(addprefix fuzz-run-,$(or $(F),$(FUZZERS)))
+	@$(MAKE) VARIANT=fuzz T=$(T) T_ENGINES=$(or $(T_ENGINES),$(T)) SEED=$(SEED) \
+	    $(addprefix fuzz-run-,$(or $(F),$(FUZZERS)))
 endif
+
+fuzz-keep: ## minimise what fuzzing has found, and keep what is small in spec/fuzz/corpus
+	@$(MAKE) fuzz T=keep
 
 simulate: ## N=10000 simulated runs of the chat with random faults, from seed FROM=1, in J=1 processes
 	@sh deps/setup.sh build test
@@ -204,7 +211,8 @@ soak: ## everything at once through bad networks, with reloads, for T=60 seconds
 
 # without what computes a lot, or measures time
 GC_STRESS_SPECS := spec/bind spec/lua spec/semantics spec/e2e/http_spec.lua spec/e2e/reload_spec.lua
-GC_STRESS_NOT := --filter-out="deep stack" --filter-out="of 100,000" --filter-out="during a turn"
+GC_STRESS_NOT := --filter-out="deep stack" --filter-out="of 100,000" --filter-out="during a turn" \
+    --filter-out="no sign of life" --filter-out="a wrong argument"
 gcstress: ## some specs with a full collection after every entry of Lua (S="spec/…" for others)
 	@sh deps/setup.sh build test
 	@$(MAKE) VARIANT=debug all
@@ -245,11 +253,11 @@ lines: ## no file over its cap (spec/checks/lines.allow)
 lint: ## luacheck, clang's warnings, shell syntax, what docs/ has to name
 	@$(MAKE) lint-lua lint-sh lint-docs lint-c
 
-analyze: ## gcc -fanalyzer, clang-tidy and cppcheck on all of src (spec/checks/analyze.allow)
+analyze: ## gcc -fanalyzer, clang-tidy and cppcheck on all C (spec/checks/analyze.allow)
 	@sh deps/setup.sh build test
 	@$(MAKE) analyze-all
 
-analyze-fast: ## the same, but clang-tidy on src/base and src/proto only
+analyze-fast: ## the same for src, but clang-tidy on src/base and src/proto only
 	@sh deps/setup.sh build test
 	@$(MAKE) analyze-some
 
@@ -309,7 +317,7 @@ CPPFLAGS_accel   := $(crypto_CPPFLAGS) $(ACCEL_BY:%=-DACCEL_BY_%)
 CPPFLAGS_bind    := $(lua_CPPFLAGS)
 CPPFLAGS_torture := -Ispec
 CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS) $(mbedtls_CPPFLAGS)
-CPPFLAGS_fuzz    := $(llhttp_CPPFLAGS)
+CPPFLAGS_fuzz    := $(foreach d,llhttp lua uv ares mbedtls,$($(d)_CPPFLAGS))
 CPPFLAGS_bench   := $(uv_CPPFLAGS) $(lua_CPPFLAGS)
 JSON             := src/base/json% src/bind/json%
 # $(call cppflags,SOURCE)
@@ -326,7 +334,7 @@ $(OUT)/%.o: %.c $(OUT)/flags $(DEPS:%=$(DEPS_DIR)/%.mk)
 
 -include $(patsubst %.o,%.d,$(sort $(CORE_OBJ) $(CLI_OBJ) $(FUZZ_OBJ) \
     $(foreach t,$(TORTURES),$($(t)_OBJ)) $(BENCHES:%=$(OUT)/spec/bench/%.o) \
-    $(FUZZERS:%=$(OUT)/spec/fuzz/fuzz_%.o)))
+    $(FUZZERS:%=$(OUT)/spec/fuzz/fuzz_%.o) $(call object,$(wildcard spec/fuzz/*/*.c))))
 
 # ---------------------------------------------------------------- the Lua library
 #
@@ -419,19 +427,28 @@ $(BENCHES:%=$(OUT)/bench/%): $(OUT)/bench/%: $(OUT)/spec/bench/%.o $(DEPS_FILES)
 # The door between scripts and the core is the whole of it. It is called at
 # random, so the linker has what could do harm go through spec/fuzz/guard/.
 GUARDED  := bind connect sendto sendmsg sendmmsg unlink unlinkat renameat linkat mkdir \
-    chmod chown open openat execve kill
+    chmod chown open openat fopen remove rename rmdir symlink system popen execve kill getrandom
 DOOR_OBJ := $(OUT)/spec/fuzz/fuzz_door.o $(call object,$(wildcard spec/fuzz/guard/*.c))
 $(OUT)/fuzz_door: $(DOOR_OBJ) $(CORE_OBJ) $(DEPS_FILES) $(OUT)/gen/objects
 	@echo "LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer $(GUARDED:%=-Wl,--wrap=%) -o $@ $(DOOR_OBJ) \
 	    $(CORE_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
 
+# What Lua reads: one program, whose name says which script it runs.
+PARSERS_OBJ := $(OUT)/spec/fuzz/parsers/parsers.o
+$(OUT)/fuzz_parsers: $(PARSERS_OBJ) $(CORE_OBJ) $(DEPS_FILES) $(OUT)/gen/objects
+	@echo "LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(PARSERS_OBJ) $(CORE_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
+$(FUZZERS_LUA:%=$(OUT)/fuzz_%): $(OUT)/fuzz_parsers
+	@ln -f $< $@
+
 # What works on streams needs the layers below Lua whole.
-$(OUT)/fuzz_tls: $(OUT)/spec/fuzz/fuzz_tls.o $(BELOW_OBJ) $(DEPS_FILES)
+FUZZERS_BELOW := tls dns pem
+$(FUZZERS_BELOW:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/spec/fuzz/fuzz_%.o $(BELOW_OBJ) $(DEPS_FILES)
 	@echo "LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BELOW_OBJ) $(CORE_LIBS) $(DEPS_NEEDS)
 
-$(patsubst %,$(OUT)/fuzz_%,$(filter-out door tls,$(FUZZERS))): \
+$(patsubst %,$(OUT)/fuzz_%,$(filter-out door $(FUZZERS_BELOW) $(FUZZERS_LUA),$(FUZZERS))): \
     $(OUT)/fuzz_%: $(OUT)/spec/fuzz/fuzz_%.o $(FUZZ_OBJ) $(DEPS_FILES)
 	@echo "LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_OBJ) $(yyjson_LIBS) $(llhttp_LIBS) -lm
@@ -439,12 +456,12 @@ $(patsubst %,$(OUT)/fuzz_%,$(filter-out door tls,$(FUZZERS))): \
 # New inputs go to build/fuzz/corpus/NAME; seeds are spec/fuzz/corpus/NAME.
 .PHONY: $(FUZZERS:%=fuzz-run-%)
 $(FUZZERS:%=fuzz-run-%): fuzz-run-%: $(OUT)/fuzz_%
-	@sh spec/checks/fuzz.sh $< $* $(T) $(OUT)
+	@sh spec/checks/fuzz.sh $< $* $(if $(filter $*,$(ENGINES)),$(T_ENGINES),$(T)) $(OUT) $(SEED)
 
 # ---------------------------------------------------------------- the rest
 
 CLANG := $(or $(FUZZ_CC),clang)
-LINT_C ?= $(foreach l,$(LAYERS),$(SRC_$(l))) $(wildcard spec/*/*.c)
+LINT_C ?= $(foreach l,$(LAYERS),$(SRC_$(l))) $(wildcard spec/*/*.c spec/*/*/*.c)
 lint-c: $(if $(shell command -v $(CLANG)),$(LINT_C:%=$(BUILD)/lint/%.ok))
 	@$(if $^,:,echo "lint: no $(CLANG) or no C: nothing compiled with it")
 
@@ -455,15 +472,20 @@ $(BUILD)/lint/%.ok: % $(HEADERS) $(OUT)/flags
 
 # Each source's verdict is kept as a file: only what has changed is looked at again.
 # gcc's analyzer and cppcheck are quick; clang's is not: `make test` shows it what
-# parses the outside's bytes, `make analyze` everything.
+# parses the outside's bytes, `make analyze` everything, the C of spec/ too. What has no
+# system under it must also compile for a machine of 32 bits.
 ANALYZE      ?= $(foreach l,$(LAYERS),$(SRC_$(l)))
+ANALYZE_SPEC ?= $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,%/tls_load.c), \
+    $(wildcard spec/*/*.c spec/*/*/*.c))
 ANALYZE_FAST := $(filter src/base/% src/proto/%,$(ANALYZE))
 ANALYZE_RULES := $(HEADERS) $(wildcard spec/checks/analyze*) .clang-tidy $(OUT)/flags
-verdicts = $(1:%=$(BUILD)/analyze/%.gcc) $(2:%=$(BUILD)/analyze/%.tidy) $(BUILD)/analyze/all.cppcheck
+verdicts = $(1:%=$(BUILD)/analyze/%.gcc) $(2:%=$(BUILD)/analyze/%.tidy) \
+    $(ANALYZE_FAST:%=$(BUILD)/analyze/%.m32) $(BUILD)/analyze/src.cppcheck
 
 .PHONY: analyze-all analyze-some
 analyze-some: $(call verdicts,$(ANALYZE),$(ANALYZE_FAST))
-analyze-all: $(call verdicts,$(ANALYZE),$(ANALYZE))
+analyze-all: $(call verdicts,$(ANALYZE) $(ANALYZE_SPEC),$(ANALYZE) $(ANALYZE_SPEC)) \
+    $(BUILD)/analyze/spec.cppcheck
 	@sh spec/checks/analyze_stale.sh spec/checks/analyze.allow $(^:%=%.found)
 
 ANALYZE_ONE = @mkdir -p $(@D); sh spec/checks/analyze.sh
@@ -473,8 +495,14 @@ $(BUILD)/analyze/%.gcc: % $(ANALYZE_RULES)
 $(BUILD)/analyze/%.tidy: % $(ANALYZE_RULES)
 	$(ANALYZE_ONE) tidy $@ $< -- $(LANGUAGE) $(call cppflags,$<)
 
-$(BUILD)/analyze/all.cppcheck: $(ANALYZE) $(ANALYZE_RULES)
+$(BUILD)/analyze/%.m32: % $(ANALYZE_RULES)
+	$(ANALYZE_ONE) m32 $@ $< -- $(LANGUAGE) $(filter-out -Werror,$(WARNINGS)) $(call cppflags,$<)
+
+$(BUILD)/analyze/src.cppcheck: $(ANALYZE) $(ANALYZE_RULES)
 	$(ANALYZE_ONE) cppcheck $@ $(ANALYZE) -- -D_GNU_SOURCE -DRW_VERSION='"$(VERSION)"' -Isrc
+
+$(BUILD)/analyze/spec.cppcheck: $(ANALYZE_SPEC) $(ANALYZE_RULES)
+	$(ANALYZE_ONE) cppcheck $@ $(ANALYZE_SPEC) -- -D_GNU_SOURCE -Isrc -Ispec
 
 deps-info: ## where each library comes from
 	@$(foreach d,$(DEPS),printf '%-8s %s\n' '$(d)' '$($(d)_ORIGIN)';)

@@ -17,6 +17,9 @@ local _ENV <const> = nil
 
 local LOOK_EVERY <const> = 0.05 -- seconds: the system has no queue that one could wait in
 
+-- Lock → true: who has taken one and forgets the object has it all the same.
+local held = {} -- luacheck: ignore 241
+
 ---@class ropewalk.DeferredFilesystemLock
 ---@field path string
 local Lock = Object:extend "DeferredFilesystemLock"
@@ -44,6 +47,7 @@ local function take(lock)
   dir:close()
   if file then
     lock.file = file
+    held[lock] = true
     return true
   end
   if code == "EAGAIN" then return false end
@@ -89,6 +93,7 @@ function Lock:unlock()
   if not self.file then error("unlock: it is not held", 2) end
   self.file:close()
   self.file = nil
+  held[self] = nil
   self.turn:release()
 end
 

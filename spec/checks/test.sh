@@ -6,7 +6,7 @@
 # line is their totals: N passed, N failed, N skipped.
 set -euo pipefail
 
-: "${MAKE:=make}" "${BUILD:=build}" "${T:=10}"
+: "${MAKE:=make}" "${BUILD:=build}" "${T:=10}" "${T_ENGINES:=30}"
 began=$SECONDS
 
 stage() {
@@ -28,7 +28,7 @@ stage "static analysis" $MAKE analyze-fast
 stage "checks fail when they should" $MAKE selftest
 stage "torture" $MAKE torture
 stage "instructions per operation" $MAKE budget
-stage "fuzz, $T s each" $MAKE fuzz T="$T"
+stage "fuzz, $T s each, engines $T_ENGINES s" $MAKE fuzz T="$T" T_ENGINES="$T_ENGINES" SEED=1
 stage "torture, AddressSanitizer" $MAKE torture VARIANT=asan
 stage "specs, AddressSanitizer" $MAKE asan
 

@@ -18,7 +18,7 @@ local TEXTS <const>, NUMBERS <const>, KEYS <const> = words.texts, words.numbers,
 local FIELDS <const> = words.fields
 
 local input, at = rw.host.input(), 0
-local MAX_CALLS <const>, MAX_DEPTH <const>, MAX_POOL <const> = 120, 6, 48
+local MAX_CALLS <const>, MAX_DEPTH <const>, MAX_POOL <const> = 1000, 6, 48
 local calls, depth = 0, 0
 local pool, newest = {}, 0
 local act
@@ -197,7 +197,7 @@ local ACTS <const> = {
   function() try("spawn", rw.spawn, acts(2), arguments()) end,
   function() try("await", rw.await, object()) end,
   function() try("later", rw.call_later, 0.001, acts(2)) end,
-  function() collectgarbage(byte() > 100 and "step" or "collect") end,
+  function() collectgarbage(byte() > 30 and "step" or "collect") end,
   function() pool[byte() % MAX_POOL + 1] = pool[#pool] end,
   function() try("close", function() local _ <close> = object() end) end,
 }
@@ -235,7 +235,7 @@ end
 
 rw.exports.more = function(...)
   keep_all(...)
-  some(4)
+  some(16)
   return value()
 end
 rw.on_check(function() some(4) end)

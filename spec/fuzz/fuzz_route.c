@@ -69,7 +69,7 @@ static int plain_find(const struct plain_route *routes, int count,
         if (rank == 3 || !fits(routes[i].pattern, path, kinds)) continue;
         int order = strcmp(kinds, best);
         if (order > 0 || (order == 0 && rank >= best_rank)) continue;
-        strcpy(best, kinds);
+        memcpy(best, kinds, sizeof best);
         best_rank = rank;
         found = i + 1;
     }

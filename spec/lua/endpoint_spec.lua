@@ -97,7 +97,7 @@ describe("an endpoint", function()
       ["tcp:80:backlog=0"] = "backlog", ["tcp:80:backlog=1:backlog=2"] = "twice",
       ["tcp:80:timeout=-1"] = "timeout", ["tcp:80:max_line=x"] = "max_line",
       ["tcp:[::1:80"] = "bracket", ["tcp:[xyz]:80"] = "host", ["tcp:1.2.3:80"] = "host",
-      ["tcp:1.2.3.256:80"] = "host", ["tcp:a b:80"] = "host", ["tcp::80"] = "host",
+      ["tcp:1.2.3.256:80"] = "host", ["tcp:010.2.3.4:80"] = "host", ["tcp:a b:80"] = "host", ["tcp::80"] = "host",
       ["tcp:80:\\"] = "backslash", ["unix:"] = "path", ["unix:x:mode=888"] = "octal",
       ["unix:" .. ("x"):rep(200)] = "longer", ["fd:x"] = "fd:N", ["stdio:x"] = "nothing",
       ["tcp:80:=5"] = "without a name", ["tcp:8\0"] = "control",

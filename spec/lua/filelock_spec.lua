@@ -48,6 +48,13 @@ describe("a DeferredFilesystemLock", function()
     other:unlock()
   end)
 
+  it("is held although nobody has the object any more", function()
+    assert.is_true(rw.DeferredFilesystemLock(path):lock())
+    collectgarbage()
+    collectgarbage()
+    assert.is_false(rw.DeferredFilesystemLock(path):lock())
+  end)
+
   it("gives up after a time, or when it is cancelled, and leaves the others their turn", function()
     local one, other = rw.DeferredFilesystemLock(path), rw.DeferredFilesystemLock(path)
     assert.is_true(one:lock())

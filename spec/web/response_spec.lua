@@ -93,6 +93,12 @@ describe("cookies", function()
 end)
 
 describe("negotiation", function()
+  it("is chosen in time whatever Accept is", function()
+    local began = os.clock()
+    negotiate.best("a/b;" .. (" "):rep(32000) .. "x", "text/html")
+    assert.truthy(os.clock() - began < 0.2)
+  end)
+
   it("takes the type that is liked best", function()
     local best = negotiate.best
     assert.equal("text/html", best("text/*;q=0.5, text/html", "text/plain", "text/html"))
@@ -101,6 +107,7 @@ describe("negotiation", function()
     assert.equal("application/json", best("application/json, */*;q=0.1", "text/html", "application/json"))
     assert.is_nil(best("text/html;q=0, image/*", "text/html"))
     assert.is_nil(best("garbage", "text/html"))
+    assert.equal("text/html", best("text/html ; q=0.5 ", "text/html"))
   end)
 end)
 

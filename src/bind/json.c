@@ -150,16 +150,16 @@ static int l_decode(lua_State *L) {
                 yyjson_read_max_memory_usage(s.n, 0) <= JSON_POOL - 256 &&
                 yyjson_alc_pool_init(&small, pool, sizeof pool);
     struct document *d = NULL;
-    if (!fits) {
+    yyjson_read_err error = {.code = YYJSON_READ_ERROR_MEMORY_ALLOCATION};
+    yyjson_doc *doc = fits ? yyjson_read_opts((char *)s.p, s.n, 0, &small, &error) : NULL;
+    /* what is nested deeply may want more than what is said to be the most */
+    if (!doc && error.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION) {
         d = lua_newuserdatauv(L, sizeof *d, 0);
         d->doc = NULL;
         luaL_setmetatable(L, document_name);
+        doc = d->doc = yyjson_read_opts((char *)s.p, s.n, 0, &large, &error);
     }
-    yyjson_read_err error;
-    yyjson_doc *doc = yyjson_read_opts((char *)s.p, s.n, 0,
-                                       fits ? &small : &large, &error);
     if (!doc) return push_syntax_error(L, s, &error);
-    if (d) d->doc = doc;
     struct reader r = {L, lua_upvalueindex(1), lua_upvalueindex(2)};
     bool ok = push_value(&r, yyjson_doc_get_root(doc), 0);
     if (d) {

@@ -34,7 +34,8 @@ end
 local function read_fields(text)
   local headers = {}
   for line in gmatch(text, "([^\n]*)\n") do
-    local name, value = match(line, "^([^:]+):[ \t]*(.-)[ \t]*\r$")
+    local name, value = match(line, "^([^:]+):[ \t]*(.*)\r$")
+    value = name and match(value, "^.*[^ \t]") or ""
     if not name or not core.is_token(name) or find(value, "[%z\r]") then
       bad "a header field is malformed"
     end

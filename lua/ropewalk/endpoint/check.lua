@@ -38,7 +38,7 @@ end
 function check.is_ipv4(word)
   local a, b, c, d = match(word, "^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
   for _, part in ipairs { a or "x", b, c, d } do
-    if not check.number(part, 0, 255) or #part > 3 then return false end
+    if not check.number(part, 0, 255) or find(part, "^0%d") then return false end
   end
   return true
 end

@@ -45,14 +45,13 @@ local function window(next_piece)
     while true do
       local first, last = w.data:find(text, from, true)
       if first then
+        if first - w.at > max then return nil end
         local taken = w.data:sub(w.at, first - 1)
         w.at = last + 1
         return taken
       end
-      local held = #w.data - w.at + 1
-      if held > max then return nil end
-      local looked = held - #text + 1
-      if not w.more() then return nil end
+      local looked = #w.data - w.at - #text + 2 -- bytes at which it does not begin
+      if looked > max or not w.more() then return nil end
       from = looked > 0 and looked + 1 or 1
     end
   end
@@ -84,7 +83,8 @@ local function parse_head(text)
   local headers = {}
   for line in (text .. "\r\n"):gmatch "(.-)\r\n" do
     if line ~= "" then
-      local name, value = line:match "^([^:%s]+):[ \t]*(.-)[ \t]*$"
+      local name, value = line:match "^([^:%s]+):[ \t]*(.*)$"
+      value = name and value:match "^.*[^ \t]" or ""
       if not name or value:find "[\r\n\0]" then bad "a field of a part" end
       headers[name:lower()] = value
     end

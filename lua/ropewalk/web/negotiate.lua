@@ -12,7 +12,7 @@ local MAX_RANGES = 50 -- members looked at: the field is the peer's
 local function parse(field)
   local ranges = {}
   for member in field:gmatch "[^,]+" do
-    local kind, sub, rest = member:match "^%s*([^%s/;]+)/([^%s;]+)%s*(.-)%s*$"
+    local kind, sub, rest = member:match "^%s*([^%s/;]+)/([^%s;]+)(.*)$"
     if kind then
       local q = tonumber(rest:lower():match ";%s*q=([%d.]+)") or 1
       ranges[#ranges + 1] = { kind:lower(), sub:lower(), q <= 1 and q or 1 }
