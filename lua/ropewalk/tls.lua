@@ -60,9 +60,9 @@ end
 
 -- The trust; or nil and a failure; and the text of ca=FILE.
 local function authorities_of(options)
-  local trust, code, why = core.tls_trust()
-  local count
-  if not trust then return bad("%s", why) end
+  local trust, _, impossible = core.tls_trust()
+  if not trust then return bad("%s", impossible) end
+  local count, code, why
   if options.ca then
     local pem, failure = read(options.ca)
     if not pem then return nil, failure end

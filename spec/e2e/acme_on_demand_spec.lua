@@ -8,7 +8,8 @@ describe("ACME on demand", function()
 
   local SCRIPT <const> = [[
 local site, asked = web.Site(), 0
-rw.limits.acme_waiting, rw.limits.acme_answer = tonumber(rw.config.waiting) or 1000, tonumber(rw.config.answer) or 262144
+rw.limits.acme_waiting = tonumber(rw.config.waiting) or 1000
+rw.limits.acme_answer = tonumber(rw.config.answer) or 262144
 site:get("/", function() return "hello\n" end)
 local function allow(name)
   asked = asked + 1

@@ -72,6 +72,7 @@ return rw.server(rw.config.at, rw.Factory:for_protocol(Facts))]]
     local at = tls.placed "tls:proxy:tcp:127.0.0.1:0:cert=DIR/site.pem:key=DIR/site.key"
     local back = e2e.start(FACTS, { set = { at = at } })
     for version = 1, 2 do
+      local to = ("tls:proxy:tcp:127.0.0.1:%d:version=%d:ca=DIR/ca.pem:name=localhost"):format(back.port, version)
       local child = e2e.start([[
 local Back = rw.Protocol:extend "Back"
 function Back:init(front) self.front = front end
@@ -83,8 +84,7 @@ function Front:connection_made()
   local at = rw.endpoint.on_behalf(rw.config.to, { source = "192.0.2.7:77", destination = "192.0.2.8:88" })
   self.back = rw.connect(at, factory):await()
 end
-return rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Front))]], { set = {
-        to = tls.placed(("tls:proxy:tcp:127.0.0.1:%d:version=%d:ca=DIR/ca.pem:name=localhost"):format(back.port, version)) } })
+return rw.server("tcp:127.0.0.1:0", rw.Factory:for_protocol(Front))]], { set = { to = tls.placed(to) } })
       local line = e2e.talk(child, "print(Client().line())")
       assert.equal(("192.0.2.7:77 via v%d tls 1.3\n"):format(version), line)
     end

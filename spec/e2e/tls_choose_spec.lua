@@ -15,7 +15,8 @@ local function read(path) local f <close> = assert(io.open(path)) return f:read 
 local function identity()
   return assert(rw.tls.identity(read(rw.config.dir .. "/site.pem"), read(rw.config.dir .. "/site.key")))
 end
-local wrong = { text = "a certificate", number = 7, yes = true, no = false, table = {}, func = print, userdata = io.stdout }
+local wrong = { text = "a certificate", number = 7, yes = true, no = false, table = {}, func = print,
+  userdata = io.stdout }
 local choose = {
   ["good.test"] = identity,
   ["never.test"] = function() rw.Deferred():await() end,
@@ -29,7 +30,9 @@ local Echo = rw.Protocol:extend "Echo"
 function Echo:handshake_completed() self.transport:write("generation " .. rw.config.word) end
 local function hook(hello)
   rw.log.info("asked for {name}", { name = hello.server_name })
-  local close <close> = setmetatable({}, { __close = function() rw.log.info("left {name}", { name = hello.server_name }) end })
+  local close <close> = setmetatable({}, { __close = function()
+    rw.log.info("left {name}", { name = hello.server_name })
+  end })
   local kind = hello.server_name:match "^(%a+)%.wrong%.test$"
   if kind then return wrong[kind] end
   local fn = choose[hello.server_name]
