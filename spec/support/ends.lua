@@ -49,6 +49,18 @@ function ends.close()
   ports = {}
 end
 
+--- What fn() gives, once it has given the same for a third of a second.
+function ends.settled(fn)
+  local value, since = fn(), 0
+  for _ = 1, 300 do
+    rw.sleep(0.03):await()
+    local now = fn()
+    value, since = now, now == value and since + 1 or 0
+    if since == 10 then return value end
+  end
+  error("it does not settle", 2)
+end
+
 --- The failure of a Deferred that has to fail.
 function ends.fails(d)
   local ok, failure = pcall(d.await, d)
