@@ -21,11 +21,12 @@ local tls = {}
 local TICKET_KEY <const> = 32 -- bytes at least
 
 ---The certificates from files that servers of this script use now, the one that
----expires first in front; `rw.stats().tls_certificate_expiry` is its time.
+---expires first in front; `rw.stats().tls_certificate_expiry` is when the first one
+---expires that was not made on demand.
 ---
 ---    for _, each in ipairs(rw.tls.certificates()) do print(each.file, each.not_after) end
 ---@return { file: string, subject: string, names: string[], not_after: integer,
----  fingerprint: string }[]
+---  fingerprint: string, on_demand: boolean? }[]
 function tls.certificates() return watch.certificates() end
 
 -- Tickets ------------------------------------------------------------------------
@@ -59,7 +60,8 @@ end
 
 -- The trust; or nil and a failure; and the text of ca=FILE.
 local function authorities_of(options)
-  local trust = core.tls_trust()
+  local trust, _, impossible = core.tls_trust()
+  if not trust then return bad("%s", impossible) end
   local count, code, why
   if options.ca then
     local pem, failure = read(options.ca)

@@ -8,6 +8,8 @@ describe("ACME on demand", function()
 
   local SCRIPT <const> = [[
 local site, asked = web.Site(), 0
+rw.limits.acme_waiting = tonumber(rw.config.waiting) or 1000
+rw.limits.acme_answer = tonumber(rw.config.answer) or 262144
 site:get("/", function() return "hello\n" end)
 local function allow(name)
   asked = asked + 1
@@ -78,8 +80,22 @@ return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { allow = allo
     end
     local out = e2e.shell("(" .. table.concat(names, " & ") .. " & wait)")
     assert.equal(2, select(2, out:gsub("hello\n", "")), out)
-    assert.truthy(site:log():find("max_pending", 1, true))
+    assert.truthy(site:log():find("limit=acme_pending", 1, true))
     assert.equal(2, authority:facts().orders)
+  end)
+
+  it("bounds how many handshakes wait for one name, and what an authority may say", function()
+    local authority = acme.authority { ["do"] = { order = { { slow = 1 } } } }
+    local site = start(authority, { waiting = 2 })
+    local curl = ("curl -sS --max-time 20 --cacert %s --resolve w.ok.test:%d:127.0.0.1 https://w.ok.test:%d/ & ")
+      :format(site.ca, site.port, site.port)
+    local out = e2e.shell("(" .. curl:rep(4) .. "wait)")
+    assert.equal(2, select(2, out:gsub("hello\n", "")), out)
+    assert.truthy(site:log():find("limit=acme_waiting", 1, true))
+    site:stop()
+    site = start(authority, { answer = 100 })
+    refused(site, "x.ok.test")
+    assert.truthy(site:log():find("longer than 100 bytes", 1, true))
   end)
 
   it("does not try again before it is time", function()

@@ -138,7 +138,7 @@ end
 
 local function complaint(child)
   local log = child:log()
-  return log:match "ERROR: %a+Sanitizer.*" or log:match "[^\n]*runtime error:.*"
+  return log:match "%u+: %a+Sanitizer.*" or log:match "[^\n]*runtime error:.*"
     or log:match "[^\n]*internal call failed.*"
 end
 

@@ -26,7 +26,8 @@ ends.Collector = Collector
 local ports = {}
 
 --- A new connection: our end of it (of the class), and the other, a Collector.
-function ends.connected(class, where)
+--- `dial`: the endpoint that the other one connects to, made of the plain one.
+function ends.connected(class, where, dial)
   local made = rw.Deferred()
   local Server = (class or rw.Protocol):extend "Server"
   local before = Server.connection_made
@@ -38,7 +39,7 @@ function ends.connected(class, where)
   ports[#ports + 1] = port
   local at = port.address.kind == "unix" and "unix:" .. port.address.path
     or "tcp:127.0.0.1:" .. port.address.port
-  local far = rw.connect(at, rw.Factory:for_protocol(Collector)):await()
+  local far = rw.connect(dial and dial(at) or at, rw.Factory:for_protocol(Collector)):await()
   return made:await()[1], far
 end
 
@@ -46,6 +47,18 @@ end
 function ends.close()
   for _, port in ipairs(ports) do port:close():await() end
   ports = {}
+end
+
+--- What fn() gives, once it has given the same for a third of a second.
+function ends.settled(fn)
+  local value, since = fn(), 0
+  for _ = 1, 300 do
+    rw.sleep(0.03):await()
+    local now = fn()
+    value, since = now, now == value and since + 1 or 0
+    if since == 10 then return value end
+  end
+  error("it does not settle", 2)
 end
 
 --- The failure of a Deferred that has to fail.

@@ -6,6 +6,7 @@
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/proto.h"
+#include "bind/tls.h"
 
 /* ── classes ──────────────────────────────────────────────────────────────*/
 
@@ -172,7 +173,9 @@ struct conn *proto_conn_new(struct rw *rw, struct server *server, struct stream 
     conn_join_port(&p->base, server->port);
     conn_set_server(&p->base, server);
     stream_read(s, true);
-    if (!server->lazy) proto_ensure_made(p);
+    /* Who only validates a name is no guest of the script's: known after the handshake. */
+    bool unknown = server->tls && server->tls->challenge;
+    if (!server->lazy && !unknown) proto_ensure_made(p);
     if (p->class) proto_continue(p);
     else proto_settle(p);
     return &p->base;

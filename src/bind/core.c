@@ -208,6 +208,12 @@ static int core_stats(lua_State *L) {
     return 1;
 }
 
+/* core.checking() → is this `ropewalk check`, which leaves nothing behind? */
+static int core_checking(lua_State *L) {
+    lua_pushboolean(L, generation_of(L)->rw->checking);
+    return 1;
+}
+
 static int core_time(lua_State *L) {
     const struct rw *rw = generation_of(L)->rw;
     if (rw->simulated) {
@@ -299,6 +305,7 @@ void core_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"log", core_log}, {"log_enabled", core_log_enabled}, {"stop", core_stop},
         {"stats", core_stats}, {"time", core_time}, {"turn_end", core_turn_end},
+        {"checking", core_checking},
         {"misuse", core_misuse}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);

@@ -49,6 +49,13 @@ static int refuse(lua_State *L, int code, const struct tls_why *why) {
     return 3;
 }
 
+/* In a simulation a run would not repeat: keys and nonces are the system's random
+ * numbers, and TLS has memory and threads of its own. Returns the results, or 0. */
+static int refuse_simulated(lua_State *L) {
+    const struct tls_why why = {"TLS is not possible in a simulation: take the plain protocol"};
+    return generation_of(L)->rw->simulated ? refuse(L, RW_ESIMULATED, &why) : 0;
+}
+
 /* ── identities ───────────────────────────────────────────────────────────*/
 
 struct tls_identity *tls_check_identity(lua_State *L, int index) {
@@ -59,6 +66,8 @@ struct tls_identity *tls_check_identity(lua_State *L, int index) {
 static int core_tls_identity(lua_State *L) {
     struct str chain = check_str(L, 1), key = check_str(L, 2), password = opt_str(L, 3);
     struct tls_why why = {""};
+    int refused = refuse_simulated(L);
+    if (refused) return refused;
     struct tls_identity **box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = NULL;
     luaL_setmetatable(L, identity_class);
@@ -90,6 +99,8 @@ static struct tls_trust *check_trust(lua_State *L, int index) {
 }
 
 static int core_tls_trust(lua_State *L) {
+    int refused = refuse_simulated(L);
+    if (refused) return refused;
     struct tls_trust **box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = NULL;
     luaL_setmetatable(L, trust_class);
@@ -302,8 +313,11 @@ static int core_tls_context(lua_State *L) {
     struct tls_settings settings = {0};
     struct tls_why why = {""};
     luaL_checktype(L, 1, LUA_TTABLE);
+    int refused = refuse_simulated(L);
+    if (refused) return refused;
     lua_settop(L, 1);
     read_settings(L, &settings);
+    if (generation_of(L)->rw->checking) settings.keylog = NULL; /* a check creates nothing */
     struct bind_tls *t = lua_newuserdatauv(L, sizeof *t, 1);
     *t = (struct bind_tls){0};
     map_init(&t->names, &generation_of(L)->rw->mem, seed, NAMES_MAX);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of TLS on a stream:
  *
- *      HELLO ─→ CHOOSING ─→ HANDSHAKE ⇄ WORKING ─→ OPEN ─→ (the peer's end, ours)
- *        └── a client begins here ──↑                any: FAILED
+ *      HELLO ─→ CHOOSING ─→ HANDSHAKE ─→ OPEN ─→ (the peer's end, ours)
+ *        └── a client begins here ──↑       any: FAILED
  *
  * HELLO and CHOOSING are a server's: the client's first flight is kept until
  * somebody says which certificate it gets; there is no session until then, so
  * that who connects and says nothing costs next to nothing. One step of a
  * handshake is a private key operation, 0.1 to 3 ms: a turn of the loop has
  * some time for them, and the rest takes its turn in the next ones. With RSA a
- * step is WORKING in the thread pool.
+ * step is in the thread pool: while it is `working` the session is that thread's,
+ * whatever becomes of the stream meanwhile, and nothing here may touch it.
  *
  * A write goes out as a record at once, further ones of the same turn of the
  * loop together when it ends. Records begin small, so that the first bytes of a
@@ -41,7 +42,7 @@ struct tls_filter {
     const struct tls_filter_hooks *hooks;
     void *owner;
     struct loop *loop;
-    struct buf early;        /* HELLO, CHOOSING, WORKING: from the peer */
+    struct buf early;        /* HELLO, CHOOSING, working: from the peer */
     struct buf pending;      /* from the owner, not encrypted yet; held */
     struct timer deadline;   /* of the handshake */
     struct deferral later;   /* a step, or the flush of `pending` */
@@ -49,8 +50,8 @@ struct tls_filter {
     int work_result;
     uint64_t written_turn;   /* turn of the last record */
     uint64_t warm_bytes, warm_at;
-    enum { HELLO, CHOOSING, HANDSHAKE, WORKING, OPEN, FAILED } state;
-    bool server, rsa, peer_ended, ended, end_due, eof, detached, holding, counted;
+    enum { HELLO, CHOOSING, HANDSHAKE, OPEN, FAILED } state;
+    bool server, rsa, working, peer_ended, ended, end_due, eof, detached, holding, counted;
 };
 
 static int advance(struct tls_filter *t);
@@ -59,7 +60,7 @@ static void run_later(struct deferral *d);
 /* ── failing ──────────────────────────────────────────────────────────────*/
 
 static int send_output(struct tls_filter *t) {
-    if (!t->tls) return 0;
+    if (!t->tls || t->working) return 0;
     struct buf *out = tls_output(t->tls);
     if (buf_len(out) == 0) return 0;
     int rc = filter_down(&t->f, buf_str(out));
@@ -187,12 +188,12 @@ static void tls_filter_free(struct tls_filter *t) {
 
 static void worked(uv_work_t *w, int status) {
     struct tls_filter *t = CONTAINER(w, struct tls_filter, work);
+    t->working = false;
     if (t->detached) {
         tls_filter_free(t);
         return;
     }
-    if (t->state != WORKING) return;
-    t->state = HANDSHAKE;
+    if (t->state != HANDSHAKE) return; /* it took too long */
     int rc = status < 0 ? status : stepped(t, t->work_result);
     if (rc == 0 && t->f.stream && t->state != FAILED) rc = advance(t);
     if (rc < 0 && t->f.stream) stream_abort(t->f.stream, rc);
@@ -201,8 +202,9 @@ static void worked(uv_work_t *w, int status) {
 static int step(struct tls_filter *t) {
     struct loop *l = t->loop;
     if (t->rsa) {
-        t->state = WORKING;
-        return uv_queue_work(&l->uv, &t->work, work, worked);
+        int rc = uv_queue_work(&l->uv, &t->work, work, worked);
+        t->working = rc == 0;
+        return rc;
     }
     if (l->handshake_turn != l->turn) l->handshake_turn = l->turn, l->handshake_time = 0;
     if (l->handshake_time >= TURN_TIME) {
@@ -218,7 +220,7 @@ static int step(struct tls_filter *t) {
 
 /* What came meanwhile goes to the session, and the session goes on. */
 static int advance(struct tls_filter *t) {
-    if (t->state != HANDSHAKE && t->state != OPEN) return 0;
+    if (t->working || (t->state != HANDSHAKE && t->state != OPEN)) return 0;
     if (buf_len(&t->early)) {
         int rc = tls_feed(t->tls, buf_str(&t->early));
         buf_release(&t->early);
@@ -295,9 +297,9 @@ static int input(struct filter *f, struct str bytes) {
         rc = buf_add_str(&t->early, bytes);
         return rc < 0 ? rc : look_at_hello(t);
     case CHOOSING:
-    case WORKING:
         return buf_add_str(&t->early, bytes);
     case HANDSHAKE:
+        if (t->working) return buf_add_str(&t->early, bytes);
         rc = tls_feed(t->tls, bytes);
         return rc < 0 ? rc : step(t);
     case OPEN:
@@ -315,20 +317,24 @@ static int input_end(struct filter *f) {
     if (t->state == OPEN && t->ended) return filter_up_end(f);
     if (t->state == OPEN)
         return fail(t, RW_ETRUNCATED, "the peer went away without ending the session");
-    if (t->state == WORKING) return 0;
+    if (t->working) return 0;
     return fail(t, RW_ETRUNCATED, "the peer went away in the handshake");
 }
 
-static size_t record_size(struct tls_filter *t, size_t n) {
+/* How many of n bytes still go in small records. */
+static size_t small_part(struct tls_filter *t, size_t n) {
     uint64_t now = loop_now(t->loop);
     if (now - t->warm_at >= RECORD_COOL_MS) t->warm_bytes = 0;
+    size_t left = t->warm_bytes < RECORD_WARM ? RECORD_WARM - (size_t)t->warm_bytes : 0;
     t->warm_at = now;
     t->warm_bytes += n;
-    return t->warm_bytes > RECORD_WARM ? RECORD_LARGE : RECORD_SMALL;
+    return n < left ? n : left;
 }
 
 static int encrypt(struct tls_filter *t, struct str bytes) {
-    int rc = tls_write(t->tls, bytes, record_size(t, bytes.n));
+    size_t small = small_part(t, bytes.n);
+    int rc = tls_write(t->tls, str_of(bytes.p, small), RECORD_SMALL);
+    if (rc == 0) rc = tls_write(t->tls, str_skip(bytes, small), RECORD_LARGE);
     if (rc < 0) return fail_tls(t, rc);
     t->written_turn = t->loop->turn;
     rc = send_output(t);
@@ -381,16 +387,18 @@ static void run_later(struct deferral *d) {
     struct tls_filter *t = CONTAINER(d, struct tls_filter, later);
     struct stream *s = t->f.stream;
     if (!s) return;
-    int rc = t->state == HANDSHAKE ? step(t) : t->state == OPEN ? flush_pending(t) : 0;
+    int rc = t->state == HANDSHAKE ? (t->working ? 0 : step(t)) : t->state == OPEN ? flush_pending(t) : 0;
     if (rc < 0) stream_abort(s, rc);
 }
 
 static void detach(struct filter *f) {
     struct tls_filter *t = of(f);
-    if (t->state == WORKING) {
+    if (t->working) {
         t->detached = true;
         timer_stop(t->loop, &t->deadline);
         loop_defer_cancel(&t->later);
+        count_handshake(t, false);
+        uv_cancel((uv_req_t *)&t->work); /* nobody waits for it, if it has not begun */
     } else {
         tls_filter_free(t);
     }
@@ -439,7 +447,9 @@ void tls_filter_own(struct tls_filter *t, const struct tls_filter_hooks *hooks, 
     t->owner = owner;
 }
 
-struct tls *tls_filter_session(struct tls_filter *t) { return t->f.stream ? t->tls : NULL; }
+struct tls *tls_filter_session(struct tls_filter *t) {
+    return t->f.stream && !t->working ? t->tls : NULL;
+}
 
 bool tls_filter_established(const struct tls_filter *t) { return t->state == OPEN; }
 

@@ -24,8 +24,10 @@ local logger = log.logger "acme"
 
 local RENEW_AT <const> = 2 / 3      -- of its life
 local RENEW_JITTER <const> = 0.02   -- likewise, by chance
-local MAX_DELAY <const> = 7 * 86400 -- seconds; what is stored may be nonsense
 local RATE_LIMITED <const> = 3600   -- when the authority does not say how long
+
+-- Seconds; what is stored, or said by the authority, may be nonsense.
+local function max_delay() return core.limits.acme_retry / 1000 end
 
 ---@param issuer ropewalk.acme.Issuer
 ---@param names string[]
@@ -56,7 +58,7 @@ end
 function Certificate:load()
   local state = self.issuer.store:read_json(self.file .. ".json") or {}
   self.failures = type(state.failures) == "number" and state.failures or 0
-  self.retry_at = type(state.retry_at) == "number" and min(state.retry_at, core.time() + MAX_DELAY) or 0
+  self.retry_at = type(state.retry_at) == "number" and min(state.retry_at, core.time() + max_delay()) or 0
   local identity = read_identity(self)
   if not identity then return false end
   local says = identity:describe()
@@ -76,11 +78,18 @@ end
 ---The identity while it is valid, or nil.
 function Certificate:valid() return self.not_after > core.time() and self.identity or nil end
 
+---What ropewalk.tls.watch lists of it.
+---@return { identity: userdata, file: string, says: table }
+function Certificate:entry()
+  return { identity = self.identity, says = self.identity:describe(),
+    file = self.issuer.store.path .. "/" .. self.file .. ".pem" }
+end
+
 local function note_failure(self, failure)
   self.failures = self.failures + 1
   local delay = self.issuer.retry_policy(self.failures)
   if failure.code == "rateLimited" and not failure.retry_after then delay = max(delay, RATE_LIMITED) end
-  delay = min(max(delay, failure.retry_after or 0), MAX_DELAY)
+  delay = min(max(delay, failure.retry_after or 0), max_delay())
   self.retry_at = core.time() + delay
   logger[self:valid() and "warn" or "error"](logger, "there is no new certificate",
     { names = concat(self.names, ","), reason = failure, code = failure.code,

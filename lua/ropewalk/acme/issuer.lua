@@ -27,8 +27,6 @@ local logger = log.logger "acme"
 -- From a minute to half a day, as authorities ask for.
 Issuer.retry_policy = retry.backoff_policy { initial_delay = 60, factor = 2, max_delay = 43200 }
 
-local TIMEOUT <const>, ORDER_TIMEOUT <const> = 30, 300 -- seconds
-
 ---@param options table as of rw.acme.over
 ---@return ropewalk.acme.Issuer? issuer
 ---@return ropewalk.Failure? failure
@@ -40,8 +38,10 @@ function Issuer.open(options)
   self.eab = options.eab_kid and { kid = options.eab_kid, key = core.base64url_decode(options.eab_key) }
   self.retry_policy = options.retry_policy
   self.solver = Solver(store, options.http01 and { "http-01", "tls-alpn-01" } or { "tls-alpn-01" })
+  local limits = core.limits
   self.client = Client { directory = options.directory, ca = options.directory_ca,
-    timeout = options.timeout or TIMEOUT, order_timeout = options.order_timeout or ORDER_TIMEOUT }
+    timeout = options.timeout or limits.acme_timeout / 1000,
+    order_timeout = options.order_timeout or limits.acme_order_timeout / 1000 }
   -- no host name has such a character: those of certificates are others
   self.account_file = "account_" .. sub(core.hex_encode(core.sha256(options.directory)), 1, 16)
   return self

@@ -34,7 +34,7 @@ local function install(self)
   local certificate, names = self.certificate, {}
   for _, name in next, certificate.names do names[name] = certificate.identity end
   self.context:set_names(names)
-  watch.note(self.context, certificate.identity, self.issuer.store.path .. "/" .. certificate.file .. ".pem")
+  watch.note(self.context, certificate:entry())
 end
 
 -- For names that the context has no certificate for.
@@ -69,6 +69,7 @@ function Keeper.open(at)
     challenge = true, ca = at.tls.ca, verify = at.tls.verify, alpn = at.tls.alpn, min = at.tls.min }
   if not self.context then return nil, failure end
   self.on_demand = options.allow and OnDemand(self.issuer, options.allow, options.max_pending)
+  if self.on_demand then watch.note_many(self.on_demand) end
   self.certificate = options.hosts and Certificate(self.issuer, options.hosts)
   if self.certificate and self.certificate:load() then install(self) end
   if options.http01 and options.http01 ~= true then

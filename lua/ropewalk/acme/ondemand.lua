@@ -17,6 +17,7 @@ local log = require "ropewalk.log"
 local options = require "ropewalk.acme.options"
 
 local ipairs, next, xpcall = ipairs, next, xpcall
+local max = math.max
 
 local _ENV <const> = nil
 
@@ -25,16 +26,13 @@ local OnDemand = Object:extend "AcmeOnDemand"
 
 local logger = log.logger "acme"
 
-local MAX_YOUNG <const> = 5000
-local MAX_PENDING <const> = 16
-local MAX_WAITING <const> = 1000 -- handshakes per name
 local WARN_EVERY <const> = 1 -- seconds: who asks for many names shall not fill the log
 
 ---@param issuer ropewalk.acme.Issuer
 ---@param allow fun(name: string): boolean may wait
 ---@param max_pending? integer
 function OnDemand:init(issuer, allow, max_pending)
-  self.issuer, self.allow, self.max_pending = issuer, allow, max_pending or MAX_PENDING
+  self.issuer, self.allow, self.max_pending = issuer, allow, max_pending or core.limits.acme_pending
   self.young, self.count, self.old = {}, 0, {}
   self.pending, self.pending_count, self.stopped = {}, 0, false
   self.warned = -WARN_EVERY
@@ -42,7 +40,7 @@ end
 
 local function keep(self, name, certificate)
   if self.young[name] then return end
-  if self.count >= MAX_YOUNG then self.old, self.young, self.count = self.young, {}, 0 end
+  if self.count >= max(1, core.limits.acme_kept // 2) then self.old, self.young, self.count = self.young, {}, 0 end
   self.young[name], self.count = certificate, self.count + 1
 end
 
@@ -86,10 +84,10 @@ local function begin(self, name)
   return work
 end
 
-local function warn_of_many(self, name)
+local function warn_of_many(self, limit, name)
   if core.now() - self.warned < WARN_EVERY then return end
   self.warned = core.now()
-  logger:warn("too many names wait for a certificate (max_pending)", { name = name })
+  logger:warn("too many wait for a certificate", { limit = limit, name = name })
 end
 
 ---The certificate for a name, or nil. Waits.
@@ -102,7 +100,7 @@ function OnDemand:identity(name)
   if identity and (work or certificate:idle() > 0) then return identity end
   if self.stopped or not options.host(name) then return identity end
   if not work and self.pending_count >= self.max_pending then
-    warn_of_many(self, name)
+    warn_of_many(self, "acme_pending", name)
     return identity
   end
   work = work or begin(self, name)
@@ -110,10 +108,24 @@ function OnDemand:identity(name)
     certificate = find(self, name)
     return certificate and certificate:valid()
   end
-  if #work.waiting >= MAX_WAITING then return nil end
+  if #work.waiting >= core.limits.acme_waiting then return warn_of_many(self, "acme_waiting", name) end
   local d = Deferred.new()
   work.waiting[#work.waiting + 1] = d
   return d:await()
+end
+
+---Those that are in memory and valid, for ropewalk.tls.watch.
+---@return { identity: userdata, file: string, says: table }[]
+function OnDemand:certificates()
+  local list = {}
+  for _, certificates in ipairs { self.young, self.old } do
+    for name, certificate in next, certificates do
+      if certificate:valid() and (certificates == self.young or not self.young[name]) then
+        list[#list + 1] = certificate:entry()
+      end
+    end
+  end
+  return list
 end
 
 ---Gives up what is under way.

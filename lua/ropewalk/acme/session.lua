@@ -20,9 +20,7 @@ local _ENV <const> = nil
 ---@field account_url string|false
 local Session = Object:extend "AcmeSession"
 
-local MAX_ANSWER <const> = 256 * 1024 -- bytes; a chain has some thousand
-local MAX_NONCES <const> = 4
-local MAX_BAD_NONCES <const> = 5      -- in a row
+local KEPT_NONCES <const> = 4
 
 ---@param options { directory: string, ca?: string, timeout: number }
 function Session:init(options)
@@ -42,10 +40,10 @@ local function send(self, request)
     if not context then error(failure, 0) end
     self.context = context
   end
-  request.context, request.timeout, request.max_body = self.context, self.timeout, MAX_ANSWER
+  request.context, request.timeout, request.max_body = self.context, self.timeout, core.limits.acme_answer
   local response = http.request(request):await()
   local nonce = response.headers["replay-nonce"]
-  if nonce and find(nonce, "^[%w_-]+$") and #nonce <= 256 and #self.nonces < MAX_NONCES then
+  if nonce and find(nonce, "^[%w_-]+$") and #nonce <= 256 and #self.nonces < KEPT_NONCES then
     insert(self.nonces, nonce)
   end
   return response
@@ -82,7 +80,7 @@ function Session:post(what, url, payload, more)
   more = more or {}
   local text = payload and core.json_encode(payload) or ""
   local failure
-  for _ = 1, MAX_BAD_NONCES do
+  for _ = 1, core.limits.acme_nonces do
     local protected = { nonce = take_nonce(self), url = url, jwk = more.jwk }
     if not more.jwk then protected.kid = self.account_url end
     local response = send(self, { method = "POST", url = url,

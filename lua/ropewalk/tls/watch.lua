@@ -31,6 +31,7 @@ end
 -- one's, and not looked after here), identities, their texts
 -- in one, when their expiry was warned of, and the last complaint.
 local watched = setmetatable({}, { __mode = "k" })
+local on_demand = setmetatable({}, { __mode = "k" }) -- who has certificates() of its own
 local looking = false
 
 local function warn_of_expiry(entry)
@@ -45,9 +46,15 @@ local function warn_of_expiry(entry)
   end
 end
 
+-- Of those on demand none has to last: they are renewed when somebody asks.
 local function note_expiry()
-  local list = watch.certificates()
-  core.tls_expiry(list[1] and list[1].not_after or 0)
+  local first
+  for _, entry in pairs(watched) do
+    for _, each in ipairs(entry.identities) do
+      if not first or each.says.not_after < first then first = each.says.not_after end
+    end
+  end
+  core.tls_expiry(first or 0)
 end
 
 local function complain(entry, failure)
@@ -106,11 +113,20 @@ end
 ---Notes the certificate that somebody else has given a context and sees to, for
 ---`certificates`.
 ---@param context userdata
----@param identity userdata
----@param file string
-function watch.note(context, identity, file)
-  watched[context] = { identities = { { identity = identity, file = file, says = identity:describe() } } }
+---@param entry { identity: userdata, file: string, says: table }
+function watch.note(context, entry)
+  watched[context] = { identities = { entry } }
   note_expiry()
+end
+
+---Notes somebody whose certificates come and go: `source:certificates()` has them.
+---@param source table
+function watch.note_many(source) on_demand[source] = true end
+
+local function add(list, each, is_on_demand)
+  local says = each.says
+  list[#list + 1] = { file = each.file, subject = says.subject, names = says.names,
+    not_after = says.not_after, fingerprint = says.fingerprint, on_demand = is_on_demand }
 end
 
 ---All that are in use, the one that expires first in front.
@@ -118,11 +134,10 @@ end
 function watch.certificates()
   local list = {}
   for _, entry in pairs(watched) do
-    for _, each in ipairs(entry.identities) do
-      local says = each.says
-      list[#list + 1] = { file = each.file, subject = says.subject, names = says.names,
-        not_after = says.not_after, fingerprint = says.fingerprint }
-    end
+    for _, each in ipairs(entry.identities) do add(list, each) end
+  end
+  for source in pairs(on_demand) do
+    for _, each in ipairs(source:certificates()) do add(list, each, true) end
   end
   sort(list, function(a, b) return a.not_after < b.not_after end)
   return list
