@@ -25,7 +25,7 @@ local service = require "ropewalk.service"
 
 local error, getmetatable, ipairs, pairs, tostring, type, xpcall =
   error, getmetatable, ipairs, pairs, tostring, type, xpcall
-local find, format = string.find, string.format
+local find, format, gsub = string.find, string.format, string.gsub
 local insert = table.insert
 local MultiService = service.MultiService
 local G = _G
@@ -58,7 +58,7 @@ local EXPECTED <const> = "a script returns a service, or a list of services, for
 -- already; a Failure gets the place in front.
 local function diagnose(what, failure)
   failure = Failure.wrap(failure)
-  local text = tostring(failure)
+  local text = gsub(tostring(failure), "^ropewalk[%w_.]*:%d+: ", "") -- not the script's line
   local place = failure:location()
   -- `return rw.server(…)` is a tail call: the stack does not know its line
   if not place and not find(text, "^[^%s:]+:%d+: ") then place = loader.script end

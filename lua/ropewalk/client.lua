@@ -175,7 +175,9 @@ local function watched(self, session)
   local factory = self.factory
   return setmetatable({ build_protocol = function(_, address)
     local protocol = factory:build_protocol(address)
-    return protocol and watch(self, session, protocol)
+    if type(protocol) ~= "table" then return protocol end -- C says what is wrong
+    if not protocol.factory then protocol.factory = factory end
+    return watch(self, session, protocol)
   end }, { __index = factory })
 end
 

@@ -158,7 +158,9 @@ end
 function Failure:at(level)
   if not self.where and not rawget(self, "frames") and not rawget(self, "traceback") then
     local info = getinfo((level or 1) + 1, "Sl")
-    if info then self.where = format("%s:%d", info.short_src, info.currentline) end
+    if info and info.currentline > 0 then
+      self.where = format("%s:%d", info.short_src, info.currentline)
+    end
   end
   return self
 end
@@ -215,6 +217,9 @@ function Failure:__tostring()
   if self.op then return self.op .. ": " .. self.message end
   return self.message
 end
+
+---In text: "lost: " .. failure
+function Failure.__concat(a, b) return tostring(a) .. tostring(b) end
 
 ---All there is to know, over several lines.
 ---

@@ -26,15 +26,30 @@ int door_traceback(lua_State *L) {
     return 1;
 }
 
+static struct str traceback_of(lua_State *L, int index) {
+    if (lua_istable(L, index) && lua_getfield(L, index, "traceback") == LUA_TSTRING)
+        return str_c(lua_tostring(L, -1));
+    return STR("");
+}
+
 void door_report(lua_State *L, int index, const char *message) {
     struct generation *g = generation_of(L);
     index = lua_absindex(L, index);
     const char *text = luaL_tolstring(L, index, NULL);
-    const char *traceback = "";
-    if (lua_istable(L, index) && lua_getfield(L, index, "traceback") == LUA_TSTRING)
-        traceback = lua_tostring(L, -1);
     log_error(&g->rw->log, message, LF_UINT("generation", g->id), LF_Z("error", text),
-              LF_BLOCK("traceback", str_c(traceback)));
+              LF_BLOCK("traceback", traceback_of(L, index)));
+    lua_settop(L, index);
+}
+
+void door_report_request(lua_State *L, int index, struct str method, struct str target) {
+    struct generation *g = generation_of(L);
+    index = lua_absindex(L, index);
+    const char *text = luaL_tolstring(L, index, NULL);
+    size_t path = 0; /* what stands behind it may be secret */
+    while (path < target.n && target.p[path] != '?') path++;
+    log_error(&g->rw->log, "handler failed", LF_STR("method", method),
+              LF_STR("path", str_of(target.p, path)), LF_UINT("generation", g->id),
+              LF_Z("error", text), LF_BLOCK("traceback", traceback_of(L, index)));
     lua_settop(L, index);
 }
 

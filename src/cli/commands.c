@@ -122,10 +122,22 @@ static const char check_help[] =
 
 static const char test_help[] =
     "\nRuns busted (of the system) in this program: `require \"ropewalk\"` works in specs, and\n"
-    "they may wait for Deferreds anywhere. Options are busted's own; without a path, spec/.\n"
-    "The last line is `N passed, N failed, N skipped`.\n"
+    "they may wait for Deferreds anywhere. A PATH is a file, or a folder in which *_spec.lua\n"
+    "is looked for; without one, spec/.\n"
     "\n"
-    "Exit status: 0 all passed, otherwise not 0.\n";
+    "  --filter PATTERN       the tests with such a name; --filter-out PATTERN, -t TAG\n"
+    "  --timeout SECONDS      for each test: 120\n"
+    "  -j N, --jobs N         so many processes at once, a file each; or auto\n"
+    "  --shuffle, --seed N    in a random order, which is shown; the same again\n"
+    "  -o text|tap|junit      what is written; --tap FILE, --junit FILE: a report besides\n"
+    "  -c, --coverage         which lines ran; --coverage-file FILE (coverage.info)\n"
+    "  --log LEVEL            show the log as it comes\n"
+    "  --allow-leftovers      a test may leave timers, sockets and the like behind\n"
+    "  --allow-errors         a test may log errors\n"
+    "\n"
+    "Other options are busted's own. The last line is `N passed, N failed, N skipped`.\n"
+    "\n"
+    "Exit status: 0 all passed, 1 not, 2 usage.\n";
 
 static const char cert_help[] =
     "\n"

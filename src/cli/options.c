@@ -28,6 +28,13 @@ static char *value_of(const char *name, int argc, char **argv, int *i) {
     return argv[++*i];
 }
 
+static bool wants_value(const char *name) {
+    static const char *const names[] = {"--set", "--limit", "--log-level", "--log-format"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
 int options_parse(struct options *o, int argc, char **argv) {
     memset(o, 0, sizeof *o);
     o->rw.settings = o->settings;
@@ -55,11 +62,13 @@ int options_parse(struct options *o, int argc, char **argv) {
             o->rw.log_level = value;
         } else if ((value = value_of("--log-format", argc, argv, &i))) {
             o->rw.log_format = value;
+        } else if (wants_value(argv[i])) {
+            return wrong(argv[0], "a value is missing behind", argv[i]);
         } else {
-            return wrong(argv[0], "unknown or incomplete option", argv[i]);
+            return wrong(argv[0], "unknown option", argv[i]);
         }
     }
-    if (o->rw.app) return 0;
+    if (o->rw.app && *o->rw.app) return 0;
     fprintf(stderr, "ropewalk %s: which script? (see ropewalk help %s)\n", argv[0], argv[0]);
     return 2;
 }

@@ -251,6 +251,7 @@ end
 ---@param code? integer
 ---@return ropewalk.web.Response
 function response.redirect(location, code)
+  argument.expect("redirect", 1, location, "string")
   code = code or 302
   if math.type(code) ~= "integer" or code < 300 or code > 399 then
     error("a redirect's status is 3xx", 2)
