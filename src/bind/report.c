@@ -53,12 +53,24 @@ void door_report_request(lua_State *L, int index, struct str method, struct str 
     lua_settop(L, index);
 }
 
+/* Is there anything of the script in the traceback, or a mistake of ours? What
+ * the library says of a file that is missing, say, needs none. */
+static bool wants_traceback(lua_State *L, const char *text) {
+    if (strstr(text, "\nstack traceback:")) return false; /* has one */
+    if (strncmp(text, "ropewalk.", 9) == 0) return true;
+    lua_Debug ar;
+    for (int level = 0; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline >= 0 && !door_in_library(L, &ar)) return true;
+    }
+    return false;
+}
+
 void task_report(lua_State *L, const char *message) {
     int top = lua_gettop(L);
     struct generation *g = generation_of(L);
     const char *text = luaL_tolstring(L, -1, NULL);
-    if (strstr(text, "\nstack traceback:")) lua_pushstring(L, text); /* has one */
-    else luaL_traceback(L, L, text, 1);
+    if (wants_traceback(L, text)) luaL_traceback(L, L, text, 1);
     log_error(&g->rw->log, message, LF_UINT("generation", g->id),
               LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
     lua_settop(L, top);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -53,8 +52,10 @@ int cli_check(int argc, char **argv) {
 }
 
 int cli_test(int argc, char **argv) {
+    const char *library;
+    if (!options_library("test", &library)) return 2;
     struct rw *rw = make("test", &(struct rw_options){
-        .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
+        .handle_signals = true, .lua_path = library,
         .log_level = "warn"});
     if (!rw) return 2;
     int status = rw_test(rw, argc - 1, (const char *const *)argv + 1);
@@ -65,8 +66,10 @@ int cli_test(int argc, char **argv) {
 int cli_cert(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0) return cli_help(2, (char *[]){"help", argv[0]});
+    const char *library;
+    if (!options_library("cert", &library)) return 2;
     struct rw *rw = make("cert", &(struct rw_options){
-        .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
+        .handle_signals = true, .lua_path = library,
         .log_level = "none"});
     if (!rw) return 2;
     int status = rw_tool(rw, "cert", argc - 1, (const char *const *)argv + 1);

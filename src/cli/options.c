@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/options.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int wrong(const char *command, const char *what, const char *arg) {
     fprintf(stderr, "ropewalk %s: %s '%s' (see ropewalk help %s)\n", command, what, arg,
@@ -35,11 +38,22 @@ static bool wants_value(const char *name) {
     return false;
 }
 
+bool options_library(const char *command, const char **path) {
+    char file[PATH_MAX];
+    *path = getenv("ROPEWALK_LUA_PATH");
+    if (!*path) return true;
+    int n = snprintf(file, sizeof file, "%s/ropewalk/init.lua", *path);
+    if (n < (int)sizeof file && access(file, R_OK) == 0) return true;
+    fprintf(stderr, "ropewalk %s: ROPEWALK_LUA_PATH: cannot read %s: %s\n", command, file,
+            strerror(errno));
+    return false;
+}
+
 int options_parse(struct options *o, int argc, char **argv) {
     memset(o, 0, sizeof *o);
     o->rw.settings = o->settings;
     o->rw.limits = o->limits;
-    o->rw.lua_path = getenv("ROPEWALK_LUA_PATH");
+    if (!options_library(argv[0], &o->rw.lua_path)) return 2;
     for (int i = 1; i < argc; i++) {
         char *value;
         if (strcmp(argv[i], "--") == 0) {

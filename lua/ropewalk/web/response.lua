@@ -153,7 +153,6 @@ function Response:delete_cookie(name, options)
   return self
 end
 
---- Is it one?
 ---@param value any
 ---@return boolean
 function response.is(value)
@@ -251,12 +250,12 @@ end
 ---@param code? integer
 ---@return ropewalk.web.Response
 function response.redirect(location, code)
-  argument.expect("redirect", 1, location, "string")
   code = code or 302
   if math.type(code) ~= "integer" or code < 300 or code > 399 then
     error("a redirect's status is 3xx", 2)
   end
-  return (make(code, TEXT, (status[code] or "Redirect") .. "\n", { Location = location }))
+  return (make(code, TEXT, (status[code] or "Redirect") .. "\n",
+    { Location = argument.expect("redirect", 1, location, "string") }))
 end
 
 --- An error for the peer; can be returned, or thrown with `error()` from
