@@ -153,7 +153,6 @@ function Response:delete_cookie(name, options)
   return self
 end
 
----@param value any
 ---@return boolean
 function response.is(value)
   return type(value) == "table" and getmetatable(value) == Response
@@ -233,11 +232,12 @@ end
 ---
 ---     return web.json(row or web.error(404))
 ---@param value any
----@param code? integer 200
+---@param code? integer 200; may be left out
 ---@param options? table {pretty=, sorted=}
 ---@return ropewalk.web.Response
 function response.json(value, code, options)
   if response.is(value) then return value end
+  if type(code) == "table" then code, options = nil, code end -- also web.json(request:form())
   local text, message = core.json_encode(value, options)
   if not text then error("web.json: " .. message, 2) end
   return (make(code or 200, JSON, text))
