@@ -97,6 +97,20 @@ factory.reload_policy = "migrat"
 return rw.server("tcp:127.0.0.1:0", factory)]],
     "app.lua: reload_policy 'migrat': 'next_message', 'migrate' or 'finish' expected")
 
+  says("an option that does not exist", [[
+return rw.run(function() rw.run_process("true", {}, { timout = 1 }):await() end)]],
+    "app.lua:1: spawn_process: there is no option timout")
+
+  says("an option of a site that does not exist", [[
+web.Site { limit = {} }]], "app.lua:1: Site: there is no option 'limit'")
+
+  says("an option of a client that does not exist", [[
+rw.client("tcp:1", rw.Factory:for_protocol(rw.Protocol), { retry = 1 })]],
+    "app.lua:1: client: there is no option 'retry'")
+
+  says("a status that is none", [[
+rw.reactor:stop "now"]], "app.lua:1: bad argument #1 to 'stop' (number expected, got string)")
+
   says("a redirect to nowhere", [[
 web.redirect()]], "app.lua:1: bad argument #1 to 'redirect' (string expected, got nil)")
 
@@ -112,6 +126,16 @@ function F:build_protocol() return P end]], "app.lua:3: build_protocol returned 
   says_of_protocol("a protocol that is none", [[
 F = rw.Factory:extend "F"()
 function F:build_protocol() return "x" end]], "app.lua:3: build_protocol returned x: not a protocol")
+
+  says_of_protocol("a class to switch to", [[
+P = rw.Protocol:extend "P"
+function P:connection_made() self.transport:switch_protocol(rw.LineProtocol) end]],
+    "app.lua:3: switch_protocol: class LineProtocol is a class; an object of it is expected")
+
+  says_of_protocol("an error that is a table", [[
+P = rw.Protocol:extend "P"
+function P:connection_made() error { code = "busy", message = "too many users" } end]],
+    "too many users", "app.lua:3")
 
   says_of_protocol("a producer that is none", [[
 P = rw.Protocol:extend "P"

@@ -66,10 +66,25 @@ static bool wants_traceback(lua_State *L, const char *text) {
     return false;
 }
 
+/* What was raised as text: error { code = "busy", message = "…" } by its message. */
+static const char *describe(lua_State *L) {
+    bool plain = lua_istable(L, -1);
+    if (plain && luaL_getmetafield(L, -1, "__tostring") != LUA_TNIL) {
+        lua_pop(L, 1);
+        plain = false;
+    }
+    if (plain) {
+        lua_pushliteral(L, "message");
+        if (lua_rawget(L, -2) == LUA_TSTRING) return lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    return luaL_tolstring(L, -1, NULL);
+}
+
 void task_report(lua_State *L, const char *message) {
     int top = lua_gettop(L);
     struct generation *g = generation_of(L);
-    const char *text = luaL_tolstring(L, -1, NULL);
+    const char *text = describe(L);
     if (wants_traceback(L, text)) luaL_traceback(L, L, text, 1);
     log_error(&g->rw->log, message, LF_UINT("generation", g->id),
               LF_BLOCK("traceback", str_c(lua_tostring(L, -1))));
