@@ -25,7 +25,7 @@ local service = require "ropewalk.service"
 
 local error, getmetatable, ipairs, pairs, tostring, type, xpcall =
   error, getmetatable, ipairs, pairs, tostring, type, xpcall
-local find, format = string.find, string.format
+local find, format, gsub = string.find, string.format, string.gsub
 local insert = table.insert
 local MultiService = service.MultiService
 local G = _G
@@ -58,13 +58,14 @@ local EXPECTED <const> = "a script returns a service, or a list of services, for
 -- already; a Failure gets the place in front.
 local function diagnose(what, failure)
   failure = Failure.wrap(failure)
-  local text = tostring(failure)
+  local text, inside = gsub(tostring(failure), "^ropewalk[%w_.]*:%d+: ", "") -- not the script's line
   local place = failure:location()
+  local traceback = (place or inside > 0) and failure.traceback -- else nothing of the script is in it
   -- `return rw.server(…)` is a tail call: the stack does not know its line
   if not place and not find(text, "^[^%s:]+:%d+: ") then place = loader.script end
   if place and not find(text, place, 1, true) then text = place .. ": " .. text end
   if what then text = what .. ": " .. text end
-  if failure.traceback then text = text .. "\n" .. failure.traceback end
+  if traceback then text = text .. "\n" .. traceback end
   local cause = failure.cause
   if cause and cause.traceback and cause.traceback ~= failure.traceback then
     text = text .. "\ncaused by: " .. cause:describe()

@@ -47,6 +47,9 @@ function Object:new(...) return construct(self, ...) end
 ---@param fields? table methods and defaults to begin with
 ---@return table class
 function Object:extend(name, fields)
+  if type(self) ~= "table" then
+    error('extend: called with a dot; write Class:extend "Name"', 2)
+  end
   if type(name) ~= "string" then
     error("extend: the name of the class must be a string, not " .. type(name), 2)
   end

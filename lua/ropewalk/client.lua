@@ -22,6 +22,7 @@ local Service = require "ropewalk.service".Service
 local error, ipairs, next, setmetatable, tostring, type, xpcall =
   error, ipairs, next, setmetatable, tostring, type, xpcall
 local min, random = math.min, math.random
+local find, format = string.find, string.format
 local remove = table.remove
 
 local _ENV <const> = nil
@@ -35,6 +36,7 @@ local _ENV <const> = nil
 local ClientService = Service:extend "ClientService"
 
 local logger = log.logger "client"
+local OPTIONS <const> = { retry_policy = true, prepare_connection = true, clock = true }
 
 ---How long to wait after failures: `initial_delay` (1) seconds, `factor` (1.5)
 ---times longer with each in a row, at most `max_delay` (60); and up to
@@ -74,7 +76,10 @@ function ClientService:init(where, factory, options)
   self.endpoint, self.factory, self.clock = endpoint.need(where), factory, reactor
   self.state, self.failures = "STOPPED", 0
   self.waiting, self.stopping = {}, {} -- Deferreds of when_connected, of stop_service
-  for key, value in next, argument.optional("client", 3, options, "table") or {} do self[key] = value end
+  for key, value in next, argument.optional("client", 3, options, "table") or {} do
+    if not OPTIONS[key] then argument.misuse(format("client: there is no option '%s'", tostring(key))) end
+    self[key] = value
+  end
 end
 
 -- Who waits ----------------------------------------------------------------
@@ -129,8 +134,10 @@ local connect
 local function retry(self, failure)
   self.state, self.failures = "WAITING", self.failures + 1
   local seconds = self.retry_policy(self.failures)
-  logger:info("{endpoint}: {failure}; trying again in {seconds} s",
-    { endpoint = self.endpoint, failure = failure, seconds = seconds })
+  local why, where = tostring(failure), tostring(self.endpoint)
+  if not find(why, where, 1, true) then why = where .. ": " .. why end
+  logger:info(format("%s; trying again in %.1f s", why, seconds),
+    { endpoint = self.endpoint, failures = self.failures })
   self.timer = self.clock:call_later(seconds, function() connect(self) end)
   tell_failed(self, failure)
 end
@@ -175,7 +182,9 @@ local function watched(self, session)
   local factory = self.factory
   return setmetatable({ build_protocol = function(_, address)
     local protocol = factory:build_protocol(address)
-    return protocol and watch(self, session, protocol)
+    if type(protocol) ~= "table" then return protocol end -- C says what is wrong
+    if not protocol.factory then protocol.factory = factory end
+    return watch(self, session, protocol)
   end }, { __index = factory })
 end
 

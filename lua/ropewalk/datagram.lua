@@ -4,12 +4,14 @@
 --
 --   make_connection ─▶ start_protocol ─▶ datagram_received … ─▶ stop_protocol
 
+local argument = require "ropewalk.argument"
 local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 
-local error, ipairs, require, setmetatable, type = error, ipairs, require, setmetatable, type
+local ipairs, require, setmetatable, tostring, type = ipairs, require, setmetatable, tostring, type
+local misuse = argument.misuse
 
 local _ENV <const> = nil
 
@@ -118,10 +120,11 @@ local datagram = { DatagramProtocol = DatagramProtocol }
 ---@param factory ropewalk.Factory
 ---@param at ropewalk.Endpoint
 function datagram.build(factory, at)
+  if factory.http then misuse(tostring(at) .. ": a web site is not served over udp") end
   local protocol = factory:build_protocol(core.address("udp", at.host or "", at.port))
   if not protocol then return nil, Failure.new("refused", "the factory has no protocol for it") end
   if type(protocol) ~= "table" or not protocol.datagram_received then
-    error("udp: the factory's protocol must be a rw.DatagramProtocol", 0)
+    misuse(tostring(at) .. ": the factory's protocol must be a rw.DatagramProtocol")
   end
   return protocol
 end

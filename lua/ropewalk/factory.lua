@@ -8,7 +8,9 @@ local LineProtocol = require "ropewalk.line"
 local NetstringProtocol = require "ropewalk.netstring"
 local Protocol = require "ropewalk.protocol"
 
-local error, next, setmetatable, type = error, next, setmetatable, type
+local error, getmetatable, next, rawget, setmetatable, tostring, type =
+  error, getmetatable, next, rawget, setmetatable, tostring, type
+local find, format, gsub, lower = string.find, string.format, string.gsub, string.lower
 local pack, unpack = table.pack, table.unpack
 
 local _ENV <const> = nil
@@ -29,15 +31,38 @@ Factory.live = false
 ---"next_message", they go over at the next boundary (engines that have them).
 Factory.reload_policy = "finish"
 
+-- A hook in Twisted's spelling would never be called.
+local function misspelt_hook(class)
+  for key in next, class do
+    local hook = type(key) == "string" and find(key, "%u")
+      and gsub(key, "%u", function(c) return "_" .. lower(c) end)
+    if hook and type(class[hook]) == "function" and rawget(class, hook) == nil then
+      return format("%s has %s; here it is called %s", tostring(class), key, hook)
+    end
+  end
+end
+
+-- Why this cannot be the class of a factory's protocols.
+local function objection(factory, class)
+  if type(factory) ~= "table" or not factory.build_protocol then
+    return "called with a dot; write rw.Factory:for_protocol(Class)"
+  end
+  if type(class) ~= "table" then return "the protocol class must be a table, not " .. type(class) end
+  local metatable = getmetatable(class)
+  if type(metatable) ~= "table" or not metatable.__call then
+    return 'a class is needed, such as rw.Protocol:extend "Echo", not a plain table'
+  end
+  return misspelt_hook(class)
+end
+
 ---A factory that makes protocols of this class, each with these arguments.
 ---
 ---    return rw.server("tcp:7000", rw.Factory:for_protocol(Echo))
 ---@param protocol table a subclass of rw.Protocol
 ---@return ropewalk.Factory
 function Factory:for_protocol(protocol, ...)
-  if type(protocol) ~= "table" then
-    error("for_protocol: the protocol class must be a table, not " .. type(protocol), 2)
-  end
+  local why = objection(self, protocol)
+  if why then error("for_protocol: " .. why, 2) end
   local factory = self:new()
   factory.protocol = protocol
   local arguments = pack(...)

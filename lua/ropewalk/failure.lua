@@ -156,9 +156,15 @@ end
 ---@param level? integer 1: who called at
 ---@return ropewalk.Failure self
 function Failure:at(level)
-  if not self.where and not rawget(self, "frames") and not rawget(self, "traceback") then
-    local info = getinfo((level or 1) + 1, "Sl")
-    if info then self.where = format("%s:%d", info.short_src, info.currentline) end
+  if self.where or rawget(self, "frames") or rawget(self, "traceback") then return self end
+  level = (level or 1) + 1
+  local info = getinfo(level, "Sl")
+  while info and find(info.source, "^@ropewalk%.") do -- who called the library
+    level = level + 1
+    info = getinfo(level, "Sl")
+  end
+  if info and info.currentline > 0 then
+    self.where = format("%s:%d", info.short_src, info.currentline)
   end
   return self
 end
@@ -215,6 +221,9 @@ function Failure:__tostring()
   if self.op then return self.op .. ": " .. self.message end
   return self.message
 end
+
+---In text: "lost: " .. failure
+function Failure.__concat(a, b) return tostring(a) .. tostring(b) end
 
 ---All there is to know, over several lines.
 ---

@@ -67,6 +67,7 @@ local LAZY <const> = {
   TimerService = { "looping", "TimerService" },
   LoopingCall = { "looping" },
   ClientService = { "client" },
+  DeferredList = { "deferred", "list" },
   DeferredFilesystemLock = { "filelock" },
   DeferredLock = { "lock", "DeferredLock" },
   DeferredSemaphore = { "lock", "DeferredSemaphore" },

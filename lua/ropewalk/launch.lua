@@ -4,6 +4,7 @@
 
 local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
+local misuse = require "ropewalk.argument".misuse
 
 local error, ipairs, math_type, next, tostring, type =
   error, ipairs, math.type, next, tostring, type
@@ -66,9 +67,9 @@ local function check(what, executable, args, options)
   end
   for key, value in next, options do
     local wanted = KNOWN[key]
-    if not wanted then error(format("%s: there is no option %s", what, tostring(key)), level) end
+    if not wanted then misuse(format("%s: there is no option %s", what, tostring(key))) end
     if wanted ~= true and type(value) ~= wanted then
-      error(format("%s: %s must be a %s, not %s", what, key, wanted, type(value)), level)
+      misuse(format("%s: %s must be a %s, not %s", what, key, wanted, type(value)))
     end
   end
   if (options.uid == nil) ~= (options.gid == nil) or (options.groups and not options.uid) then

@@ -17,12 +17,26 @@ local net = {
   resolver = false, -- of ropewalk.names, when a script has installed one
 }
 
+local FIRST_FREE_PORT <const> = 1024
+
+-- What the system's word does not say.
+local function hint(op, at, name)
+  if name == "RW_ENONAME" and at.kind == "unix" then
+    return "no such user or group", true
+  elseif op == "listen on" and name == "EACCES" and at.port and at.port < FIRST_FREE_PORT then
+    return "ports below 1024 need root, CAP_NET_BIND_SERVICE or systemd:NAME"
+  end
+end
+
 -- core's `nil, code, message` → Failure with both words of it. `report`: each
 -- address that was tried.
 local function failed(op, at, code, message, report)
   local name = tostring(code)
   local text = name
+  local more, instead = hint(op, at, name)
+  if instead then message, more = more, nil end
   if message and lower(message) ~= lower(name) then text = format("%s (%s)", message, name) end
+  if more then text = format("%s; %s", text, more) end
   if report and report ~= "" and not core.address_parse(at.host or "") then
     text = format("%s: %s", text, report)
   end

@@ -49,6 +49,7 @@ local function write(level, source, message, fields)
 end
 
 local function emit(level, source, message, fields)
+  if fields ~= nil then optional(level, 2, fields, "table") end
   local capture = captures[#captures]
   local enabled = core.log_enabled
   if not capture and #observers == 0 and enabled and not enabled(level) then return end

@@ -13,7 +13,7 @@ local timer = require "ropewalk.timer"
 local error, ipairs, pcall, setmetatable = error, ipairs, pcall, setmetatable
 local insert, pack, remove, unpack = table.insert, table.pack, table.remove, table.unpack
 local call_later, core_now = timer.call_later, core.now
-local callable, expect = argument.callable, argument.expect
+local callable, expect, optional = argument.callable, argument.expect, argument.optional
 
 local _ENV <const> = nil
 
@@ -50,7 +50,9 @@ end
 
 ---Stops the process, as SIGTERM does. Asked again it does nothing: what ends is not hurried.
 ---@param status? integer exit status
-function Reactor:stop(status) core.stop(status) end -- luacheck: ignore 212
+function Reactor:stop(status) -- luacheck: ignore 212
+  core.stop(optional("stop", 1, status, "number"))
+end
 
 ---Has a function called at an event: "startup" or "shutdown". What "before"
 ---triggers return is waited for; one that fails hurts no other.

@@ -18,7 +18,7 @@ local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 local log = require "ropewalk.log"
 
-local error, ipairs, tostring, type = error, ipairs, tostring, type
+local error, getmetatable, ipairs, tostring, type = error, getmetatable, ipairs, tostring, type
 local insert, remove = table.insert, table.remove
 local format = string.format
 local misuse, optional = argument.misuse, argument.optional
@@ -84,7 +84,9 @@ function Service:disown_service_parent()
 end
 
 local function title(service)
-  return service.name and format('service "%s"', service.name) or tostring(service)
+  if service.name then return format('service "%s"', service.name) end
+  if (getmetatable(service) or service).__tostring then return tostring(service) end
+  return "service " .. tostring(service.__name)
 end
 
 -- Runs one of the three; whatever happens becomes a Deferred.
@@ -101,7 +103,6 @@ local function started(service)
   service.running = true
   return call(service, "start_service"):add_errback(function(failure)
     service.running = false
-    failure.op = failure.op or "start of " .. title(service)
     return failure
   end)
 end

@@ -6,7 +6,7 @@
 local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
 
-local error, type, xpcall = error, type, xpcall
+local error, rawget, tostring, type, xpcall = error, rawget, tostring, type, xpcall
 local format = string.format
 
 local _ENV <const> = nil
@@ -42,6 +42,8 @@ end
 function methods:switch_protocol(other, unread)
   if type(other) ~= "table" or type(other.make_connection) ~= "function" then
     error("switch_protocol: a protocol is expected, not " .. type(other), 2)
+  elseif rawget(other, "__index") == other then
+    error(format("switch_protocol: %s is a class; an object of it is expected, Class()", tostring(other)), 2)
   end
   if unread ~= nil and unread ~= "keep" and unread ~= "discard" and unread ~= "refuse" then
     error('switch_protocol: "keep", "discard" or "refuse" expected', 2)

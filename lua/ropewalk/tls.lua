@@ -3,6 +3,7 @@
 
 local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
+local misuse = argument.misuse
 local endpoint = require "ropewalk.endpoint"
 local Failure = require "ropewalk.failure"
 local files = require "ropewalk.tls.files"
@@ -223,7 +224,7 @@ end
 ---transport:start_tls (transport.lua).
 function tls.start(transport, options)
   if type(options) ~= "table" or getmetatable(options) then
-    error("start_tls: a table is needed: { context = … } or { name = … }", 3)
+    misuse "start_tls: a table is needed: { context = … } or { name = … }"
   end
   local context, failure = options.context
   if not context then

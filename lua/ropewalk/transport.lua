@@ -9,8 +9,10 @@
 -- connection_lost. A transport is a producer as well: it stops and goes on
 -- reading, and one connection can be registered with another.
 
+local argument = require "ropewalk.argument"
 local core = require "ropewalk.core"
 
+local object = argument.object
 local error, next, pcall, rawget, require, setmetatable =
   error, next, pcall, rawget, require, setmetatable
 
@@ -54,6 +56,10 @@ end
 ---@param producer table pause_producing, resume_producing, stop_producing
 ---@param streaming boolean true: a push producer
 function methods:register_producer(producer, streaming)
+  object("register_producer", 1, producer, "resume_producing", "producer with resume_producing")
+  if streaming then
+    object("register_producer", 1, producer, "pause_producing", "push producer with pause_producing")
+  end
   local protocol = self.protocol
   if not protocol or not self.connected then
     if producer.stop_producing then producer:stop_producing() end
@@ -124,6 +130,22 @@ end
 ---@return boolean? begun
 ---@return ropewalk.Failure? failure
 function methods:start_tls(options) return require "ropewalk.tls".start(self, options) end
+
+-- Twisted's words for what is a field here, or another method.
+
+---@return ropewalk.Address
+function methods:get_peer() return self.peer end
+
+---@return ropewalk.Address
+function methods:get_host() return self.host end
+
+---@param on boolean
+function methods:set_tcp_no_delay(on) return self:set_option("nodelay", on) end
+
+---@param on boolean asks a peer that has been silent for a minute whether it is there
+function methods:set_tcp_keep_alive(on) return self:set_option("keepalive", on and 60 or 0) end
+
+methods.lose_write_connection = methods.lose_write
 
 require "ropewalk.switch"
 

@@ -6,6 +6,13 @@ local connected, eventually = ends.connected, ends.eventually
 
 local BLOCK <const> = ("0123456789abcdef"):rep(4096) -- 64 KiB
 
+-- A push producer that does only this.
+local function push(methods)
+  local function nothing() end
+  methods.pause_producing, methods.resume_producing = nothing, nothing
+  return methods
+end
+
 describe("producers", function()
   after_each(ends.close)
 
@@ -38,7 +45,7 @@ describe("producers", function()
     local P = rw.Protocol:extend "P"
     function P:connection_lost() lost:callback() end
     local a, left = connected(P)
-    a.transport:register_producer({ stop_producing = function() error "stop failed" end }, true)
+    a.transport:register_producer(push { stop_producing = function() error "stop failed" end }, true)
     left.transport:abort_connection()
     lost:await()
     assert.is_false(a.transport.connected)
@@ -64,7 +71,7 @@ describe("producers", function()
   it("are stopped at once at a connection that is gone, and not held back by an abort", function()
     local a, left = connected()
     local stopped = 0
-    local producer = { stop_producing = function() stopped = stopped + 1 end }
+    local producer = push { stop_producing = function() stopped = stopped + 1 end }
     a.transport:register_producer(producer, true)
     assert.has_error(function() a.transport:register_producer(producer, true) end)
     a.transport:abort_connection()

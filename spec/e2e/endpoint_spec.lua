@@ -61,7 +61,7 @@ return rw.server(rw.config.listen, site)]]
     e2e.write(app, e2e.script(SITE))
     local out, status = e2e.ropewalk("run", app, "--set", "listen=unix:" .. path .. "2:user=no-such-user")
     assert.equal(1, status)
-    assert.truthy(out:find("name not found", 1, true), out)
+    assert.truthy(out:find("no such user or group", 1, true), out)
     assert.equal(1, select(2, e2e.shell("test -e " .. path .. "2")))
   end)
 

@@ -15,8 +15,9 @@ describe("rw.client", function()
     options = options or {}
     options.clock = clock
     options.retry_policy = options.retry_policy or function(failures) return failures end
-    local client = rw.client("tcp:127.0.0.1:" .. port.port, options.factory
-      or rw.Factory:for_protocol(rw.Protocol), options)
+    local factory = options.factory or rw.Factory:for_protocol(rw.Protocol)
+    options.factory = nil
+    local client = rw.client("tcp:127.0.0.1:" .. port.port, factory, options)
     return client, accepted, clock, port
   end
 

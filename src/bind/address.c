@@ -86,6 +86,14 @@ static int address_index(lua_State *L) {
     return 1;
 }
 
+/* "from " .. transport.peer */
+static int address_concat(lua_State *L) {
+    luaL_tolstring(L, 1, NULL);
+    luaL_tolstring(L, 2, NULL);
+    lua_concat(L, 2);
+    return 1;
+}
+
 static int address_newindex(lua_State *L) {
     return luaL_error(L, "an address cannot be changed");
 }
@@ -172,7 +180,8 @@ static int core_address(lua_State *L) {
 void address_open(lua_State *L) {
     static const luaL_Reg meta[] = {
         {"__index", address_index}, {"__newindex", address_newindex},
-        {"__tostring", address_tostring}, {"__eq", address_eq}, {NULL, NULL},
+        {"__tostring", address_tostring}, {"__eq", address_eq},
+        {"__concat", address_concat}, {NULL, NULL},
     };
     luaL_newmetatable(L, address_class);
     luaL_setfuncs(L, meta, 0);

@@ -114,7 +114,41 @@ void proto_engine_free(struct proto_conn *p) {
     mem_free(&p->base.rw->mem, p->engine, engine->size);
 }
 
-/* Stack: …, protocol or nil. ctx: the connection. */
+static bool is_class(lua_State *L, int index) {
+    lua_pushvalue(L, index);
+    lua_pushliteral(L, "__index");
+    lua_rawget(L, -2);
+    bool yes = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return yes;
+}
+
+/* Stack: …, factory, what its build_protocol gave. */
+static void check_protocol(lua_State *L) {
+    bool is_table = lua_istable(L, -1);
+    if (is_table && !is_class(L, -1)) return;
+    lua_Debug ar;
+    lua_getfield(L, -2, "build_protocol");
+    lua_getinfo(L, ">S", &ar);
+    const char *what = is_table ? "a class; an object of it is expected, Class()"
+                                : "not a protocol, and not nil, which refuses the peer";
+    luaL_error(L, "%s:%d: build_protocol returned %s: %s", ar.short_src, ar.linedefined,
+               luaL_tolstring(L, -1, NULL), what);
+}
+
+/* A protocol knows who has made it, also if a build_protocol of the script's did
+ * not say so. Stack: …, factory, protocol. */
+static void set_factory(lua_State *L) {
+    int protocol = lua_gettop(L), factory = protocol - 1;
+    lua_getfield(L, protocol, "factory");
+    if (!lua_toboolean(L, -1) && lua_getfield(L, factory, "track") == LUA_TFUNCTION) {
+        lua_pushvalue(L, factory);
+        lua_setfield(L, protocol, "factory");
+    }
+    lua_settop(L, protocol);
+}
+
+/* Stack: …, factory, protocol or nil. ctx: the connection. */
 static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
     struct proto_conn *p = (struct proto_conn *)ctx;
     if (!p->base.stream) lua_pushnil(L); /* lost while it waited */
@@ -122,7 +156,9 @@ static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
         conn_close(&p->base);
         return protocol_made(L, status, ctx);
     }
-    luaL_checktype(L, -1, LUA_TTABLE);
+    check_protocol(L);
+    set_factory(L);
+    lua_remove(L, -2);
     const struct proto_class *class = proto_class_of(L, -1);
     p->engine = proto_engine_new(L, p, class);
     p->class = class;
@@ -140,7 +176,7 @@ static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
 /* Stack: …, factory. */
 static int build_protocol(lua_State *L, struct proto_conn *p) {
     lua_getfield(L, -1, "build_protocol");
-    lua_insert(L, -2);
+    lua_pushvalue(L, -2);
     push_peer(L, p->base.stream);
     lua_callk(L, 2, 1, (lua_KContext)p, protocol_built);
     return protocol_built(L, LUA_OK, (lua_KContext)p);

@@ -104,11 +104,15 @@ void limits_assign(lua_State *L, int key, int value, struct limits *l) {
     struct str name;
     name.p = luaL_checklstring(L, key, &name.n);
     const struct limit_def *def = limit_find(name);
-    if (!def) luaL_error(L, "there is no limit '%s' (see docs/limits.md)", name.p);
-    lua_Number n = ceil(luaL_checknumber(L, value));
+    if (!def) script_error(L, "there is no limit '%s' (see docs/limits.md)", name.p);
+    int is_number;
+    lua_Number n = ceil(lua_tonumberx(L, value, &is_number));
+    if (!is_number)
+        script_error(L, "limit %s: a number is expected, not a %s", name.p,
+                     luaL_typename(L, value));
     if (!(n >= 1 && n < 9e15))
-        luaL_error(L, "limit %s: a positive number is expected; a limit can be large, "
-                   "not absent", name.p);
+        script_error(L, "limit %s: a positive number is expected; a limit can be large, "
+                     "not absent", name.p);
     limits_set(l, name, (uint64_t)n);
 }
 

@@ -128,6 +128,8 @@ static int add_callbacks(lua_State *L) {
         if (lua_toboolean(L, 2)) bind_function(L, 2, 3, "add_callbacks");
         lua_settop(L, 3);
         both = lua_toboolean(L, 2) && lua_toboolean(L, 3);
+        if (!lua_toboolean(L, 2) && !lua_toboolean(L, 3))
+            return luaL_error(L, "add_callbacks: a function is missing");
     }
     if (both) chain_append_pair(L, 1, d);
     else add_one_of_two(L, d);

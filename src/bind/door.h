@@ -124,5 +124,6 @@ int door_traceback(lua_State *L);
 void door_report_place(struct task *t);
 /* Logs the failure at `index` with its traceback. */
 void door_report(lua_State *L, int index, const char *message);
+void door_report_request(lua_State *L, int index, struct str method, struct str target);
 
 #endif

@@ -110,7 +110,7 @@ static void handler_failed(lua_State *L, struct http_conn *h, bool again) {
     if (t->killed) door_clear_hook(L); /* of the script nothing is left to stop */
     if (!answer && !t->orphan && h->base.stream) {
         h->base.rw->stats.script_errors++;
-        door_report(L, -1, "handler failed");
+        door_report_request(L, -1, h->request->method, h->request->target);
     }
     if (again || t->killed || t->cancelled || h->request->started || !h->base.stream) {
         give_up(h);

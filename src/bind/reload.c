@@ -207,7 +207,7 @@ void reload_begin(struct rw *rw) {
     }
     struct generation *g = generation_new(rw);
     if (!g) {
-        log_error(&rw->log, "reload failed: no memory for a new generation");
+        log_error(&rw->log, "no new generation could be made");
         if (!rw->current) {
             rw->status = RW_ENOMEM;
             worker_stop(rw);

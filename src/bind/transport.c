@@ -118,12 +118,17 @@ static int transport_write(lua_State *L) {
     return push_pressure(L, p);
 }
 
-static void read_args(lua_State *L, const char *types, struct event *ev) {
+static void read_args(lua_State *L, const struct event_def *def, struct event *ev) {
     char kind;
     struct str name;
+    const char *types = def->args;
     for (int i = 0; event_arg_next(&types, &kind, &name); i++) {
-        if (kind == 's') ev->args[i].str.p = luaL_checklstring(L, i + 3, &ev->args[i].str.n);
-        else if (kind == 'i') ev->args[i].num = luaL_checkinteger(L, i + 3);
+        if (kind == 's') {
+            ev->args[i].str.p = lua_tolstring(L, i + 3, &ev->args[i].str.n);
+            if (!ev->args[i].str.p)
+                script_error(L, "a %s to send must be a string, not %s", def->name,
+                             luaL_typename(L, i + 3));
+        } else if (kind == 'i') ev->args[i].num = luaL_checkinteger(L, i + 3);
         else luaL_error(L, "send: fields cannot be sent from Lua through this engine");
     }
 }
@@ -139,11 +144,12 @@ static int transport_send(lua_State *L) {
     if (type < 0 || !(engine->events[type].way & EVENT_OUT))
         return luaL_error(L, "%s has no event '%s' to send", engine->name, name);
     struct event ev = {.type = (unsigned)type};
-    read_args(L, engine->events[type].args, &ev);
+    read_args(L, &engine->events[type], &ev);
     conn_begin_output(&p->base);
     int rc = engine->send(p->engine, &ev);
     if (rc == RW_EINVAL)
-        return luaL_error(L, "%s %s: not allowed in this protocol", engine->name, name);
+        return script_error(L, "this %s cannot be sent: it would be read as something else "
+                            "(its own end is in it)", name);
     if (rc < 0) return push_failure(L, rc);
     if (buf_len(&p->base.rw->out) >= OUT_FLUSH_AT) conn_flush(&p->base);
     return push_pressure(L, p);

@@ -6,11 +6,11 @@
 
 struct task *task_may_park(lua_State *L) {
     struct task *t = generation_of(L)->rw->door.task;
-    if (!t) luaL_error(L, "cannot wait here: no task is running");
-    if (t->killed) luaL_error(L, "cannot wait here: this task has used up its budget");
+    if (!t) script_error(L, "cannot wait here: no task is running");
+    if (t->killed) script_error(L, "cannot wait here: this task has used up its budget");
     if (!lua_isyieldable(L) || t->pins)
-        luaL_error(L, "cannot wait here: inside a callback of a C function "
-                   "(sort, gsub, a metamethod)");
+        script_error(L, "cannot wait here, inside a callback of a C function (table.sort, "
+                     "string.gsub, __tostring, __gc, …); wait before, and use the result there");
     if (t->cancelled) luaL_error(L, "cancelled: what this task worked for is gone");
     return t;
 }

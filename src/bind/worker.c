@@ -79,11 +79,11 @@ static bool set_log(struct rw *rw, const struct rw_options *o) {
         rw->log.context = rw;
     }
     if (o->log_level && log_level_parse(str_c(o->log_level), &rw->log.level) < 0) {
-        snprintf(option_error, sizeof option_error, "unknown log level '%s'", o->log_level);
+        snprintf(option_error, sizeof option_error, "unknown log level '%s': debug, info, warn, error or none", o->log_level);
         return false;
     }
     if (o->log_format && log_format_parse(str_c(o->log_format), &rw->log.format) < 0) {
-        snprintf(option_error, sizeof option_error, "unknown log format '%s'", o->log_format);
+        snprintf(option_error, sizeof option_error, "unknown log format '%s': text or json", o->log_format);
         return false;
     }
     return true;
@@ -95,7 +95,7 @@ static bool set_limits(struct rw *rw, const struct rw_options *o) {
         uint64_t value;
         struct str name = str_c(o->limits[i].key);
         if (!limit_find(name)) {
-            snprintf(option_error, sizeof option_error, "there is no limit '%s'",
+            snprintf(option_error, sizeof option_error, "there is no limit '%s' (ropewalk limits lists them)",
                      o->limits[i].key);
             return false;
         }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -53,8 +52,10 @@ int cli_check(int argc, char **argv) {
 }
 
 int cli_test(int argc, char **argv) {
+    const char *library;
+    if (!options_library("test", &library)) return 2;
     struct rw *rw = make("test", &(struct rw_options){
-        .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
+        .handle_signals = true, .lua_path = library,
         .log_level = "warn"});
     if (!rw) return 2;
     int status = rw_test(rw, argc - 1, (const char *const *)argv + 1);
@@ -65,8 +66,10 @@ int cli_test(int argc, char **argv) {
 int cli_cert(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0) return cli_help(2, (char *[]){"help", argv[0]});
+    const char *library;
+    if (!options_library("cert", &library)) return 2;
     struct rw *rw = make("cert", &(struct rw_options){
-        .handle_signals = true, .lua_path = getenv("ROPEWALK_LUA_PATH"),
+        .handle_signals = true, .lua_path = library,
         .log_level = "none"});
     if (!rw) return 2;
     int status = rw_tool(rw, "cert", argc - 1, (const char *const *)argv + 1);
@@ -123,8 +126,20 @@ static const char check_help[] =
 
 static const char test_help[] =
     "\nRuns busted (of the system) in this program: `require \"ropewalk\"` works in specs, and\n"
-    "they may wait for Deferreds anywhere. Options are busted's own; without a path, spec/.\n"
-    "The last line is `N passed, N failed, N skipped`.\n"
+    "they may wait for Deferreds anywhere. A PATH is a file, or a folder in which *_spec.lua\n"
+    "is looked for; without one, spec/.\n"
+    "\n"
+    "  --filter PATTERN       the tests with such a name; --filter-out PATTERN, -t TAG\n"
+    "  --timeout SECONDS      for each test: 120\n"
+    "  -j N, --jobs N         so many processes at once, a file each; or auto\n"
+    "  --shuffle, --seed N    in a random order, which is shown; the same again\n"
+    "  -o text|tap|junit      what is written; --tap FILE, --junit FILE: a report besides\n"
+    "  -c, --coverage         which lines ran; --coverage-file FILE (coverage.info)\n"
+    "  --log LEVEL            show the log as it comes\n"
+    "  --allow-leftovers      a test may leave timers, sockets and the like behind\n"
+    "  --allow-errors         a test may log errors\n"
+    "\n"
+    "Other options are busted's own. The last line is `N passed, N failed, N skipped`.\n"
     "\n"
     "Exit status: 0 all passed, 1 not all, 2 usage, 128 and the signal's number if one\n"
     "ended it.\n";

@@ -2,8 +2,10 @@
 /* The command line: which command, and nothing else. Each command is one
  * function over the public header. Exit status: 0 a clean end, 1 the script
  * (or a spec) failed, 2 usage. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -49,7 +51,23 @@ int cli_help(int argc, char **argv) {
     return 0;
 }
 
+/* Or the first socket would be what some library takes for standard error. */
+static void open_standard_descriptors(void) {
+    int fd;
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+}
+
+/* The status, unless what was said has not arrived: on a disk that is full, say. */
+static int finish(int status) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+    perror("ropewalk: standard output");
+    return status ? status : 1;
+}
+
 int main(int argc, char **argv) {
+    open_standard_descriptors();
     if (argc < 2) {
         usage(stderr);
         return 2;
@@ -63,8 +81,7 @@ int main(int argc, char **argv) {
         usage(stderr);
         return 2;
     }
-    if (argc > 2 && c->run != cli_test &&
-        (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
-        return cli_help(2, (char *[]){"help", (char *)c->name});
-    return c->run(argc - 1, argv + 1);
+    if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
+        return finish(cli_help(2, (char *[]){"help", (char *)c->name}));
+    return finish(c->run(argc - 1, argv + 1));
 }

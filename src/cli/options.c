@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/options.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int wrong(const char *command, const char *what, const char *arg) {
     fprintf(stderr, "ropewalk %s: %s '%s' (see ropewalk help %s)\n", command, what, arg,
@@ -28,11 +31,29 @@ static char *value_of(const char *name, int argc, char **argv, int *i) {
     return argv[++*i];
 }
 
+static bool wants_value(const char *name) {
+    static const char *const names[] = {"--set", "--limit", "--log-level", "--log-format"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+bool options_library(const char *command, const char **path) {
+    char file[PATH_MAX];
+    *path = getenv("ROPEWALK_LUA_PATH");
+    if (!*path) return true;
+    int n = snprintf(file, sizeof file, "%s/ropewalk/init.lua", *path);
+    if (n < (int)sizeof file && access(file, R_OK) == 0) return true;
+    fprintf(stderr, "ropewalk %s: ROPEWALK_LUA_PATH: cannot read %s: %s\n", command, file,
+            strerror(errno));
+    return false;
+}
+
 int options_parse(struct options *o, int argc, char **argv) {
     memset(o, 0, sizeof *o);
     o->rw.settings = o->settings;
     o->rw.limits = o->limits;
-    o->rw.lua_path = getenv("ROPEWALK_LUA_PATH");
+    if (!options_library(argv[0], &o->rw.lua_path)) return 2;
     for (int i = 1; i < argc; i++) {
         char *value;
         if (strcmp(argv[i], "--") == 0) {
@@ -55,11 +76,13 @@ int options_parse(struct options *o, int argc, char **argv) {
             o->rw.log_level = value;
         } else if ((value = value_of("--log-format", argc, argv, &i))) {
             o->rw.log_format = value;
+        } else if (wants_value(argv[i])) {
+            return wrong(argv[0], "a value is missing behind", argv[i]);
         } else {
-            return wrong(argv[0], "unknown or incomplete option", argv[i]);
+            return wrong(argv[0], "unknown option", argv[i]);
         }
     }
-    if (o->rw.app) return 0;
+    if (o->rw.app && *o->rw.app) return 0;
     fprintf(stderr, "ropewalk %s: which script? (see ropewalk help %s)\n", argv[0], argv[0]);
     return 2;
 }

@@ -16,4 +16,7 @@ struct options {
  * command's name. The texts borrow from argv, where '=' signs become ends. */
 int options_parse(struct options *o, int argc, char **argv);
 
+/* ROPEWALK_LUA_PATH, or NULL: the library inside. False: there is none, which is said. */
+bool options_library(const char *command, const char **path);
+
 #endif

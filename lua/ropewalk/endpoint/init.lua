@@ -65,7 +65,7 @@ local function read_options(result, options)
     elseif check.is_limit(name) then
       why = read_limit(result, name, word)
     else
-      why = format('unknown option "%s"', name)
+      why = format('unknown option "%s"; limits have the names of docs/limits.md', name)
     end
     if why then return why end
     options[name] = nil
@@ -81,6 +81,9 @@ local function unknown(prefix, text)
   for name in pairs(wrappers) do names[#names + 1] = name end
   sort(names)
   local hint = find(text, "^[%w.%-]*:?%d+$") and "; is tcp:" .. text .. " meant?" or ""
+  if prefix == "http" or prefix == "https" then
+    hint = "; a web site is served at tcp:[HOST:]PORT or tls:[HOST:]PORT"
+  end
   return nil, format('unknown kind "%s" (there is: %s)%s', prefix, concat(names, ", "), hint)
 end
 
@@ -116,6 +119,13 @@ end
 
 local build
 
+-- A script's own kind gave text: an endpoint, too.
+local function again(text, depth)
+  local words, options, rest = grammar.split(text)
+  if not words then return nil, options end
+  return build(remove(words, 1), words, options, sub(text, rest), depth + 1)
+end
+
 local function build_wrapped(prefix, words, options, rest, depth)
   local function inner(example)
     if #words == 0 then
@@ -131,6 +141,7 @@ local function build_wrapped(prefix, words, options, rest, depth)
     return nil, type(why) == "table" and why.message or why or "refused"
   end
   if getmetatable(result) == Endpoint then return result end
+  if type(result) == "string" then return again(result, depth) end
   why = misfit(result)
   if why then return nil, format('the kind "%s" gave %s', prefix, why) end
   why = read_options(result, options)
@@ -156,7 +167,10 @@ end
 ---@return ropewalk.Failure? failure
 function endpoint.parse(text)
   if getmetatable(text) == Endpoint then return text end
-  if type(text) ~= "string" then return bad(text, "a string is needed, not a %s", type(text)) end
+  if type(text) ~= "string" then
+    local hint = mtype(text) == "integer" and format('; is "tcp:%d" meant?', text) or ""
+    return bad(text, "a string is needed, not a %s%s", type(text), hint)
+  end
   if #text > MAX_TEXT then return bad(sub(text, 1, 40), "longer than %d bytes", MAX_TEXT) end
   if find(text, "[%z\1-\31\127]") then return bad(text, "control characters are not allowed") end
   local words, options, rest = grammar.split(text)
@@ -177,14 +191,14 @@ end
 
 ---Adds a kind. `build` gets the words, the options (it takes out those that it
 ---knows), the text after the prefix, and a function that reads what is left of
----words and options as an endpoint inside. It returns the endpoint's table, or
----another parsed endpoint, or nil and why not.
+---words and options as an endpoint inside. It returns another endpoint, as text
+---or parsed, or the fields of one, or nil and why not.
 ---
 ---    rw.endpoint.register("app", function(words)
----      return rw.endpoint.parse("unix:/run/" .. words[1] .. "/socket")
+---      return "unix:/run/" .. rw.endpoint.escape(words[1]) .. "/socket"
 ---    end)
 ---@param prefix string
----@param fn fun(words: string[], options: table<string, string>, rest: string, inner: function): table?, any
+---@param fn fun(words: string[], options: table<string, string>, rest: string, inner: function): table|string?, any
 function endpoint.register(prefix, fn)
   if type(prefix) ~= "string" or not find(prefix, "^%l[%l%d_]*$") then
     error("register: the prefix must be a lower-case word", 2)
@@ -229,4 +243,5 @@ function endpoint.on_behalf(where, who, more)
   return setmetatable(result, Endpoint)
 end
 
-return endpoint
+---`rw.endpoint "tcp:8080"` is `need`.
+return setmetatable(endpoint, { __call = function(_, text) return endpoint.need(text) end })

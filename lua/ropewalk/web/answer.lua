@@ -5,6 +5,7 @@
 ---     nil                  204, or nothing if the handler has answered itself
 ---     404                  that status, its reason as text
 ---     201, "text"          status and text, iterator or response
+---     201, "text", { … }   the same, with more header fields
 ---     function             200, streamed: called for piece after piece
 ---     web.json(…), …       as it says
 ---     Deferred             waited for, then any of these
@@ -15,8 +16,8 @@ local response = require "ropewalk.web.response"
 local status = require "ropewalk.web.status"
 
 local Response, is_response = response.Response, response.is
-local error, math, setmetatable, tostring, type, xpcall =
-  error, math, setmetatable, tostring, type, xpcall
+local error, math, pairs, setmetatable, tostring, type, xpcall =
+  error, math, pairs, setmetatable, tostring, type, xpcall
 local _ENV <const> = nil
 
 local answer = {}
@@ -33,27 +34,37 @@ end
 local resolve
 
 local function with_status(code, body)
-  local kind = type(body)
   if body == nil then
     if code == 204 or code == 304 then return response.response(code) end
     return response.text((status[code] or tostring(code)) .. "\n", code)
   end
-  if kind == "string" then return response.text(body, code) end
+  if type(body) == "string" then return response.text(body, code) end
   local made = resolve(body)
   made.status = code
+  return made
+end
+
+local function with_headers(made, headers)
+  if headers == nil then return made end
+  if type(headers) ~= "table" then
+    error("behind status and body a handler returned a " .. type(headers)
+      .. "; header fields are a table", 0)
+  end
+  for name, value in pairs(headers) do made:header(name, value) end
   return made
 end
 
 --- The response that results mean.
 ---@param result any
 ---@param second any
+---@param third any
 ---@return ropewalk.web.Response
-function resolve(result, second)
+function resolve(result, second, third)
   local kind = type(result)
   if kind == "string" then return response.text(result) end
   if kind == "nil" then return response.response(204) end
   if is_response(result) then return result end
-  if math.type(result) == "integer" then return with_status(result, second) end
+  if math.type(result) == "integer" then return with_headers(with_status(result, second), third) end
   if kind == "function" then
     local made = response.text("")
     made.body = result
@@ -73,12 +84,12 @@ answer.resolve = resolve
 ---@param request table
 ---@return ropewalk.web.Response
 function answer.call(handler, request)
-  local function finish(ok, result, second)
+  local function finish(ok, result, second, third)
     if ok then
       if result == nil and request.started then
         return setmetatable({ status = 200, headers = {}, sent = true }, Response)
       end
-      return resolve(result, second)
+      return resolve(result, second, third)
     end
     if is_response(result) then return result end
     error(result, 0)
@@ -134,12 +145,13 @@ end
 ---@param request table
 ---@param result any
 ---@param second any
-function answer.answer(request, result, second)
+---@param third any
+function answer.answer(request, result, second, third)
   if result == nil and request.started then
     if not request.finished then request:finish() end
     return
   end
-  answer.send(request, resolve(result, second))
+  answer.send(request, resolve(result, second, third))
 end
 
 --- The response inside a failure, or nil.

@@ -153,8 +153,6 @@ function Response:delete_cookie(name, options)
   return self
 end
 
---- Is it one?
----@param value any
 ---@return boolean
 function response.is(value)
   return type(value) == "table" and getmetatable(value) == Response
@@ -234,11 +232,12 @@ end
 ---
 ---     return web.json(row or web.error(404))
 ---@param value any
----@param code? integer 200
+---@param code? integer 200; may be left out
 ---@param options? table {pretty=, sorted=}
 ---@return ropewalk.web.Response
 function response.json(value, code, options)
   if response.is(value) then return value end
+  if type(code) == "table" then code, options = nil, code end -- also web.json(request:form())
   local text, message = core.json_encode(value, options)
   if not text then error("web.json: " .. message, 2) end
   return (make(code or 200, JSON, text))
@@ -255,7 +254,8 @@ function response.redirect(location, code)
   if math.type(code) ~= "integer" or code < 300 or code > 399 then
     error("a redirect's status is 3xx", 2)
   end
-  return (make(code, TEXT, (status[code] or "Redirect") .. "\n", { Location = location }))
+  return (make(code, TEXT, (status[code] or "Redirect") .. "\n",
+    { Location = argument.expect("redirect", 1, location, "string") }))
 end
 
 --- An error for the peer; can be returned, or thrown with `error()` from

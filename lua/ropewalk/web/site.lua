@@ -15,8 +15,8 @@ local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
 local missing = require "ropewalk.web.missing"
 
-local error, getmetatable, ipairs, pcall, select, table, tostring, type =
-  error, getmetatable, ipairs, pcall, select, table, tostring, type
+local error, getmetatable, ipairs, pairs, pcall, select, table, tostring, type =
+  error, getmetatable, ipairs, pairs, pcall, select, table, tostring, type
 local _ENV <const> = nil
 
 ---@class ropewalk.web.Site: ropewalk.Factory
@@ -31,6 +31,11 @@ Site.reload_policy = "next_message"
 ---@param options? table
 function Site:init(options)
   options = argument.optional("Site", 1, options, "table") or {}
+  for name in pairs(options) do
+    if name ~= "server_header" and name ~= "limits" then
+      argument.misuse(("Site: there is no option '%s'"):format(tostring(name)))
+    end
+  end
   self.limits = options.limits
   self._routes = {}      -- list of {id, route, sites, prefix}: all in our router
   self._middleware = {}
