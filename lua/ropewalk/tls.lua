@@ -7,6 +7,7 @@ local misuse = argument.misuse
 local endpoint = require "ropewalk.endpoint"
 local Failure = require "ropewalk.failure"
 local files = require "ropewalk.tls.files"
+local trusted = require "ropewalk.tls.trust"
 local watch = require "ropewalk.tls.watch"
 
 local error, getmetatable, ipairs, pairs, require, setmetatable, type =
@@ -50,41 +51,31 @@ end
 
 -- Contexts -----------------------------------------------------------------------
 
--- Without those on the lists of crl=FILE, whose text goes with the authorities'.
-local function revoking(trust, path, authorities)
-  local pem, failure = read(path)
-  if not pem then return nil, failure end
-  local count, code, why = trust:add_revoked(pem)
-  if not count then return bad("%s: %s", path, why or code) end
-  return trust, nil, (authorities or "") .. pem
-end
-
--- The trust; or nil and a failure; and the text of ca=FILE.
-local function authorities_of(options)
-  local trust, _, impossible = core.tls_trust()
-  if not trust then return bad("%s", impossible) end
-  local count, code, why
-  if options.ca then
-    local pem, failure = read(options.ca)
-    if not pem then return nil, failure end
-    count, code, why = trust:add(pem)
-    if not count then return bad("%s: %s", options.ca, why or code) end
-    return trust, nil, pem
-  end
-  count, code, why = trust:add_system()
-  if not count then return bad("the system's authorities: %s", why or code) end
-  return trust
-end
-
-local function trust_of(options)
-  local trust, failure, authorities = authorities_of(options)
-  if trust and options.crl then return revoking(trust, options.crl, authorities) end
-  return trust, failure, authorities
-end
-
 local function made(context, _, why)
   if context then return context end
   return bad("%s", why)
+end
+
+-- The context, without its certificates; or nil and a failure; and what the files of
+-- its authorities hold.
+local function server_context(options)
+  local trust, authorities, secret, context, failure
+  local verify = options.verify or (options.ca and "required") or "none"
+  if options.crl and verify == "none" then return bad "tls: crl= needs ca=FILE" end
+  if verify ~= "none" then
+    if not options.ca then return bad("tls: verify=%s needs ca=FILE", verify) end
+    trust, failure, authorities = trusted.of(options)
+    if not trust then return nil, failure end
+  end
+  if options.tickets ~= false then
+    secret, failure = ticket_secret(options, verify, authorities)
+    if not secret then return nil, failure end
+  end
+  context, failure = made(core.tls_context { verify = verify, trust = trust, alpn = options.alpn,
+    min_version = options.min, tickets = secret ~= nil, ticket_secret = secret,
+    choose = options.choose, challenge = options.challenge,
+    keylog = options.insecurely_log_session_keys_to })
+  return context, failure, authorities
 end
 
 ---What a server shakes hands with. `cert` and `key` are files, `cert` alone is a
@@ -100,28 +91,36 @@ end
 function tls.server_context(options)
   argument.expect("server_context", 1, options, "table")
   if not options.cert and not options.choose then return bad("tls: cert= is missing") end
-  local trust, authorities, secret, context, ok, failure
-  local verify = options.verify or (options.ca and "required") or "none"
-  if options.crl and verify == "none" then return bad "tls: crl= needs ca=FILE" end
-  if verify ~= "none" then
-    if not options.ca then return bad("tls: verify=%s needs ca=FILE", verify) end
-    trust, failure, authorities = trust_of(options)
-    if not trust then return nil, failure end
-  end
-  if options.tickets ~= false then
-    secret, failure = ticket_secret(options, verify, authorities)
-    if not secret then return nil, failure end
-  end
-  context, failure = made(core.tls_context { verify = verify, trust = trust, alpn = options.alpn,
-    min_version = options.min, tickets = secret ~= nil, ticket_secret = secret,
-    choose = options.choose, challenge = options.challenge,
-    keylog = options.insecurely_log_session_keys_to })
+  local context, failure, seen = server_context(options)
   if not context then return nil, failure end
+  if seen then watch.trust(context, options, seen, server_context) end
   if options.cert then
+    local ok
     ok, failure = watch.serve(context, options)
     if not ok then return nil, failure end
   end
   return context
+end
+
+local function client_context(options)
+  local trust, authorities, identities, context, failure
+  if options.insecurely_trust_anyone then
+    if options.crl then return bad "tls: crl= and insecurely_trust_anyone= exclude each other" end
+  else
+    trust, failure, authorities = trusted.of(options)
+    if not trust then return nil, failure end
+  end
+  if options.cert then
+    local found
+    found, failure = files.load(options)
+    if found then identities, failure = files.identities(found) end
+    if not identities then return nil, failure end
+  end
+  context, failure = made(core.tls_context { client = true, trust = trust, alpn = options.alpn,
+    verify = trust and "required" or "none", min_version = options.min,
+    keylog = options.insecurely_log_session_keys_to,
+    identity = identities and identities[1].identity })
+  return context, failure, authorities
 end
 
 ---What a client shakes hands with: it checks the server against `ca` or the
@@ -135,23 +134,10 @@ end
 ---@return ropewalk.Failure? failure
 function tls.client_context(options)
   options = argument.optional("client_context", 1, options, "table") or {}
-  local trust, identities, failure
-  if options.insecurely_trust_anyone then
-    if options.crl then return bad "tls: crl= and insecurely_trust_anyone= exclude each other" end
-  else
-    trust, failure = trust_of(options)
-    if not trust then return nil, failure end
-  end
-  if options.cert then
-    local found
-    found, failure = files.load(options)
-    if found then identities, failure = files.identities(found) end
-    if not identities then return nil, failure end
-  end
-  return made(core.tls_context { client = true, trust = trust, alpn = options.alpn,
-    verify = trust and "required" or "none", min_version = options.min,
-    keylog = options.insecurely_log_session_keys_to,
-    identity = identities and identities[1].identity })
+  local context, failure, seen = client_context(options)
+  if not context then return nil, failure end
+  if seen then watch.trust(context, options, seen, client_context) end
+  return context
 end
 
 ---A certificate chain and its key, both PEM: for `choose`.
@@ -214,7 +200,7 @@ function tls.connecting(at)
   end
   if at.tls.verify or at.tls.acme then return bad("%s: verify= and acme= are for listening", at.text) end
   local context, failure = at.tls.context, nil
-  if not context then context, failure = tls.client_context(at.tls) end
+  if not context then context, failure = client_context(at.tls) end -- for this once
   if not context then return nil, failure end
   return with(at, { tls_context = context, tls_name = name and gsub(name, "%%.*$", "") })
 end

@@ -44,6 +44,52 @@ describe("A TLS server at work", function()
     for _, version in ipairs { "1_2", "1_3" } do has(again(strict, version), "New, ", "resumed=false") end
   end)
 
+  it("takes no ticket of another server name", function()
+    tls.issue("more", { names = { "a.example.org", "localhost" } })
+    local child = tls.server "cert=DIR/more.pem:key=DIR/more.key"
+    for _, version in ipairs { "1_2", "1_3" } do
+      for name, seen in pairs { localhost = "resumed=true", ["a.example.org"] = "resumed=false" } do
+        first(child, version)
+        has(tls.s_client(child, ("-tls%s -servername %s -sess_in DIR/%s"):format(version, name, version)), seen)
+      end
+    end
+  end)
+
+  it("refuses who was revoked since, by a ticket, too, and goes on with who is there", function()
+    local revoke = "openssl ca -config db/config -cert ca.pem -keyfile ca.key -crldays 9 "
+    local function made(what)
+      local out, status = tls.shell("cd DIR && " .. what)
+      assert.equal(0, status, out)
+    end
+    made("mkdir db && : >db/index && echo 01 >db/number && printf '[ca]\ndefault_ca=x\n[x]\ndatabase=db/index\n"
+      .. "crlnumber=db/number\ndefault_md=sha256\n' >db/config && " .. revoke .. "-gencrl -out crl.pem")
+    local child = tls.server(SITE .. ":ca=DIR/ca.pem:crl=DIR/crl.pem")
+    local mine = "-cert DIR/me.pem -key DIR/me.key"
+    for _, version in ipairs { "1_2", "1_3" } do
+      local options = ("-tls%s -servername localhost -sess_out DIR/%s %s"):format(version, version, mine)
+      has(tls.s_client(child, options), "CN=me")
+    end
+    local open = assert(tls.connect(child.port, "ca=DIR/ca.pem:cert=DIR/me.pem:key=DIR/me.key"))
+    open:await_text "CN=me"
+    made(revoke .. "-revoke me.pem")
+    made(revoke .. "-gencrl -out new.pem && head -c 200 new.pem >crl.pem") -- half of it
+    child:await_log "the new authorities are not taken"
+    has(tls.s_client(child, mine), "CN=me")
+    made "mv new.pem crl.pem"
+    child:await_log "the authorities were replaced"
+    for _, version in ipairs { "1_2", "1_3" } do
+      for _, session in ipairs { "", " -sess_in DIR/" .. version } do
+        local out = tls.s_client(child, ("-tls%s -servername localhost %s%s"):format(version, mine, session))
+        assert.falsy(out:find("echo hello", 1, true), out)
+      end
+    end
+    child:await_log "it has been revoked"
+    open.transport:write "still\n"
+    open:await_text "echo still"
+    tls.issue("you", { subject = "CN=you", names = {}, client = true })
+    has(tls.s_client(child, "-cert DIR/you.pem -key DIR/you.key"), "CN=you")
+  end)
+
   it("gives no tickets, if it is told not to", function()
     local child = tls.server(SITE .. ":tickets=no")
     for _, version in ipairs { "1_2", "1_3" } do

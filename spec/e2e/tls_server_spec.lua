@@ -121,7 +121,7 @@ def fact(text, key): return dict(w.split("=", 1) for w in text.split() if "=" in
         has(out, "verified=true CN=me " .. fingerprint, "echo hello")
         out = tls.s_client(child, version)
         if verify == "optional" then has(out, "verified=false nil nil", "echo hello")
-        else has(out, version == "-tls1_3" and "alert no certificate" or "handshake failure") end
+        else has(out, version == "-tls1_3" and "alert certificate required" or "handshake failure") end
       end
       has(tls.gnutls_cli(child, "--x509certfile=DIR/me.pem --x509keyfile=DIR/me.key"), "verified=true CN=me")
     end

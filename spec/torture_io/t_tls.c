@@ -396,6 +396,84 @@ static void resumes(void) {
     pki_end(&pki);
 }
 
+static int64_t pretended;
+static int64_t pretend(void) { return pretended; }
+
+/* One handshake without a network: does the server take the ticket in `session`?
+ * What it gives instead is there afterwards. */
+static bool takes_ticket(struct tls_context *sc, struct tls_context *cc, struct tls_identity *id,
+                         const char *asked, struct buf *session) {
+    struct mem mem;
+    struct tls *client, *server;
+    struct tls_info info;
+    char byte;
+    int a = 0, b = 0;
+    mem_init(&mem, 0);
+    CHECK_EQ(tls_new(cc, &mem, "test.example", &client), 0);
+    CHECK_EQ(tls_new(sc, &mem, asked, &server), 0);
+    tls_use(server, id);
+    if (buf_len(session)) CHECK_EQ(tls_session_load(client, buf_str(session)), 0);
+    for (int turn = 0; turn < 20 && (a != 1 || b != 1); turn++) {
+        a = tls_handshake(client);
+        tls_feed(server, buf_str(tls_output(client)));
+        buf_clear(tls_output(client));
+        b = tls_handshake(server);
+        tls_feed(client, buf_str(tls_output(server)));
+        buf_clear(tls_output(server));
+    }
+    CHECK(a == 1 && b == 1);
+    CHECK_EQ(tls_write(server, STR("x"), 0), 0);
+    tls_feed(client, buf_str(tls_output(server)));
+    CHECK_EQ(tls_read(client, &byte, 1), 1);
+    tls_describe(server, &info);
+    buf_clear(session);
+    CHECK_EQ(tls_session_save(client, session), 0);
+    tls_free(&client);
+    tls_free(&server);
+    CHECK_EQ(mem.live, 0);
+    return info.resumed;
+}
+
+/* A ticket serves for its lifetime, to the second, and under its name. */
+static void tickets_age(void) {
+    enum { LIFETIME = 1000, SKEW = 60 };
+    static const struct { int64_t made, used; const char *asked; bool taken; } cases[] = {
+        {0, 0, "test.example", true},
+        {0, LIFETIME, "test.example", true},
+        {0, LIFETIME + 1, "test.example", false},
+        {LIFETIME - 1, LIFETIME, "test.example", true}, /* the next period's */
+        {LIFETIME - 1, 2 * LIFETIME - 1, "test.example", true},
+        {LIFETIME - 1, 2 * LIFETIME, "test.example", false},
+        {SKEW, 0, "test.example", true}, /* another machine's clock is ahead */
+        {SKEW + 1, 0, "test.example", false},
+        {0, 1, "TEST.example", true},
+        {0, 1, "other.example", false},
+        {0, 1, "", false},
+    };
+    struct pki pki;
+    struct buf session;
+    struct tls_why why;
+    pki_begin(&pki);
+    buf_init(&session, &pki.mem, 1 << 20);
+    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_context *cc = context(true, pki.trust, TLS_12, TLS_VERIFY_REQUIRED, NULL), *sc;
+    struct tls_settings s = {.tickets = true, .ticket_lifetime = LIFETIME, .now = pretend};
+    CHECK_EQ(tls_context_new(&s, &sc, &why), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int64_t zero = 1700000 * (int64_t)LIFETIME;
+        buf_clear(&session);
+        pretended = zero + cases[i].made;
+        CHECK(!takes_ticket(sc, cc, id, "test.example", &session));
+        pretended = zero + cases[i].used;
+        CHECK_EQ(takes_ticket(sc, cc, id, cases[i].asked, &session), cases[i].taken);
+    }
+    buf_release(&session);
+    tls_context_unref(&cc);
+    tls_context_unref(&sc);
+    tls_identity_unref(&id);
+    pki_end(&pki);
+}
+
 const struct test tls_tests[] = {
     {"TLS carries bytes both ways, over every kind of stream, with every kind of key", both_ways},
     {"TLS carries much", bulk},
@@ -406,5 +484,6 @@ const struct test tls_tests[] = {
     {"a TLS peer that is silent, or speaks something else, is closed", silent},
     {"a TLS server may take its time to choose a certificate", chosen_late},
     {"a TLS session is resumed", resumes},
+    {"a ticket serves for its lifetime, to the second, and under its server name", tickets_age},
     {NULL, NULL},
 };

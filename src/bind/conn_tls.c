@@ -104,7 +104,7 @@ static void on_hello(void *owner, struct tls_filter *f, const struct client_hell
     struct stream *s = owner;
     struct conn *c = s->owner;
     const struct bind_tls *t = c->tls ? c->tls : c->server ? c->server->tls : NULL;
-    (void)f;
+    if (t) tls_filter_change(f, t->context); /* whom to trust may have changed since it came */
     if (t && t->challenge && is_challenge(hello)) {
         choose(c, hello, t->challenge);
         return;

@@ -204,6 +204,18 @@ static int context_set_names(lua_State *L) {
     return 0;
 }
 
+/* context:adopt(other): what the other one shakes hands by, from now on; the names and
+ * the hook stay, and so do connections that there are. */
+static int context_adopt(lua_State *L) {
+    struct bind_tls *t = tls_check_context(L, 1), *other = tls_check_context(L, 2);
+    luaL_argcheck(L, tls_context_is_server(t->context) == tls_context_is_server(other->context),
+                  2, "one is a server's, the other a client's");
+    struct tls_context *old = t->context;
+    t->context = tls_context_ref(other->context);
+    tls_context_unref(&old);
+    return 0;
+}
+
 static int context_gc(lua_State *L) {
     struct bind_tls *t = tls_check_context(L, 1);
     forget_names(t);
@@ -412,7 +424,8 @@ void tls_open(lua_State *L) {
         {"add", trust_add}, {"add_system", trust_add_system},
         {"add_revoked", trust_add_revoked}, {NULL, NULL},
     };
-    static const luaL_Reg context[] = {{"set_names", context_set_names}, {NULL, NULL}};
+    static const luaL_Reg context[] = {{"set_names", context_set_names}, {"adopt", context_adopt},
+                                       {NULL, NULL}};
     class_define(L, identity_class, identity, identity_gc);
     class_define(L, trust_class, trust, trust_gc);
     class_define(L, context_class, context, context_gc);

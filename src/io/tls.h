@@ -92,6 +92,7 @@ struct tls_settings {
     bool tickets;                  /* server: lets clients resume */
     uint8_t ticket_secret[32];     /* the keys are made from it and the time */
     uint32_t ticket_lifetime;      /* seconds; 0: a day */
+    int64_t (*now)(void);          /* for them, seconds since 1970; NULL: the system's clock */
     const char *keylog;            /* file for the sessions' secrets (debugging), or NULL;
                                       read when the context is made */
 };
@@ -105,7 +106,8 @@ bool tls_context_is_server(const struct tls_context *c);
 /* ── sessions ─────────────────────────────────────────────────────────────*/
 
 struct tls;
-/* `name`: client: whom to ask for and to expect. */
+/* `name`: client: whom to ask for and to expect; server: whom the client asked
+ * for, which its tickets are bound to; NULL: nobody. */
 int tls_new(struct tls_context *c, struct mem *mem, const char *name, struct tls **out);
 void tls_free(struct tls **t);
 /* A server's, before the handshake. */

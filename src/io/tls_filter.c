@@ -32,6 +32,7 @@ enum {
     RECORD_WARM = 96 * 1024,     /* bytes sent before records are large */
     RECORD_COOL_MS = 1000,       /* … again small after such a pause */
     PLAIN = 16384,               /* decrypted at a time */
+    HOST_NAME_MAX_LENGTH = 255,
     ALERT_UNRECOGNIZED_NAME = 112,
 };
 
@@ -255,10 +256,25 @@ static int look_at_hello(struct tls_filter *t) {
     return 0;
 }
 
+/* The name in the client's first message, once more: between then and now, maybe
+ * long, nothing was kept but the message. */
+static const char *asked_for(struct tls_filter *t, char name[HOST_NAME_MAX_LENGTH + 1]) {
+    char scratch[CLIENT_HELLO_MAX];
+    struct client_hello hello;
+    *name = '\0';
+    if (client_hello_parse(buf_str(&t->early), scratch, &hello) == 1 &&
+        hello.server_name.n <= HOST_NAME_MAX_LENGTH && hello.server_name.n) {
+        memcpy(name, hello.server_name.p, hello.server_name.n);
+        name[hello.server_name.n] = '\0';
+    }
+    return name;
+}
+
 void tls_filter_use(struct tls_filter *t, struct tls_identity *id) {
     if (t->state != CHOOSING || !t->f.stream) return;
     struct stream *s = t->f.stream;
-    int rc = begin(t, NULL);
+    char name[HOST_NAME_MAX_LENGTH + 1];
+    int rc = begin(t, asked_for(t, name));
     if (rc == 0) {
         t->rsa = tls_identity_is_slow(id);
         tls_use(t->tls, id);

@@ -60,7 +60,7 @@ struct tls {
     struct mem *mem;
     struct mem account;  /* of the buffers: a handshake may be in another thread */
     struct buf in, out;
-    char name[256];      /* client: who is expected; "" otherwise */
+    char name[256];      /* client: who is expected; server: who is asked for; or "" */
     bool established, ended, resumed, failed, parked;
     uint8_t prefix[2][PREFIX_MAX]; /* of the buffers that tls_idle freed */
     struct tls_why why;
@@ -91,7 +91,7 @@ bool tls_certificate_is_for(const mbedtls_x509_crt *crt, struct str name);
 /* For mbedtls_ssl_set_verify; p: the session. */
 int tls_check_name(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
 
-/* The session whose handshake this thread is in: the library's callbacks know
+/* The session that this thread is in the library with: its callbacks know
  * no more than the configuration. */
 extern _Thread_local struct tls *tls_current;
 

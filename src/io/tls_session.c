@@ -208,8 +208,9 @@ static void explain_certificate(struct tls *t) {
         {MBEDTLS_X509_BADCERT_BAD_KEY, "its key is too weak"},
     };
     uint32_t flags = mbedtls_ssl_get_verify_result(&t->ssl);
+    bool expected = t->context->settings.client && *t->name;
     size_t at = (size_t)snprintf(t->why.text, sizeof t->why.text, "the peer's certificate%s%s%s",
-                                 *t->name ? " for " : "", t->name, " is refused");
+                                 expected ? " for " : "", expected ? t->name : "", " is refused");
     if (flags == UINT32_MAX) return;
     const char *joint = ": ";
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons && at < sizeof t->why.text; i++) {
@@ -280,11 +281,27 @@ static void say_that_it_failed(struct tls *t, int code) {
                                            : MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR);
 }
 
+/* TLS 1.3 has an alert of its own for a client without a certificate (RFC 8446
+ * §4.4.2.4); the library says no_certificate, which is SSL 3's. That record has not
+ * left yet: it is taken back, and its number with it. */
+static void say_certificate_required(struct tls *t, size_t said, const unsigned char number[8]) {
+    enum { ALERT_CERTIFICATE_REQUIRED = 116 };
+    mbedtls_ssl_context *ssl = &t->ssl;
+    if (mbedtls_ssl_get_version_number(ssl) != MBEDTLS_SSL_VERSION_TLS1_3) return;
+    if (buf_len(&t->out) == said || ssl->out_left) return;
+    t->out.tail -= buf_len(&t->out) - said;
+    memcpy(ssl->cur_out_ctr, number, sizeof ssl->cur_out_ctr);
+    mbedtls_ssl_send_alert_message(ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, ALERT_CERTIFICATE_REQUIRED);
+}
+
 static int shake_hands(struct tls *t) {
     int rc = 0;
     while (rc == 0 && !mbedtls_ssl_is_handshake_over(&t->ssl)) {
         size_t said = buf_len(&t->out);
+        unsigned char number[sizeof t->ssl.cur_out_ctr];
+        memcpy(number, t->ssl.cur_out_ctr, sizeof number);
         rc = mbedtls_ssl_handshake_step(&t->ssl);
+        if (rc == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) say_certificate_required(t, said, number);
         accel_step_ended();
         if (rc == 0 && !t->context->settings.client) leave_handshake_keys(&t->ssl);
         if (rc < 0 && buf_len(&t->out) == said) say_that_it_failed(t, rc);
@@ -315,7 +332,9 @@ int tls_read(struct tls *t, char *out, size_t size) {
     if (rc < 0) return rc;
     for (;;) {
         size_t before = buf_len(&t->in);
+        tls_current = t; /* TLS 1.3's tickets are written with the first data */
         rc = mbedtls_ssl_read(&t->ssl, (unsigned char *)out, size);
+        tls_current = NULL;
         if (rc > 0) return rc;
         if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) continue;
         if (rc != MBEDTLS_ERR_SSL_WANT_READ) break;
@@ -336,7 +355,9 @@ int tls_write(struct tls *t, struct str bytes, size_t record) {
         return fail(t, MBEDTLS_ERR_SSL_ALLOC_FAILED, "a record could not be written");
     while (bytes.n) {
         size_t n = bytes.n < record ? bytes.n : record;
+        tls_current = t;
         rc = mbedtls_ssl_write(&t->ssl, (const unsigned char *)bytes.p, n);
+        tls_current = NULL;
         if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) continue;
         if (rc <= 0) return fail(t, rc, "a record could not be written");
         bytes = str_skip(bytes, (size_t)rc);

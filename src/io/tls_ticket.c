@@ -2,29 +2,54 @@
 /* Session tickets (RFC 5077, RFC 8446 §4.6.1): the session itself, encrypted,
  * kept by the client. The key of a period follows from the context's secret and
  * the period's number, so workers that share the secret share the keys, nobody
- * has to hand them round, and old ones are forgotten by themselves.
+ * has to hand them round, and old ones are forgotten by themselves. It follows
+ * from the name that the client asked for, too: what one server name has sealed
+ * means nothing under another (RFC 6066 §3, RFC 8446 §4.6.1).
  *
- *      ticket = period (8) | nonce (12) | AES-256-GCM(session) with its tag (16)
+ *      ticket = when (8) | nonce (12) | AES-256-GCM(session) with its tag (16)
  */
 #include <stdlib.h>
 #include <time.h>
 
 #include "io/tls_internal.h"
 
-enum { PERIOD_SIZE = 8, NONCE_SIZE = 12, TAG_SIZE = 16, KEY_BITS = 256,
-       OVERHEAD = PERIOD_SIZE + NONCE_SIZE + TAG_SIZE };
+enum { WHEN_SIZE = 8, NONCE_SIZE = 12, TAG_SIZE = 16, KEY_BITS = 256,
+       OVERHEAD = WHEN_SIZE + NONCE_SIZE + TAG_SIZE,
+       SKEW = 60 }; /* seconds by which clocks of machines with one secret may differ */
+enum { LABEL_MAX = 15 + WHEN_SIZE + sizeof((struct tls *)0)->name };
 
-static uint64_t period_now(const struct tls_context *c) {
-    return (uint64_t)time(NULL) / c->settings.ticket_lifetime;
+static uint64_t seconds_now(const struct tls_context *c) {
+    return (uint64_t)(c->settings.now ? c->settings.now() : (int64_t)time(NULL));
+}
+
+static void put_u64(uint8_t *out, uint64_t n) {
+    for (int i = 0; i < WHEN_SIZE; i++) out[i] = (uint8_t)(n >> (56 - 8 * i));
+}
+static uint64_t get_u64(const uint8_t *p) {
+    uint64_t n = 0;
+    for (int i = 0; i < WHEN_SIZE; i++) n = n << 8 | p[i];
+    return n;
+}
+
+/* What a key is for: "ropewalk ticket", the period, the name in lower case. */
+static size_t label_of(const struct tls_context *c, uint64_t when, uint8_t label[LABEL_MAX]) {
+    static const char what[] = "ropewalk ticket";
+    const char *name = tls_current ? tls_current->name : "";
+    uint8_t *at = label;
+    memcpy(at, what, sizeof what - 1);
+    at += sizeof what - 1;
+    put_u64(at, when / c->settings.ticket_lifetime);
+    at += WHEN_SIZE;
+    while (*name) *at++ = (uint8_t)ascii_lower(*name++);
+    return (size_t)(at - label);
 }
 
 /* A key may be destroyed after one use: making it costs one HMAC. */
-static psa_key_id_t period_key(const struct tls_context *c, const uint8_t period[PERIOD_SIZE]) {
+static psa_key_id_t period_key(const struct tls_context *c, uint64_t when) {
     psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
     psa_key_id_t secret = 0, key = 0;
-    uint8_t bytes[32], label[15 + PERIOD_SIZE] = "ropewalk ticket";
-    size_t n;
-    memcpy(label + 15, period, PERIOD_SIZE);
+    uint8_t bytes[32], label[LABEL_MAX];
+    size_t n, size = label_of(c, when, label);
     psa_set_key_type(&attributes, PSA_KEY_TYPE_HMAC);
     psa_set_key_algorithm(&attributes, PSA_ALG_HMAC(PSA_ALG_SHA_256));
     psa_set_key_usage_flags(&attributes, PSA_KEY_USAGE_SIGN_MESSAGE);
@@ -32,7 +57,7 @@ static psa_key_id_t period_key(const struct tls_context *c, const uint8_t period
                        sizeof c->settings.ticket_secret, &secret) != PSA_SUCCESS)
         return 0;
     psa_status_t status = psa_mac_compute(secret, PSA_ALG_HMAC(PSA_ALG_SHA_256), label,
-                                          sizeof label, bytes, sizeof bytes, &n);
+                                          size, bytes, sizeof bytes, &n);
     psa_destroy_key(secret);
     if (status == PSA_SUCCESS) {
         attributes = psa_key_attributes_init();
@@ -46,15 +71,6 @@ static psa_key_id_t period_key(const struct tls_context *c, const uint8_t period
     return key;
 }
 
-static void put_u64(uint8_t *out, uint64_t n) {
-    for (int i = 0; i < PERIOD_SIZE; i++) out[i] = (uint8_t)(n >> (56 - 8 * i));
-}
-static uint64_t get_u64(const uint8_t *p) {
-    uint64_t n = 0;
-    for (int i = 0; i < PERIOD_SIZE; i++) n = n << 8 | p[i];
-    return n;
-}
-
 int tls_ticket_write(void *p, const mbedtls_ssl_session *session, unsigned char *start,
                      const unsigned char *end, size_t *length, uint32_t *lifetime) {
     struct tls_context *c = p;
@@ -66,16 +82,17 @@ int tls_ticket_write(void *p, const mbedtls_ssl_session *session, unsigned char 
     if (!plain) return MBEDTLS_ERR_SSL_ALLOC_FAILED;
     int rc = mbedtls_ssl_session_save(session, plain, room - OVERHEAD, &n);
     if (rc == 0) {
-        uint8_t *nonce = start + PERIOD_SIZE;
-        put_u64(start, period_now(c));
-        psa_key_id_t key = period_key(c, start);
+        uint8_t *nonce = start + WHEN_SIZE;
+        uint64_t when = seconds_now(c);
+        put_u64(start, when);
+        psa_key_id_t key = period_key(c, when);
         size_t sealed = 0;
         bool ok = key && psa_generate_random(nonce, NONCE_SIZE) == PSA_SUCCESS &&
-                  psa_aead_encrypt(key, PSA_ALG_GCM, nonce, NONCE_SIZE, start, PERIOD_SIZE,
+                  psa_aead_encrypt(key, PSA_ALG_GCM, nonce, NONCE_SIZE, start, WHEN_SIZE,
                                    plain, n, nonce + NONCE_SIZE,
-                                   room - PERIOD_SIZE - NONCE_SIZE, &sealed) == PSA_SUCCESS;
+                                   room - WHEN_SIZE - NONCE_SIZE, &sealed) == PSA_SUCCESS;
         if (key) psa_destroy_key(key);
-        *length = PERIOD_SIZE + NONCE_SIZE + sealed;
+        *length = WHEN_SIZE + NONCE_SIZE + sealed;
         if (!ok) rc = MBEDTLS_ERR_SSL_INTERNAL_ERROR;
         mbedtls_platform_zeroize(plain, n);
     }
@@ -86,16 +103,17 @@ int tls_ticket_write(void *p, const mbedtls_ssl_session *session, unsigned char 
 int tls_ticket_parse(void *p, mbedtls_ssl_session *session, unsigned char *bytes, size_t n) {
     struct tls_context *c = p;
     if (n <= OVERHEAD) return MBEDTLS_ERR_SSL_INVALID_MAC;
-    uint64_t now = period_now(c), then = get_u64(bytes);
-    if (then > now || then + 1 < now) return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;
+    uint64_t now = seconds_now(c), when = get_u64(bytes);
+    if (when > now ? when - now > SKEW : now - when > c->settings.ticket_lifetime)
+        return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;
     unsigned char *plain = malloc(n);
     if (!plain) return MBEDTLS_ERR_SSL_ALLOC_FAILED;
-    psa_key_id_t key = period_key(c, bytes);
+    psa_key_id_t key = period_key(c, when);
     size_t opened;
     int rc = MBEDTLS_ERR_SSL_INVALID_MAC;
-    if (key && psa_aead_decrypt(key, PSA_ALG_GCM, bytes + PERIOD_SIZE, NONCE_SIZE, bytes,
-                                PERIOD_SIZE, bytes + PERIOD_SIZE + NONCE_SIZE,
-                                n - PERIOD_SIZE - NONCE_SIZE, plain, n,
+    if (key && psa_aead_decrypt(key, PSA_ALG_GCM, bytes + WHEN_SIZE, NONCE_SIZE, bytes,
+                                WHEN_SIZE, bytes + WHEN_SIZE + NONCE_SIZE,
+                                n - WHEN_SIZE - NONCE_SIZE, plain, n,
                                 &opened) == PSA_SUCCESS) {
         rc = mbedtls_ssl_session_load(session, plain, opened);
         mbedtls_platform_zeroize(plain, opened);

@@ -1,11 +1,13 @@
 -- SPDX-License-Identifier: MIT
--- The certificates that contexts of servers have from files. The files are looked
--- at each second: new ones serve the next handshake, sessions that there are go
--- on; what cannot be used is logged, and the old ones stay.
+-- The certificates that contexts of servers have from files, and the authorities and
+-- lists of who is revoked of either side's. The files are looked at each second:
+-- new ones serve the next handshake, sessions that there are go on; what cannot be
+-- used is logged, and the old ones stay.
 
 local core = require "ropewalk.core"
 local files = require "ropewalk.tls.files"
 local log = require "ropewalk.log"
+local trust = require "ropewalk.tls.trust"
 
 local ipairs, next, pairs, setmetatable = ipairs, next, pairs, setmetatable
 local sort = table.sort
@@ -32,6 +34,9 @@ end
 -- in one, when their expiry was warned of, and the last complaint.
 local watched = setmetatable({}, { __mode = "k" })
 local on_demand = setmetatable({}, { __mode = "k" }) -- who has certificates() of its own
+-- By context, too: the options of its trust, what their files hold, and what makes
+-- a context of them anew.
+local trusting = setmetatable({}, { __mode = "k" })
 local looking = false
 
 local function warn_of_expiry(entry)
@@ -57,10 +62,10 @@ local function note_expiry()
   core.tls_expiry(first or 0)
 end
 
-local function complain(entry, failure)
+local function complain(entry, failure, text)
   if entry.complaint == failure.message then return end
   entry.complaint = failure.message
-  logger:warn("the new certificate is not taken: {reason}", { reason = failure.message })
+  logger:warn(text or "the new certificate is not taken: {reason}", { reason = failure.message })
 end
 
 local function take(context, entry, found, seen)
@@ -83,11 +88,39 @@ local function look_at(context, entry)
   if core.time() - entry.warned >= WARN_EVERY then warn_of_expiry(entry) end
 end
 
+-- A ticket of before is worth nothing: its key follows from what is trusted.
+local function look_at_trust(context, entry)
+  local seen, failure = trust.load(entry.options)
+  if seen == entry.seen then return end
+  local fresh
+  if seen then fresh, failure, seen = entry.make(entry.options) end
+  if not fresh then return complain(entry, failure, "the new authorities are not taken: {reason}") end
+  context:adopt(fresh)
+  entry.seen, entry.complaint = seen, nil
+  logger:info("the authorities were replaced", { ca = entry.options.ca, crl = entry.options.crl })
+end
+
 local function look()
   for context, entry in pairs(watched) do look_at(context, entry) end
+  for context, entry in pairs(trusting) do look_at_trust(context, entry) end
   note_expiry()
-  looking = next(watched) ~= nil
+  looking = next(watched) ~= nil or next(trusting) ~= nil
   if looking then core.housekeeping(LOOK_EVERY, look) end
+end
+
+local function look_from_now()
+  if not looking then core.housekeeping(LOOK_EVERY, look) end
+  looking = true
+end
+
+---Takes new authorities and lists of who is revoked when their files change.
+---@param context userdata
+---@param options table with `ca` or `crl`
+---@param seen string what they hold
+---@param make fun(options: table): userdata?, ropewalk.Failure?, string?
+function watch.trust(context, options, seen, make)
+  trusting[context] = { options = options, seen = seen, make = make }
+  look_from_now()
 end
 
 ---Gives a context its certificates from files, now and whenever they change.
@@ -105,8 +138,7 @@ function watch.serve(context, options)
   watched[context] = entry
   warn_of_expiry(entry)
   note_expiry()
-  if not looking then core.housekeeping(LOOK_EVERY, look) end
-  looking = true
+  look_from_now()
   return true
 end
 
