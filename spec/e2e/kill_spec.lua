@@ -45,7 +45,8 @@ describe("A client that is killed", function()
     ["in the middle of a head"] = 'c = Client().send("GET / HTTP/1.1\\r\\nHos")',
     ["while its handler waits"] = 'c = Client().get("/wait")',
     ["in the middle of an upload"] =
-      'c = Client().send("POST /upload HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 1000000\\r\\n\\r\\n" + "x" * 300000)',
+      'c = Client().send("POST /upload HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 1000000\\r\\n\\r\\n"'
+      .. ' + "x" * 300000)',
     ["between two requests"] = 'c = Client(); c.ask("/")',
   } do
     it(what .. " leaves nothing", function()
@@ -53,26 +54,6 @@ describe("A client that is killed", function()
       e2e.talk(child, MURDER .. "killed(r'''" .. code .. "''')")
     end)
   end
-
-  it("in the middle of a TLS handshake leaves nothing", function()
-    local dir = e2e.directory()
-    local out, status = e2e.shell(("openssl req -x509 -newkey ec -pkeyopt "
-      .. "ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -keyout %s/key.pem "
-      .. "-out %s/cert.pem"):format(dir, dir))
-    assert.equal(0, status, out)
-    local plain, port = e2e.free_port(), e2e.free_port()
-    child = e2e.start([[
-local core = require "ropewalk.core"
-local site = web.Site()
-site:get("/", function() return "ok\n" end)
-site:get("/stats", function() return web.json(core.stats()) end)
-return { rw.server(rw.config.listen, site), rw.server(rw.config.tls, site) }]], {
-      set = { listen = "tcp:127.0.0.1:" .. plain, tls = ("tls:127.0.0.1:%d:cert=%s/cert.pem:key=%s/key.pem"):format(port, dir, dir) } })
-    child.port = plain
-    e2e.talk(child, MURDER .. ([[
-killed("c = Client(%d).send(bytes.fromhex('16030100c8010000c40303'))")
-]]):format(port))
-  end)
 end)
 
 describe("A server that is killed", function()

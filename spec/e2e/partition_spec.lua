@@ -23,10 +23,6 @@ function Pinger:data_received() rw.log.info "pinger heard" end
 function Pinger:connection_lost(reason) rw.log.info("pinger lost " .. tostring(reason.code)) end
 local client = rw.client(rw.config.to, rw.Factory:for_protocol(Pinger), {
   retry_policy = rw.ClientService.backoff_policy { initial_delay = 0.2, max_delay = 1 } })
-if rw.config.once then
-  client:when_connected():add_callback(function(protocol) protocol.transport:write "ping" end)
-  return client
-end
 return { client, rw.TimerService(0.2, function()
   client:when_connected():add_callback(function(protocol) protocol.transport:write "ping" end)
     :add_errback(function(failure) failure:trap "cancelled" end)
@@ -75,26 +71,17 @@ describe("A partition #root", function()
     return select(2, out:gsub("\n[^\n]* 01 ", ""))
   end
 
-  local function connected(options, words, once)
+  local function connected(options)
     if not names then return pending "network namespaces need root, ip and unshare" end
-    local server = start(2, SERVER, { set = { listen = ("tcp:%s:7000%s"):format(THERE, words or "") },
+    local server = start(2, SERVER, { set = { listen = ("tcp:%s:7000"):format(THERE) },
       args = options })
     server:await_log "listening"
-    local client = start(1, CLIENT, { set = { to = ("tcp:%s:7000:timeout=1"):format(THERE), once = once },
+    local client = start(1, CLIENT, { set = { to = ("tcp:%s:7000:timeout=1"):format(THERE) },
       args = { "--limit", "session_timeout=3000" } })
     client:await_log "pinger heard"
     assert.equal(1, sockets(2))
     return server, client
   end
-
-  it("is found by keep-alive, when nothing is under way", function()
-    local server = connected({}, ":keepalive=1", "yes")
-    if not server then return end
-    server:mark()
-    cable "down"
-    server:await_log("lost ETIMEDOUT", 40)
-    assert.equal(0, sockets(2))
-  end)
 
   it("is found by a client that hears nothing; it is back when the network is", function()
     local server, client = connected()
@@ -109,7 +96,7 @@ describe("A partition #root", function()
     client:await_log("pinger heard", 20)
   end)
 
-  it("is found by session_timeout where keep-alive is off", function()
+  it("is found by the session_timeout of the server", function()
     local server = connected { "--limit", "session_timeout=2000" }
     if not server then return end
     server:mark()
