@@ -13,7 +13,7 @@ build="gcc:gcc make:make ld:binutils /usr/include/stdio.h:libc6-dev tar:tar
     /etc/ssl/certs/ca-certificates.crt:ca-certificates
     /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
 test="busted:lua-busted luacheck:lua-check curl:curl wrk:wrk socat:socat
-    nc:netcat-openbsd clang:clang clang-tidy:clang-tidy cppcheck:cppcheck valgrind:valgrind python3:python3 dig:bind9-dnsutils
+    nc:netcat-openbsd clang:clang clang-tidy:clang-tidy cppcheck:cppcheck valgrind:valgrind python3:python3 ip:iproute2 dig:bind9-dnsutils
     openssl:openssl gnutls-cli:gnutls-bin sslscan:sslscan haproxy:haproxy systemd-socket-activate:systemd
     /usr/lib/python3/dist-packages/twisted:python3-twisted
     /usr/lib/python3/dist-packages/cryptography:python3-cryptography

@@ -56,6 +56,21 @@ static const char *field_name(lua_State *L, int key) {
     return name;
 }
 
+/* By name, blocks last: a table has no order that lasts. */
+static bool field_before(const struct log_field *a, const struct log_field *b) {
+    if ((a->kind == LOG_BLOCK) != (b->kind == LOG_BLOCK)) return b->kind == LOG_BLOCK;
+    return strcmp(a->key, b->key) < 0;
+}
+
+static void sort_fields(struct log_field *fields, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && field_before(&fields[j], &fields[j - 1]); j--) {
+            struct log_field f = fields[j];
+            fields[j] = fields[j - 1];
+            fields[j - 1] = f;
+        }
+}
+
 /* core.log(level, source, message, fields) */
 static int core_log(lua_State *L) {
     struct generation *g = generation_of(L);
@@ -68,6 +83,7 @@ static int core_log(lua_State *L) {
     size_t n = 0;
     if (source.n) fields[n++] = LF_STR("source", source);
     fields[n++] = LF_UINT("generation", g->id);
+    size_t own = n;
     if (lua_istable(L, 4)) {
         luaL_checkstack(L, 2 * MAX_LOG_FIELDS + 8, NULL);
         lua_pushnil(L);
@@ -78,12 +94,7 @@ static int core_log(lua_State *L) {
             lua_pushvalue(L, key); /* what is below stays anchored */
         }
     }
-    for (size_t i = 0; i + 1 < n; i++) /* blocks go last */
-        if (fields[i].kind == LOG_BLOCK) {
-            struct log_field block = fields[i];
-            fields[i] = fields[n - 1];
-            fields[n - 1] = block;
-        }
+    sort_fields(fields + own, n - own);
     log_write(&g->rw->log, level, message, fields, n);
     return 0;
 }

@@ -123,7 +123,7 @@ def download(server, build, core, seconds):
     return run
 
 
-def _settled(server):
+def settled(server):
     """Memory when it no longer moves: the lowest of a few quiet looks."""
     last, looks = server.memory(), 0
     while looks < 10:
@@ -135,20 +135,25 @@ def _settled(server):
     return last
 
 
-def memory(server, build, core, connections):
-    """Bytes per idle connection: after one request each (HTTP) or after none."""
-    idle = [tool(build, "idle"), "-p", str(server.port)]
-    requests = ["-r", "1"] if server.kind.protocol == "http" else []
-    # code and heap are touched before the first look: what is counted is
-    # connections, not the first request's page faults
-    warm = idle + ["-n", "16"] + (["-r", "500"] if requests else [])
+def warm_up(server, build, core):
+    """Code and heap are touched before the first look: what is counted is
+    connections, not the first request's page faults."""
+    requests = ["-r", "500"] if server.kind.protocol == "http" else []
     for _ in range(2):
-        if subprocess.run(warm, stdin=subprocess.DEVNULL, preexec_fn=child(core),
+        if subprocess.run([tool(build, "idle"), "-p", str(server.port), "-n", "16", *requests],
+                          stdin=subprocess.DEVNULL, preexec_fn=child(core),
                           stdout=subprocess.DEVNULL, timeout=60).returncode:
             raise Failed("%s: the warm-up failed" % server.kind.name)
     time.sleep(0.3)
-    sockets, before = server.sockets(), _settled(server)
-    process = subprocess.Popen(idle + ["-n", str(connections)] + requests,
+
+
+def memory(server, build, core, connections):
+    """Bytes per idle connection: after one request each (HTTP) or after none."""
+    warm_up(server, build, core)
+    requests = ["-r", "1"] if server.kind.protocol == "http" else []
+    sockets, before = server.sockets(), settled(server)
+    process = subprocess.Popen([tool(build, "idle"), "-p", str(server.port),
+                                "-n", str(connections)] + requests,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                preexec_fn=child(core))
     try:
@@ -160,7 +165,7 @@ def memory(server, build, core, connections):
                 raise Failed("%s holds %d of %d connections" % (
                     server.kind.name, server.sockets() - sockets, connections))
             time.sleep(0.1)
-        after = _settled(server)
+        after = settled(server)
         server.check_still()  # it still answers
     finally:
         process.stdin.close()

@@ -33,7 +33,8 @@ def summarise(workload, runs, pairs):
         ratio["by_cpu"] = statistics.median(
             b["cpu_us"] / a["cpu_us"] if a["cpu_us"] else 0.0 for a, b in list_)
         ratios[name] = ratio
-    return {"workload": workload.name, "unit": workload.unit, "runs": runs,
+    return {"workload": workload.name, "title": workload.title, "unit": workload.unit,
+            "targets": workload.targets, "runs": runs,
             "servers": servers, "ratios": ratios}
 
 
