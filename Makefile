@@ -144,10 +144,10 @@ test: ## everything that has to pass; the specs' totals come last
 	@sh deps/setup.sh build test
 	+@MAKE='$(MAKE)' BUILD=$(BUILD) bash spec/checks/test.sh
 
-asan: ## the specs under AddressSanitizer and UBSan (S="spec/…" for some)
+asan: ## the specs under AddressSanitizer and UBSan (S="spec/…" for some, J=2 processes)
 	@sh deps/setup.sh build test
 	@$(MAKE) VARIANT=asan all
-	@$(SANITIZER_ENV) $(BUILD)/asan/ropewalk test --exclude-tags=slow $(or $(S),spec)
+	@$(SANITIZER_ENV) $(BUILD)/asan/ropewalk test -j $(or $(J),2) --exclude-tags=slow $(or $(S),spec)
 
 tsan: ## the specs under ThreadSanitizer
 	@sh deps/setup.sh build test

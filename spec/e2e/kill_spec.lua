@@ -52,6 +52,7 @@ describe("A client that is killed", function()
     it(what .. " leaves nothing", function()
       child = e2e.start(APP)
       e2e.talk(child, MURDER .. "killed(r'''" .. code .. "''')")
+      assert.falsy(child:log():find(" error ", 1, true), child:log())
     end)
   end
 end)

@@ -41,10 +41,10 @@ function Recorder:process_ended(reason) self:note("ended", reason) end
 
 --- Waits for an event: "exited", "ended", "lost_0", …
 function Recorder:wait(name)
-  if self[name] then return self[name] end
-  local d = rw.Deferred()
-  self.waiting[name] = self.waiting[name] or {}
-  table.insert(self.waiting[name], d)
+  local d, waiting = rw.Deferred(), self.waiting[name] or {}
+  self.waiting[name] = waiting
+  table.insert(waiting, d)
+  if self[name] then return self[name] end -- asked last: this task may be interrupted anywhere
   d:add_timeout(20):await()
   return self[name]
 end

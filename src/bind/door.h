@@ -124,6 +124,8 @@ int door_traceback(lua_State *L);
 void door_report_place(struct task *t);
 /* Logs the failure at `index` with its traceback. */
 void door_report(lua_State *L, int index, const char *message);
-void door_report_request(lua_State *L, int index, struct str method, struct str target);
+/* The same of a request's handler; cut_short: why the request's body ended too soon, or 0. */
+void door_report_request(lua_State *L, int index, struct str method, struct str target,
+                         int cut_short);
 
 #endif

@@ -109,8 +109,8 @@ static void handler_failed(lua_State *L, struct http_conn *h, bool again) {
     bool answer = is_answer(L, -1);
     if (t->killed) door_clear_hook(L); /* of the script nothing is left to stop */
     if (!answer && !t->orphan && h->base.stream) {
-        h->base.rw->stats.script_errors++;
-        door_report_request(L, -1, h->request->method, h->request->target);
+        if (!h->body_failed) h->base.rw->stats.script_errors++;
+        door_report_request(L, -1, h->request->method, h->request->target, h->body_failed);
     }
     if (again || t->killed || t->cancelled || h->request->started || !h->base.stream) {
         give_up(h);
@@ -305,6 +305,7 @@ int http_pull_body(struct http_conn *h, struct str *data) {
             if (taken == 0) return h->base.stream ? RW_EAGAIN : RW_ECLOSED;
             event = (int)taken;
         }
+        h->body_failed = event;
         http_fail(h, event);
         return event;
     }

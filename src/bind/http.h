@@ -30,6 +30,7 @@ struct http_conn {
     struct wait_list readers; /* waits for a piece of the body: one at most */
     struct wait_list writers; /* wait for the peer to read */
     bool tells_finish;       /* the request is in the registry, by this address */
+    int body_failed;         /* why the body of this request ended too soon; 0: it did not */
     bool active;             /* a handler runs or waits */
     bool pumping;
 };

@@ -41,15 +41,22 @@ void door_report(lua_State *L, int index, const char *message) {
     lua_settop(L, index);
 }
 
-void door_report_request(lua_State *L, int index, struct str method, struct str target) {
+void door_report_request(lua_State *L, int index, struct str method, struct str target,
+                         int cut_short) {
     struct generation *g = generation_of(L);
     index = lua_absindex(L, index);
     const char *text = luaL_tolstring(L, index, NULL);
     size_t path = 0; /* what stands behind it may be secret */
     while (path < target.n && target.p[path] != '?') path++;
-    log_error(&g->rw->log, "handler failed", LF_STR("method", method),
-              LF_STR("path", str_of(target.p, path)), LF_UINT("generation", g->id),
-              LF_Z("error", text), LF_BLOCK("traceback", traceback_of(L, index)));
+    struct str shown = str_of(target.p, path);
+    if (cut_short) /* anybody can do that to us: it is no error of ours */
+        log_info(&g->rw->log, "request cut short", LF_STR("method", method),
+                 LF_STR("path", shown), LF_UINT("generation", g->id),
+                 LF_Z("reason", err_text(cut_short)), LF_Z("error", text));
+    else
+        log_error(&g->rw->log, "handler failed", LF_STR("method", method),
+                  LF_STR("path", shown), LF_UINT("generation", g->id), LF_Z("error", text),
+                  LF_BLOCK("traceback", traceback_of(L, index)));
     lua_settop(L, index);
 }
 
