@@ -2,6 +2,7 @@
 -- Ends that nobody announces: clients killed in the middle of something, and the
 -- server itself.
 local e2e = require "spec.support.e2e"
+local tls = require "spec.support.tls"
 
 local APP <const> = [[
 local core = require "ropewalk.core"
@@ -55,6 +56,36 @@ describe("A client that is killed", function()
       assert.falsy(child:log():find(" error ", 1, true), child:log())
     end)
   end
+end)
+
+describe("A client that is killed in a TLS handshake", function()
+  after_each(tls.finish)
+
+  it("leaves nothing", function()
+    tls.directory()
+    local child = e2e.start((tls.placed(APP:gsub("return (rw.server.*)", [[
+local secured = rw.server("tls:127.0.0.1:0:cert=DIR/site.pem:key=DIR/site.key", site)
+site:get("/port", function() return tostring(secured.port) end)
+return { secured, %1 }]]))))
+    -- the whole ClientHello; a part of it; and one whose client reads the answer and says no more
+    local hello = [[
+import ssl
+class Shaking(Client):
+    def __init__(self, first, answered=False):
+        super().__init__(%s)
+        plain, records = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = ssl.create_default_context().wrap_bio(plain, records, server_hostname="localhost")
+        try: session.do_handshake()
+        except ssl.SSLWantReadError: pass
+        self.send(records.read()[:first])
+        if answered: self.socket.recv(1)
+]]
+    for _, how in ipairs { "100", "100000", "100000, True" } do
+      e2e.talk(child, MURDER .. "port = Client().ask('/port').body.decode()\n"
+        .. "killed(r'''" .. hello .. "''' % port + '\\nc = Shaking(" .. how .. ")')")
+    end
+    assert.falsy(child:log():find("handshake_timeout", 1, true), child:log())
+  end)
 end)
 
 describe("A server that is killed", function()

@@ -13,7 +13,7 @@ end
 local SERVER <const> = [[
 local Echo = rw.Protocol:extend "Echo"
 function Echo:data_received(bytes) self.transport:write(bytes) end
-function Echo:connection_lost(reason) rw.log.info("lost " .. tostring(reason.code)) end
+function Echo:connection_lost(reason) rw.log.info("lost", { name = reason.name, code = reason.code }) end
 return rw.server(rw.config.listen, rw.Factory:for_protocol(Echo))]]
 
 local CLIENT <const> = [[
@@ -71,9 +71,9 @@ describe("A partition #root", function()
     return select(2, out:gsub("\n[^\n]* 01 ", ""))
   end
 
-  local function connected(options)
+  local function connected(options, endpoint)
     if not names then return pending "network namespaces need root, ip and unshare" end
-    local server = start(2, SERVER, { set = { listen = ("tcp:%s:7000"):format(THERE) },
+    local server = start(2, SERVER, { set = { listen = ("tcp:%s:7000%s"):format(THERE, endpoint or "") },
       args = options })
     server:await_log "listening"
     local client = start(1, CLIENT, { set = { to = ("tcp:%s:7000:timeout=1"):format(THERE) },
@@ -102,6 +102,16 @@ describe("A partition #root", function()
     server:mark()
     cable "down"
     server:await_log("lost", 20)
+  end)
+
+  it("is found by the keep-alive of a server that was about to say something", function()
+    local server, client = connected(nil, ":keepalive=1")
+    if not server then return end
+    server:mark()
+    cable "down"
+    server:await_log("lost", 20) -- after six seconds
+    assert.truthy(server:since():find "ETIMEDOUT" or server:since():find "EHOSTUNREACH", server:since())
+    client:await_log("pinger lost", 20)
   end)
 
   it("that heals in time loses nothing", function()

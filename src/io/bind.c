@@ -49,12 +49,26 @@ static int set(int fd, int level, int option, int value) {
     return setsockopt(fd, level, option, &value, sizeof value);
 }
 
+/* A peer that is gone is found when it is silent, by probes, and when it is sent to,
+ * by TCP_USER_TIMEOUT: unacknowledged bytes keep probes from being sent. */
+int tcp_keep_alive(int fd, int seconds) {
+    enum { PROBES = 5, BETWEEN = 10 };
+    int between = seconds < BETWEEN ? seconds : BETWEEN;
+    int rc = set(fd, SOL_SOCKET, SO_KEEPALIVE, seconds > 0);
+    if (rc == 0 && seconds > 0) {
+        rc = set(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+        if (rc == 0) rc = set(fd, IPPROTO_TCP, TCP_KEEPINTVL, between);
+        if (rc == 0) rc = set(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
+    }
+    if (rc == 0)
+        rc = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+                 seconds > 0 ? (seconds + PROBES * between) * 1000 : 0);
+    return rc < 0 ? -errno : 0;
+}
+
 void tcp_options(const struct endpoint *e, int fd) {
     set(fd, IPPROTO_TCP, TCP_NODELAY, !e->delay);
-    if (e->keepalive <= 0) return;
-    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, e->keepalive);
-    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, e->keepalive < 10 ? e->keepalive : 10);
+    if (e->keepalive > 0) tcp_keep_alive(fd, e->keepalive);
 }
 
 static int bind_address(const struct endpoint *e, bool v6_only,

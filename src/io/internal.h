@@ -123,6 +123,9 @@ int bind_unix(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
 /* The same of descriptors that the process was started with (inherit.c):
  * duplicates, the originals stay. */
 int inherit_listening(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
+enum { TCP_KEEP_ALIVE_MAX = 32767 }; /* seconds, the kernel's */
+/* After so many seconds of silence, and again, the peer is asked whether it is there; 0: never. */
+int tcp_keep_alive(int fd, int seconds);
 /* nodelay, keepalive: what a listening socket has its connections inherit. */
 void tcp_options(const struct endpoint *e, int fd);
 

@@ -17,8 +17,10 @@ static int tcp_option(struct stream *s, const char *name, int64_t value) {
     if (strcmp(name, "nodelay") == 0) return uv_tcp_nodelay(h, value != 0);
     if (strcmp(name, "keepalive") != 0)
         return uvstream_buffer_option(s, name, value);
-    if (value < 0 || value > INT32_MAX) return RW_EINVAL;
-    return uv_tcp_keepalive(h, value != 0, (unsigned)value);
+    uv_os_fd_t fd;
+    if (value < 0 || value > TCP_KEEP_ALIVE_MAX) return RW_EINVAL;
+    int rc = uv_fileno((uv_handle_t *)h, &fd);
+    return rc < 0 ? rc : tcp_keep_alive(fd, (int)value);
 }
 
 static const struct transport_ops tcp_ops = {
