@@ -193,7 +193,8 @@ void host_calls_end(struct generation *g); /* its tasks are gone */
 int worker_copy(struct rw *inner, const struct rw *outer);
 void worker_copy_free(struct rw *inner);
 
-/* As luaL_error, but with the line of the script that has called into the library. */
-int script_error(lua_State *L, const char *format, ...);
+/* As luaL_error, but with the line of the script that has called into the library. Does
+ * not return; the int is for `return script_error(…)`. */
+__attribute__((noreturn)) int script_error(lua_State *L, const char *format, ...);
 
 #endif

@@ -5,6 +5,7 @@
 #include <lualib.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "io/simulate.h"
@@ -192,7 +193,8 @@ int script_error(lua_State *L, const char *format, ...) {
         lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, message);
         break;
     }
-    return lua_error(L);
+    lua_error(L);
+    abort();
 }
 
 static int core_misuse(lua_State *L) {
