@@ -229,6 +229,21 @@ describe("ropewalk test", function()
       assert.equal(0, status, output)
     end)
 
+    it("runs a file with a certain tag after the others, by itself", function()
+      -- (not in one piece: this file need not be)
+      local text = [[local rw = require "ropewalk"
+        it("is slow%s", function()
+          local log = io.open("log", "a")
+          log:write "[" log:flush()
+          rw.sleep(0.2):await()
+          log:write "]" log:close() end)]]
+      local output, status = run_files({ ["a_spec.lua"] = text:format(" #al" .. "one"),
+        ["b_spec.lua"] = text:format(" #al" .. "one"), ["c_spec.lua"] = text:format "",
+        ["d_spec.lua"] = text:format "" }, "-j 2")
+      assert.equal(0, status, output)
+      assert.equal("[[]][][]", e2e.read(dir .. "/log"))
+    end)
+
     it("tells of a failing test, and of a process that crashes or ends by itself", function()
       local output, status = run_files({ ["a_spec.lua"] = PASSES,
         ["b_spec.lua"] = 'it("is bad", function() assert.equal(1, 2) end)',
@@ -238,6 +253,7 @@ describe("ropewalk test", function()
       assert.equal(1, status, output)
       assert.matches("failed: %./b_spec.lua:1: is bad\n", output)
       assert.matches("c_spec.lua: %(the process%)\n%s+it ended by the signal KILL\n", output)
+      assert.matches("\nthese failed:\n.*  %./b_spec.lua:1: is bad\n", output)
       assert.matches("d_spec.lua", output)
       assert.matches("\n2 passed, 3 failed, 0 skipped\n$", output)
       assert.matches('^<%?xml.*<testsuites tests="5" failures="1" errors="2" ', e2e.read(dir .. "/out.xml"))

@@ -63,6 +63,22 @@ function jobs.files(paths, rest)
   return files
 end
 
+local function read_file(path)
+  local file <close> = io.open(path)
+  return file and file:read "a" or ""
+end
+
+-- Those with the tag #alone somewhere, say because they tell how long a thing
+-- takes, would be disturbed by others and disturb them.
+local function split_alone(files)
+  local together, alone = {}, {}
+  for _, file in ipairs(files) do
+    local list = find(read_file(file), "#alone", 1, true) and alone or together
+    list[#list + 1] = file
+  end
+  return together, alone
+end
+
 -- One file ------------------------------------------------------------------
 
 local function arguments_for(wanted, file, coverage_file)
@@ -145,17 +161,21 @@ end
 ---@param wanted ropewalk.spec.Options
 ---@param report table
 function jobs.run(wanted, report)
-  local files, covered = jobs.files(wanted.paths, wanted.rest), {}
-  local next_file = 0
-  local function work()
-    while next_file < #files and report.totals.status ~= USAGE do
-      next_file = next_file + 1
-      run_file(wanted, files[next_file], report, covered)
+  local covered = {}
+  local function run_files(files, count)
+    local next_file, workers = 0, {}
+    local function work()
+      while next_file < #files and report.totals.status ~= USAGE do
+        next_file = next_file + 1
+        run_file(wanted, files[next_file], report, covered)
+      end
     end
+    for i = 1, count do workers[i] = async.spawn(work) end
+    Deferred.gather(workers):await()
   end
-  local workers = {}
-  for i = 1, wanted.jobs > 0 and wanted.jobs or processors() do workers[i] = async.spawn(work) end
-  Deferred.gather(workers):await()
+  local together, alone = split_alone(jobs.files(wanted.paths, wanted.rest))
+  run_files(together, wanted.jobs > 0 and wanted.jobs or processors())
+  run_files(alone, 1)
   if wanted.coverage then return coverage.report(wanted.coverage, covered) end
   return true
 end

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- For people: a character a test, then what failed. The last line is the totals.
+-- For people: a character a test, then what failed, and a list of that. The last
+-- line is the totals.
 
 local ipairs, setmetatable = ipairs, setmetatable
 local format, gsub = string.format, string.gsub
@@ -52,6 +53,12 @@ function Text:finish(totals)
     if record.traceback then out:write("  stack traceback:\n", indent(record.traceback), "\n") end
     if record.log and record.log ~= "" then
       out:write("  log of the test:\n", indent(indent(record.log)), "\n")
+    end
+  end
+  if #self.failures > 1 then -- their details may be screens apart
+    out:write "\nthese failed:\n"
+    for _, record in ipairs(self.failures) do
+      out:write(format("  %s: %s\n", place(record), record.name))
     end
   end
   if totals.seed then out:write("\norder: --seed=", totals.seed, "\n") end
