@@ -53,6 +53,7 @@ struct task {
     struct task_box *box; /* Lua's handle, or NULL */
     uint64_t budget;
     unsigned slices;      /* used, of script_slice ms */
+    unsigned graces;      /* slices that ended since it was entered, and it went on */
     unsigned burst;       /* of these, in a row where yielding is not possible */
     unsigned library_steps; /* times that the library was not interrupted */
     unsigned grace;       /* slices that a killed one may still close variables for */
@@ -72,6 +73,7 @@ struct task {
     bool cancelled;  /* … and it was told so: it cannot wait any more */
     bool cancel_due; /* the telling is to come */
     bool raising;    /* the telling is on its way, from within a hook */
+    bool line_seen;  /* its slice is over, and a line has begun since */
 };
 
 /* Tasks that wait for the same thing, first come, first woken. One that goes on

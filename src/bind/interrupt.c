@@ -4,8 +4,10 @@
  *
  * Preemption costs nothing until it happens. The watchdog ticks in processor
  * time; when one entry has lasted for a slice, the signal handler sets a count
- * hook on the coroutine that runs (lua_sethook is made for that). The hook
- * yields where the stack allows it; inside a C function that calls back
+ * hook on the coroutine that runs (lua_sethook is made for that). Who ends soon
+ * after that is not interrupted: the time was the collector's, or C's. Others are
+ * between two lines, so that a line like n = n + 1 is one step for everybody. The
+ * hook yields where the stack allows it; inside a C function that calls back
  * (gsub, sort) it cannot, and after BURST_SLICES of that it raises. A task
  * over its budget is killed: the hook raises at every instruction from then
  * on, so no pcall loop outlives it. What it has to close on its way out still
@@ -17,7 +19,11 @@
 #include "bind/coverage.h"
 #include "bind/task.h"
 
-enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4, LIBRARY_STEP = 100,
+/* Counts of the hook tell its states apart: it has just been set; Lua is in the library;
+ * Lua has seen it, and may end by itself within so much (after another slice: an eighth). */
+enum { FRESH = 1, LIBRARY_STEP = 100, GRACE_STEPS = 12800, GRACES = 4 };
+
+enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4,
        MAX_CLOSE_DEPTH = 200, TICKS_PER_SET = 16 };
 
 /* ── the watchdog's view: one door is open per thread at a time ───────────*/
@@ -43,8 +49,11 @@ static void on_tick(void) { /* in a signal handler */
     /* Setting it walks the whole stack of calls, which may be deep, and no hook
      * runs while a C function does: not each time. Now and then, since Lua may
      * lose one that is set while it looks. */
-    if (lua_gethook(door->running) == on_slice_end && ++seen_set % TICKS_PER_SET) return;
-    lua_sethook(door->running, on_slice_end, LUA_MASKCOUNT, 1);
+    lua_State *L = door->running;
+    int count = lua_gethookcount(L);
+    bool in_grace = count > FRESH && count != LIBRARY_STEP;
+    if (lua_gethook(L) == on_slice_end && !in_grace && ++seen_set % TICKS_PER_SET) return;
+    lua_sethook(L, on_slice_end, LUA_MASKCOUNT, FRESH);
 }
 
 /* One watchdog per thread serves all doors of it; the shortest slice counts. */
@@ -148,6 +157,16 @@ static bool asked_to_end(void) {
     return signal_was_caught(SIGTERM) || signal_was_caught(SIGINT);
 }
 
+/* Of the first line that Lua tells of it may be in the midst: it compares with where
+ * it was when it looked the last time, which is long ago. */
+static bool is_between_lines(struct task *t, lua_State *L, const lua_Debug *ar) {
+    bool line = ar->event == LUA_HOOKLINE;
+    if (line && t->line_seen) return true;
+    t->line_seen = line;
+    if (!line) lua_sethook(L, on_slice_end, LUA_MASKLINE, 0);
+    return false;
+}
+
 static void on_slice_end(lua_State *L, lua_Debug *ar) {
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
@@ -156,19 +175,25 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
         task_set_hook(t, L);
         return;
     }
+    bool fresh = ar->event == LUA_HOOKCOUNT && lua_gethookcount(L) == FRESH;
+    if (t && fresh && t->graces < GRACES) {
+        lua_sethook(L, on_slice_end, LUA_MASKCOUNT, GRACE_STEPS >> 3 * t->graces++);
+        return;
+    }
     if (t && door_in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
         /* setting it walks the whole stack of calls: not each time */
         if (lua_gethookcount(L) != LIBRARY_STEP)
             lua_sethook(L, on_slice_end, LUA_MASKCOUNT, LIBRARY_STEP);
         return;
     }
+    if (t && !is_between_lines(t, L, ar)) return;
     door_clear_hook(L);
     if (!t) return;
     t->slices++;
     if (t->slices * rw->limits.script_slice > t->budget ||
         (rw->given_up && atomic_load(rw->given_up))) {
-        task_doom(t, L);
-        on_killed(L, ar);
+        task_doom(t, L); /* the next instruction raises */
+        return;
     }
     if (rw->simulated) return; /* when it is interrupted would be real time's chance */
     if (rw->given_up) return; /* in a thread nobody waits for a turn */
@@ -180,6 +205,5 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
     } else if (!t->in_one && ++t->burst >= BURST_SLICES &&
                (!rw->testing || asked_to_end())) {
         task_doom(t, L);
-        on_killed(L, ar);
     }
 }
