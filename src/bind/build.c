@@ -290,11 +290,13 @@ static int adopt_body(lua_State *L) {
     return build_protocol(L, a.conn);
 }
 
-void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *from,
-                      struct str ahead) {
-    struct proto_conn *p = proto_new(from->rw, from->gen, s);
-    if (!p) luaL_error(L, "not enough memory");
+int proto_conn_adopt(lua_State *L, int index, struct conn *from, struct str ahead) {
+    struct proto_conn *p = proto_new(from->rw, from->gen, from->stream);
+    if (!p) return RW_ENOMEM;
     struct conn *c = &p->base;
+    from->stream = NULL;
+    from->closing = from->lost_due = true;
+    timer_stop(from->rw->loop, &from->timer);
     conn_join_port(c, from->port);
     conn_leave_port(from); /* it counts once */
     c->peer = from->peer;
@@ -308,4 +310,5 @@ void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *fr
     p->pumping = false;
     if (p->class) proto_continue(p);
     else proto_settle(p);
+    return 0;
 }

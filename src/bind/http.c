@@ -204,12 +204,11 @@ static void http_continue(struct http_conn *h);
 static void http_retire(struct conn *c);
 static void http_gone(struct http_conn *h);
 
-/* Calls the on_finish functions of the request in the registry. */
+/* Calls the on_finish functions of the request in the registry, which keeps it
+ * until the connection has let go of it. */
 static int tell_finish(lua_State *L) {
     struct http_conn *h = lua_touserdata(L, 1);
     lua_rawgetp(L, LUA_REGISTRYINDEX, h);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, h);
     lua_getiuservalue(L, -1, 2);
     lua_Integer n = luaL_len(L, -1);
     for (lua_Integer i = 1; i <= n; i++) {
@@ -231,7 +230,8 @@ static void wake_all(struct http_conn *h) {
 
 static void handler_done(struct task *t, int status) {
     struct http_conn *h = t->owner;
-    if (h->tells_finish) {
+    bool told = h->tells_finish;
+    if (told) {
         h->tells_finish = false;
         door_enter(t->gen, &(struct door_call){.body = tell_finish, .arg = h});
     }
@@ -239,6 +239,7 @@ static void handler_done(struct task *t, int status) {
     else if (status < 0) respond_plain(h, 500, STR("Internal Server Error\n"));
     if (h->request) h->request->conn = NULL;
     h->request = NULL;
+    if (told) door_protect(t->gen, registry_forget, h);
     h->active = false;
     h->base.busy = false;
     wake_all(h); /* others that it has started: it is over for them, too */
@@ -423,16 +424,17 @@ static void http_lost(struct conn *c, int reason) {
     }
 }
 
-void http_hand_over(lua_State *L, struct http_conn *h) {
+int http_hand_over(lua_State *L, struct http_conn *h) {
     struct conn *c = &h->base;
-    struct stream *s = c->stream;
     struct str ahead = h->unread;
-    if (buf_len(&c->in) && buf_add_str(&c->in, ahead) == 0) ahead = buf_str(&c->in);
-    c->stream = NULL;
-    c->closing = c->lost_due = true;
-    timer_stop(c->rw->loop, &c->timer);
-    proto_conn_adopt(L, 4, s, c, ahead);
-    h->unread = STR_NONE;
+    int rc = 0;
+    if (buf_len(&c->in)) {
+        rc = buf_add_str(&c->in, ahead);
+        ahead = buf_str(&c->in);
+    }
+    if (rc == 0) rc = proto_conn_adopt(L, 4, c, ahead);
+    if (rc == 0) h->unread = STR_NONE;
+    return rc;
 }
 
 static void http_retire(struct conn *c) {

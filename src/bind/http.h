@@ -56,8 +56,8 @@ int http_pull_body(struct http_conn *h, struct str *data);
 void http_begin_output(struct http_conn *h);
 void http_sent(struct http_conn *h);
 
-/* After 101. Stack: …, factory at 4. The stream is a protocol's from now on. */
-void http_hand_over(lua_State *L, struct http_conn *h);
+/* After 101. Stack: …, factory at 4. The stream is a protocol's from now on: 0 or RW_ENOMEM. */
+int http_hand_over(lua_State *L, struct http_conn *h);
 
 void http_update_deadline(struct http_conn *h);
 

@@ -69,10 +69,10 @@ int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limi
  * already, and pushes its transport. Its hooks come after proto_conn_begin. */
 void proto_conn_wrap(lua_State *L, int index, struct child_pipe *pipe);
 void proto_conn_begin(struct proto_conn *p);
-/* The stream of `from`, another kind of connection, gets a protocol of the
- * factory at `index`; `ahead` is what was read already. */
-void proto_conn_adopt(lua_State *L, int index, struct stream *s, struct conn *from,
-                      struct str ahead);
+/* The stream of `from`, another kind of connection, which is over with that, gets a
+ * protocol of the factory at `index`; `ahead` is what was read already. 0, or RW_ENOMEM,
+ * and all is as before. */
+int proto_conn_adopt(lua_State *L, int index, struct conn *from, struct str ahead);
 
 /* Goes on pulling events after an interruption. */
 void proto_continue(struct proto_conn *p);

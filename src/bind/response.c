@@ -179,8 +179,7 @@ static int send_body(struct http_conn *h, struct str bytes) {
 
 static int request_write(lua_State *L) {
     struct request *r = request_check(L, 1);
-    struct str bytes;
-    bytes.p = luaL_checklstring(L, 2, &bytes.n);
+    struct str bytes = check_str(L, 2);
     struct http_conn *h = live(r);
     if (!h) return push_failure(L, RW_ECLOSED);
     int rc = send_body(h, bytes);
@@ -301,8 +300,7 @@ static int request_close(lua_State *L) {
  * sent ahead goes with it. */
 static int request_upgrade(lua_State *L) {
     struct request *r = request_check(L, 1);
-    struct str protocol;
-    protocol.p = luaL_checklstring(L, 2, &protocol.n);
+    struct str protocol = check_str(L, 2);
     luaL_checktype(L, 4, LUA_TTABLE);
     lua_settop(L, 4);
     struct http_conn *h = live(r);
@@ -315,7 +313,11 @@ static int request_upgrade(lua_State *L) {
     conn_flush(&h->base);
     r->started = r->finished = true;
     lua_settop(L, 4);
-    http_hand_over(L, h);
+    rc = http_hand_over(L, h);
+    if (rc < 0) {
+        conn_abort(&h->base, rc);
+        return push_failure(L, rc);
+    }
     lua_pushboolean(L, 1);
     return 1;
 }
