@@ -16,7 +16,11 @@ local Guest = rw.Protocol:extend "Guest"
 %s
 function Guest:data_received() self.transport:write "hello\n" end
 local factory = rw.Factory:for_protocol(Guest)
-rw.call_later(0, function() rw.log.info("lazy: {lazy}", { lazy = factory.lazy }) end)
+local function tell()  -- it is known once it listens
+  if factory.lazy == nil then rw.call_later(0.02, tell)
+  else rw.log.info("lazy: {lazy}", { lazy = factory.lazy }) end
+end
+tell()
 return rw.server(rw.config.at, factory)]]
   local SEEN <const> = [[
 function Guest:connection_made() rw.log.info "a guest is made" end

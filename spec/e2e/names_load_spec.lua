@@ -27,7 +27,7 @@ site:get("/many/:word/:count", function(request)
 end)
 return rw.server(rw.config.listen or "tcp:127.0.0.1:0", site)]]
 
-describe("A name server's misery", function()
+describe("A name server's misery #alone", function()
   local good, dead
 
   setup(function() good, dead = name_server.start(), name_server.start "--dead" end)

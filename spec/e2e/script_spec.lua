@@ -8,7 +8,7 @@ site:get("/", function() return "ok\n" end)
 %s
 return rw.server("tcp:127.0.0.1:0", site)]]
 
-describe("A handler", function()
+describe("A handler #alone", function()
   local child
   after_each(e2e.finish)
 

@@ -5,12 +5,6 @@
 #include "bind/bind.h"
 #include "bind/libraries.h"
 
-static struct str check_str(lua_State *L, int index) {
-    size_t n;
-    const char *p = luaL_checklstring(L, index, &n);
-    return str_of(p, n);
-}
-
 /* The bytes; or nil, code name, why. */
 static int push_result(lua_State *L, int rc, const void *bytes, size_t n, const char *why) {
     if (rc == 0) {

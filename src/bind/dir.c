@@ -131,8 +131,7 @@ static int l_file_index(lua_State *L) {
 /* dir:open(path) → file; nil, code, message */
 static int l_dir_open(lua_State *L) {
     struct bind_dir *d = dir_check(L, 1);
-    struct str path;
-    path.p = luaL_checklstring(L, 2, &path.n);
+    struct str path = check_str(L, 2);
     if (str_find(path, 0) < path.n) return push_failure(L, -ENOENT);
     struct bind_file *f = lua_newuserdatauv(L, sizeof *f, 0);
     f->fd = -1;

@@ -138,8 +138,7 @@ static int push_syntax_error(lua_State *L, struct str s,
 
 /* json_decode(string) → value; nil, message. Upvalues: null, the metatable of arrays. */
 static int l_decode(lua_State *L) {
-    struct str s;
-    s.p = luaL_checklstring(L, 1, &s.n);
+    struct str s = check_str(L, 1);
     lua_settop(L, 1);
     /* A small document is read into the stack, where nothing can leak. */
     char pool[JSON_POOL];

@@ -102,12 +102,6 @@ static struct request *headers_request(lua_State *L) {
     return request_check(L, -1);
 }
 
-static struct str check_str(lua_State *L, int index) {
-    struct str s;
-    s.p = luaL_checklstring(L, index, &s.n);
-    return s;
-}
-
 static int headers_all(lua_State *L) {
     struct request *r = headers_request(L);
     struct str name = check_str(L, 2);

@@ -12,12 +12,6 @@ struct bind_router *router_check(lua_State *L, int index) {
     return luaL_checkudata(L, index, class_name);
 }
 
-static struct str check_str(lua_State *L, int index) {
-    size_t n;
-    const char *p = luaL_checklstring(L, index, &n);
-    return str_of(p, n);
-}
-
 static void push_user(lua_State *L, int router_index, int which, int id) {
     lua_getiuservalue(L, router_index, which);
     lua_rawgeti(L, -1, id);

@@ -8,12 +8,6 @@
 
 enum { RANDOM_MAX = 1 << 20 };
 
-static struct str check_str(lua_State *L, int index) {
-    struct str s;
-    s.p = luaL_checklstring(L, index, &s.n);
-    return s;
-}
-
 /* Ends a buffer of which `n` bytes were written; n < 0: nil instead. */
 static int push_result(lua_State *L, luaL_Buffer *b, int64_t n) {
     luaL_pushresultsize(b, n < 0 ? 0 : (size_t)n);

@@ -15,12 +15,6 @@ static const char context_class[] = "ropewalk.tls_context";
 
 enum { NAME_MAX_LENGTH = 255, NAMES_MAX = 1 << 20 };
 
-static struct str check_str(lua_State *L, int index) {
-    size_t n;
-    const char *p = luaL_checklstring(L, index, &n);
-    return str_of(p, n);
-}
-
 static struct str opt_str(lua_State *L, int index) {
     size_t n;
     const char *p = luaL_optlstring(L, index, "", &n);

@@ -3,9 +3,12 @@
 #ifndef BIND_VALUES_H
 #define BIND_VALUES_H
 
+#include <lauxlib.h>
 #include <lua.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "base/str.h"
 
 struct generation;
 struct limits;
@@ -25,6 +28,13 @@ void limits_override(lua_State *L, int index, struct limits *l);
 /* Pushes limit `key` (or nil); sets it from the value at `value`. */
 void limits_push(lua_State *L, int key, const struct limits *l);
 void limits_assign(lua_State *L, int key, int value, struct limits *l);
+
+/* The text at `index`, good as long as it is there; raises. */
+static inline struct str check_str(lua_State *L, int index) {
+    struct str s;
+    s.p = luaL_checklstring(L, index, &s.n);
+    return s;
+}
 
 /* "nil, code name, message" */
 int push_failure(lua_State *L, int code);

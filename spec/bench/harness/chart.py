@@ -4,6 +4,7 @@ ours is than each peer, and how servers grow with the connections they hold."""
 
 import math
 import os
+import re
 from xml.sax.saxutils import escape
 
 from .servers import KINDS
@@ -52,6 +53,11 @@ def _plain(title):
 LEFT, RIGHT, ROW, TOP = 290, 70, 20, 46
 
 
+def _heading(workload):
+    """The title without its details, but for the version of TLS."""
+    return re.match(r"[^,]*(, TLS 1\.\d)?", workload.get("title", workload["workload"]))[0]
+
+
 def ratios(workloads):
     """One bar for each peer, from 1 on a logarithmic axis; None: nothing to show."""
     groups = [w for w in workloads if w.get("ratios")]
@@ -70,7 +76,7 @@ def ratios(workloads):
                       kind="head")], TOP
     bars = []
     for w in groups:
-        bars.append(_text(8, y + 13, w.get("title", w["workload"]).split(",")[0], kind="head"))
+        bars.append(_text(8, y + 13, _heading(w), kind="head"))
         y += ROW
         for name, r in w["ratios"].items():
             target, value = w.get("targets", {}).get(name), r["median"]
