@@ -79,6 +79,7 @@ static bool boot_world(struct simulator *m) {
     struct simulated *s = arena_realloc(m->arena, NULL, 0, sizeof *s);
     if (!s) return false;
     *s = (struct simulated){.arena = m->arena};
+    shipment_init(&s->names, SHIP_MAX);
     m->world = s;
     struct mem *mem = arena_realloc(m->arena, NULL, 0, sizeof *mem);
     if (!mem) return false;

@@ -6,6 +6,7 @@
 #define BIND_SIMULATE_H
 
 #include "bind/bind.h"
+#include "bind/ship.h"
 #include "io/simulate.h"
 
 enum { SIMULATED_APPS = 16 };
@@ -22,6 +23,8 @@ struct simulated {
     struct rw *spare;  /* an app's worker whose first generation is booted */
     bool done, failed;
     char *text;        /* why it failed */
+    struct shipment names; /* what the test says of them; all memory in the arena */
+    uint64_t names_version; /* 0: it says nothing */
     bool forgives;     /* logged errors are no failure */
     char error[LOG_LINE_MAX]; /* the first that was logged */
 };

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "bind/conn.h"
+#include "bind/datagram.h"
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/simulate.h"
@@ -160,6 +161,7 @@ static int l_kill(lua_State *L) {
         timer_stop(rw->loop, &g->deadline);
         servers_release(g);
         for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
+        dgrams_close(g);
         scope_close(&g->scope);
         generation_check(g);
     }
@@ -213,7 +215,8 @@ static void range(lua_State *L, int index, const char *name, double scale, doubl
 
 static void check_names(lua_State *L, int index) {
     static const char *const known[] = {"split", "partial", "reset", "refuse", "stall",
-                                        "stall_max", "delay", "buffer"};
+                                        "stall_max", "delay", "buffer", "loss", "duplicate",
+                                        "name_delay", "name_failure", "name_timeout"};
     lua_pushnil(L);
     for (; lua_next(L, index); lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
@@ -225,10 +228,10 @@ static void check_names(lua_State *L, int index) {
 
 struct simulation_faults check_faults(lua_State *L, int index) {
     struct simulation_faults none = {
-        .delay = {1, 1}, .buffer = {1 << 16, 1 << 16}, .stall_max = 10000};
+        .delay = {1, 1}, .buffer = {1 << 16, 1 << 16}, .stall_max = 10000, .name_delay = {1, 1}};
     struct simulation_faults f = {
         .split = 0.3, .partial = 0.1, .delay = {0, 20}, .buffer = {4096, 1 << 16},
-        .stall_max = 10000};
+        .stall_max = 10000, .loss = 0.05, .duplicate = 0.02, .name_delay = {0, 20}};
     if (lua_isboolean(L, index) && !lua_toboolean(L, index)) return none;
     if (lua_isnoneornil(L, index)) return f;
     luaL_checktype(L, index, LUA_TTABLE);
@@ -243,6 +246,11 @@ struct simulation_faults check_faults(lua_State *L, int index) {
     uint64_t stall[2] = {0, f.stall_max};
     range(L, index, "stall_max", 1000, 0.001, stall);
     f.stall_max = stall[1];
+    f.loss = fault(L, index, "loss", f.loss);
+    f.duplicate = fault(L, index, "duplicate", f.duplicate);
+    f.name_failure = fault(L, index, "name_failure", 0);
+    f.name_timeout = fault(L, index, "name_timeout", 0);
+    range(L, index, "name_delay", 1000, 0, f.name_delay);
     return f;
 }
 
@@ -258,6 +266,65 @@ static int l_cut(lua_State *L) {
     if (rc < 0) return luaL_error(L, "cannot cut off %s: %s", host, err_text(rc));
     return 0;
 }
+
+/* ── names ────────────────────────────────────────────────────────────────*/
+
+/* names(addresses, records): from now on the names are these, in all states.
+ * `addresses`: lists of texts, by name; `records`: names/simulated.lua's. */
+static int l_names(lua_State *L) {
+    struct simulated *s = world(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    shipment_release(&s->names);
+    shipment_init(&s->names, SHIP_MAX);
+    s->names.mem.arena = s->arena;
+    s->names_version++;
+    int rc = ship_pack(L, 2, 1, &s->names);
+    if (rc < 0) return luaL_error(L, "names: %s", rc == RW_ENOMEM ? err_text(rc) : ship_refused());
+    simulation_say_names(s->loop);
+    lua_pushnil(L);
+    for (; lua_next(L, 1); lua_pop(L, 1)) {
+        const char *name = luaL_checkstring(L, -2);
+        for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++, lua_pop(L, 1)) {
+            rc = simulation_name(s->loop, name, luaL_checkstring(L, -1));
+            if (rc < 0) return luaL_error(L, "names: %s: %s", name, err_text(rc));
+        }
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+/* names_since(version) → version, and the records if that is another one */
+static int l_names_since(lua_State *L) {
+    struct simulated *s = world(L);
+    bool known = luaL_checkinteger(L, 1) == (lua_Integer)s->names_version;
+    lua_pushinteger(L, (lua_Integer)s->names_version);
+    return 1 + (known ? 0 : ship_unpack(L, &s->names));
+}
+
+/* address(name) → that of a name of which nothing was said */
+static int l_address(lua_State *L) {
+    char address[IP_TEXT_MAX];
+    int rc = simulation_address(world(L)->loop, luaL_checkstring(L, 1), address);
+    if (rc < 0) return push_failure(L, rc);
+    lua_pushstring(L, address);
+    return 1;
+}
+
+/* lookup(text) → how many seconds it takes; and, if it fails, code and message */
+static int l_lookup(lua_State *L) {
+    struct str text;
+    uint64_t delay;
+    text.p = luaL_checklstring(L, 1, &text.n);
+    const struct generation *g = generation_of(L);
+    int rc = simulation_lookup(g->rw->loop, text, g->limits.names_timeout, &delay);
+    lua_pushnumber(L, (lua_Number)delay / 1000);
+    if (rc == 0) return 1;
+    lua_pushstring(L, err_name(rc));
+    lua_pushstring(L, err_text(rc));
+    return 3;
+}
+
+/* ── the run ──────────────────────────────────────────────────────────────*/
 
 static int l_trace(lua_State *L) {
     struct str text;
@@ -295,8 +362,10 @@ static int l_finish(lua_State *L) {
 
 void simulated_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"kill", l_kill}, {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"trace", l_trace},
-        {"quiet", l_quiet}, {"open", l_open}, {"seed", l_seed},
+        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"kill", l_kill},
+        {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"names", l_names},
+        {"names_since", l_names_since}, {"address", l_address}, {"lookup", l_lookup},
+        {"trace", l_trace}, {"quiet", l_quiet}, {"open", l_open}, {"seed", l_seed},
         {"finish", l_finish}, {NULL, NULL},
     };
     luaL_newlib(L, functions);

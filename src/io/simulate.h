@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* A loop whose world is simulated: a network in memory, a clock that jumps from
  * event to event, and faults. All chance in it comes from one seed, so that a
- * run is repeated by its seed. Streams, listeners, connectors, timers and
- * deferrals are used as ever; what needs the system (processes, signals, file
+ * run is repeated by its seed. Streams, listeners, connectors, datagram sockets,
+ * timers and deferrals are used as ever; what needs the system (processes, signals, file
  * watches, standard input) is refused. docs/simulation.md is for its users. */
 #ifndef IO_SIMULATE_H
 #define IO_SIMULATE_H
 
+#include "io/ip.h"
 #include "io/listen.h"
 
 struct simulation_faults {
@@ -18,6 +19,11 @@ struct simulation_faults {
     uint64_t delay[2];  /* ms that a piece is under way: from, to */
     uint64_t stall_max; /* ms */
     uint64_t buffer[2]; /* bytes between the two, unread: from, to */
+    double loss;        /* chance that a datagram is lost */
+    double duplicate;   /* … that it comes twice */
+    double name_failure; /* … that a lookup ends with RW_ESERVFAIL */
+    double name_timeout; /* … that it has no answer */
+    uint64_t name_delay[2]; /* ms that a lookup takes: from, to */
 };
 
 /* Seconds since 1970 when a simulation begins: 2030. */
@@ -35,8 +41,24 @@ void simulation_set_faults(struct loop *l, const struct simulation_faults *f);
 /* For what is no part of the network: another sequence, of the same seed. */
 uint64_t simulation_random(struct loop *l);
 
+/* ── names ────────────────────────────────────────────────────────────────*/
+
+/* From now on there are only those names that are said next; before that every
+ * one is a host. */
+void simulation_say_names(struct loop *l);
+/* One more address of a name: 0, RW_ESYNTAX, RW_ELIMIT, RW_ENOMEM. */
+int simulation_name(struct loop *l, const char *name, const char *address);
+/* The address that a name has when nothing was said. 0 or < 0. */
+int simulation_address(struct loop *l, const char *name, char out[IP_TEXT_MAX]);
+/* Lots are drawn over a lookup, which has `timeout` ms: 0, RW_ESERVFAIL or
+ * -ETIMEDOUT, to be told after `*delay` ms. `text`: for the trace. */
+int simulation_lookup(struct loop *l, struct str text, uint64_t timeout, uint64_t *delay);
+
+/* ── cuts ─────────────────────────────────────────────────────────────────*/
+
 /* All that goes to or from a host (of listeners) stays where it is, until it
- * is no longer cut off. RW_ELIMIT: too many hosts. */
+ * is no longer cut off; datagrams are lost. A name stands for the addresses that
+ * it has now. RW_ELIMIT: too many hosts. */
 int simulation_cut(struct loop *l, const char *host, bool cut);
 
 /* Nothing is under way or about to happen, but for timers. */

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* The hosts of a simulation, by name and by number. A test may say which
+ * addresses a name has; a name of which nothing was said is a host of its own,
+ * and gets an address when somebody asks for one, for good. */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/hostname.h"
+#include "io/sim.h"
+
+enum {
+    HOSTS_MOST = 4096,
+    NAMES_MOST = 4096,
+};
+
+struct sim_host {
+    struct sim_host *next;
+    bool alive;
+    char address[16]; /* its own, when the text is a name: 198.18.0.1 (RFC 2544) and on; or "" */
+    char text[SIM_HOST];
+};
+
+struct sim_name {
+    struct sim_name *next;
+    char address[IP_TEXT_MAX];
+    char name[SIM_HOST];
+};
+
+/* ── names ────────────────────────────────────────────────────────────────*/
+
+/* As DNS has it, if it can be that. */
+static const char *plain_name(const char *name, struct hostname *space) {
+    return hostname_read(str_c(name), space) == 0 ? space->text : name;
+}
+
+const char *sim_name_address(const struct sim *s, const char *name, unsigned n) {
+    struct hostname space;
+    if (!s->names) return NULL;
+    name = plain_name(name, &space);
+    for (const struct sim_name *each = s->names; each; each = each->next)
+        if (strcmp(each->name, name) == 0 && n-- == 0) return each->address;
+    return NULL;
+}
+
+int simulation_name(struct loop *l, const char *name, const char *address) {
+    struct sim *s = l->sim;
+    struct ip ip;
+    struct sim_name **end = &s->names;
+    if (ip_parse(str_c(address), &ip) < 0 || strlen(name) >= SIM_HOST) return RW_ESYNTAX;
+    if (s->name_count == NAMES_MOST) return RW_ELIMIT;
+    struct sim_name *n = mem_zalloc(l->mem, sizeof *n);
+    if (!n) return RW_ENOMEM;
+    ip_format(&ip, n->address);
+    snprintf(n->name, sizeof n->name, "%s", name);
+    while (*end) end = &(*end)->next;
+    *end = n;
+    s->name_count++;
+    return 0;
+}
+
+static void forget_names(struct loop *l) {
+    struct sim *s = l->sim;
+    while (s->names) {
+        struct sim_name *n = s->names;
+        s->names = n->next;
+        mem_free(l->mem, n, sizeof *n);
+    }
+    s->name_count = 0;
+}
+
+void simulation_say_names(struct loop *l) {
+    forget_names(l);
+    l->sim->names_said = true;
+}
+
+int simulation_lookup(struct loop *l, struct str text, uint64_t timeout, uint64_t *delay) {
+    struct sim *s = l->sim;
+    const struct simulation_faults *f = &s->faults;
+    if (random_chance(&s->chance, f->name_timeout)) {
+        simulation_trace(l, "lookup without an answer", 0, text);
+        *delay = timeout;
+        return -ETIMEDOUT;
+    }
+    *delay = random_between(&s->chance, f->name_delay[0], f->name_delay[1]);
+    bool fails = random_chance(&s->chance, f->name_failure);
+    simulation_trace(l, fails ? "lookup that fails" : "lookup", 0, text);
+    return fails ? RW_ESERVFAIL : 0;
+}
+
+/* ── hosts ────────────────────────────────────────────────────────────────*/
+
+bool sim_host_is_any(const char *host) {
+    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+}
+
+static struct sim_host *find(const struct sim *s, const char *text) {
+    for (struct sim_host *h = s->hosts; h; h = h->next)
+        if (strcmp(h->text, text) == 0 || strcmp(h->address, text) == 0) return h;
+    return NULL;
+}
+
+static bool is_here(const char *host) { return !host[0] || strcasecmp(host, "localhost") == 0; }
+
+bool sim_host_is_name(const char *host) {
+    struct ip ip;
+    return !is_here(host) && ip_parse(str_c(host), &ip) < 0;
+}
+
+void sim_host(const struct sim *s, const char *host, char out[SIM_HOST]) {
+    char plain[IP_TEXT_MAX];
+    struct hostname name;
+    struct ip ip;
+    const char *said = NULL;
+    if (is_here(host)) host = "127.0.0.1";
+    else if (ip_parse(str_c(host), &ip) == 0) host = ip_format(&ip, plain).p;
+    else if ((said = sim_name_address(s, host, 0))) host = said;
+    else host = plain_name(host, &name);
+    const struct sim_host *known = find(s, host);
+    if (known) host = known->text;
+    if (host != out) snprintf(out, SIM_HOST, "%.*s", SIM_HOST - 1, host);
+}
+
+/* The host of that text, which is new perhaps; NULL: no memory, or too many. */
+static struct sim_host *host_of(struct loop *l, const char *text) {
+    struct sim *s = l->sim;
+    struct sim_host *h = find(s, text);
+    if (h || s->host_count == HOSTS_MOST) return h;
+    h = mem_zalloc(l->mem, sizeof *h);
+    if (!h) return NULL;
+    struct ip ip;
+    unsigned number = ++s->host_count;
+    snprintf(h->text, sizeof h->text, "%s", text);
+    if (ip_parse(str_c(text), &ip) < 0)
+        snprintf(h->address, sizeof h->address, "198.18.%u.%u", number >> 8, number & 255);
+    h->next = s->hosts;
+    return s->hosts = h;
+}
+
+int sim_host_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]) {
+    char text[SIM_HOST];
+    sim_host(l->sim, host, text);
+    const struct sim_host *h = host_of(l, text);
+    if (!h) return l->sim->host_count == HOSTS_MOST ? RW_ELIMIT : RW_ENOMEM;
+    snprintf(out, IP_TEXT_MAX, "%s", h->address[0] ? h->address : h->text);
+    return 0;
+}
+
+int simulation_address(struct loop *l, const char *name, char out[IP_TEXT_MAX]) {
+    return sim_host_address(l, name, out);
+}
+
+void sim_host_lives(struct loop *l, const char *host) {
+    struct sim_host *h = host_of(l, host);
+    if (h) h->alive = true;
+}
+
+bool sim_host_is_alive(const struct sim *s, const char *host) {
+    const struct sim_host *h = find(s, host);
+    return strcmp(host, "127.0.0.1") == 0 || (h && h->alive);
+}
+
+void sim_hosts_free(struct loop *l) {
+    forget_names(l);
+    while (l->sim->hosts) {
+        struct sim_host *h = l->sim->hosts;
+        l->sim->hosts = h->next;
+        mem_free(l->mem, h, sizeof *h);
+    }
+}
