@@ -80,14 +80,13 @@ bool sim_is_cut(const struct sim *s, const char *host);
 /* ── hosts (sim_host.c) ───────────────────────────────────────────────────*/
 
 /* A host has one text: its address where that was said by the test or by who
- * asks; else its name, and an address of its own that nobody else has. */
+ * asks; else its name, and an address of its own that nobody else has
+ * (simulation_address). */
 
 /* That text of what an endpoint or a datagram says; `out` may be `host`. */
 void sim_host(const struct sim *s, const char *host, char out[SIM_HOST]);
 /* Does it take a lookup to know where that is? */
 bool sim_host_is_name(const char *host);
-/* Its numeric address: 0 or RW_ELIMIT, RW_ENOMEM. */
-int sim_host_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]);
 /* Something was bound there, so it is a machine that runs, whatever else it does. */
 void sim_host_lives(struct loop *l, const char *host);
 bool sim_host_is_alive(const struct sim *s, const char *host);

@@ -280,7 +280,7 @@ static int open_at(struct loop *l, const char *host, uint16_t port, struct datag
     struct datagram_address here;
     char text[SIM_HOST], address[IP_TEXT_MAX];
     sim_host(s, host, text);
-    int rc = sim_host_address(l, text, address);
+    int rc = simulation_address(l, text, address);
     if (rc < 0) return rc;
     if (port == 0) port = free_port(s, text);
     else if (holder(s, text, port)) return -EADDRINUSE;

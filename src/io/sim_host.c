@@ -137,17 +137,13 @@ static struct sim_host *host_of(struct loop *l, const char *text) {
     return s->hosts = h;
 }
 
-int sim_host_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]) {
+int simulation_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]) {
     char text[SIM_HOST];
     sim_host(l->sim, host, text);
     const struct sim_host *h = host_of(l, text);
     if (!h) return l->sim->host_count == HOSTS_MOST ? RW_ELIMIT : RW_ENOMEM;
     snprintf(out, IP_TEXT_MAX, "%s", h->address[0] ? h->address : h->text);
     return 0;
-}
-
-int simulation_address(struct loop *l, const char *name, char out[IP_TEXT_MAX]) {
-    return sim_host_address(l, name, out);
 }
 
 void sim_host_lives(struct loop *l, const char *host) {

@@ -48,8 +48,9 @@ uint64_t simulation_random(struct loop *l);
 void simulation_say_names(struct loop *l);
 /* One more address of a name: 0, RW_ESYNTAX, RW_ELIMIT, RW_ENOMEM. */
 int simulation_name(struct loop *l, const char *name, const char *address);
-/* The address that a name has when nothing was said. 0 or < 0. */
-int simulation_address(struct loop *l, const char *name, char out[IP_TEXT_MAX]);
+/* The numeric address of a host, by whatever it is called; a name of which nothing
+ * was said has one of its own. 0 or RW_ELIMIT, RW_ENOMEM. */
+int simulation_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]);
 /* Lots are drawn over a lookup, which has `timeout` ms: 0, RW_ESERVFAIL or
  * -ETIMEDOUT, to be told after `*delay` ms. `text`: for the trace. */
 int simulation_lookup(struct loop *l, struct str text, uint64_t timeout, uint64_t *delay);

@@ -8,7 +8,7 @@ local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
 local timer = require "ropewalk.timer"
 
-local ipairs, next, pairs, type = ipairs, next, pairs, type
+local ipairs, next, pairs, tostring, type = ipairs, next, pairs, tostring, type
 local find, format, lower, upper = string.find, string.format, string.lower, string.upper
 local insert = table.insert
 local misuse = argument.misuse
@@ -52,6 +52,9 @@ local function record(name, kind, value)
   end
   local result = { name = name, type = kind, ttl = TTL }
   for key, field in pairs(value) do result[key] = field end
+  if kind == "CNAME" and type(result.target) ~= "string" then
+    misuse(format("names: %s: a CNAME has a target", name))
+  end
   return result
 end
 
@@ -68,7 +71,7 @@ end
 
 local function add_records(entry, name, kind, value)
   if type(kind) ~= "string" or not core.names_type(kind) then
-    misuse(format("names: %s: there are no records of type %s", name, kind))
+    misuse(format("names: %s: there are no records of type %s", name, tostring(kind)))
   end
   kind = upper(kind)
   if type(value) ~= "table" or value[1] == nil then value = { value } end
@@ -123,7 +126,9 @@ function simulated.say(names)
     local text = need_ascii(name)
     local entry = { addresses = {} }
     if type(said) == "string" then said = { said } end
-    if type(said) ~= "table" then misuse(format("names: %s: addresses are needed, not a %s", name, type(said))) end
+    if type(said) ~= "table" then
+      misuse(format("names: %s: addresses are needed, not a %s", name, type(said)))
+    end
     add_addresses(entry, text, said)
     for kind, value in next, said do
       if type(kind) ~= "number" then add_records(entry, text, kind, value) end
