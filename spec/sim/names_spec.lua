@@ -142,7 +142,7 @@ describe("a simulated name", function()
     simulate(1, function(sim)
       local Client = rw.DatagramProtocol:extend "Client"
       function Client:datagram_received(bytes) self.got = bytes end
-      local first, second = sim:run_app(path), nil
+      local first = sim:run_app(path)
       local client = rw.connect("udp:10.0.0.9:53", factory(Client)):await()
       local function ask(name)
         client.got = nil
@@ -156,7 +156,7 @@ describe("a simulated name", function()
       assert(first:reload())
       assert(ask "db.test" == "10.0.0.1")
       first:kill()
-      second = sim:run_app(path)
+      local second = sim:run_app(path)
       assert(ask "db.test" == "10.0.0.1")
       sim:names { ["db.test"] = "10.0.0.2" }
       assert(ask "db.test" == "10.0.0.2")
