@@ -150,7 +150,7 @@ int simulation_cut(struct loop *l, const char *host, bool cut) {
         if (s->cuts == SIM_CUTS) return RW_ELIMIT;
         struct sim_cut *c = &s->cut[s->cuts++];
         snprintf(c->by, sizeof c->by, "%s", host);
-        sim_host(s, each ? each : host, c->host);
+        sim_host_text(s, each ? each : host, c->host);
     }
     return 0;
 }

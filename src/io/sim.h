@@ -57,6 +57,7 @@ struct sim {
     struct sim_host *hosts;     /* owned */
     struct sim_name *names;     /* owned; in the order in which they were said */
     unsigned host_count, name_count;
+    unsigned host_number;       /* of the last own address of a name */
     bool names_said;            /* others do not exist */
     struct sim_cut cut[SIM_CUTS];
     unsigned cuts, scheduled;   /* events to come */
@@ -84,7 +85,7 @@ bool sim_is_cut(const struct sim *s, const char *host);
  * (simulation_address). */
 
 /* That text of what an endpoint or a datagram says; `out` may be `host`. */
-void sim_host(const struct sim *s, const char *host, char out[SIM_HOST]);
+void sim_host_text(const struct sim *s, const char *host, char out[SIM_HOST]);
 /* Does it take a lookup to know where that is? */
 bool sim_host_is_name(const char *host);
 /* Something was bound there, so it is a machine that runs, whatever else it does. */

@@ -49,7 +49,7 @@ static bool same(const struct datagram_address *a, const struct datagram_address
 static struct address end_of(const struct sim *s, const struct datagram_address *a) {
     struct address end;
     datagram_address_read(a, &end);
-    sim_host(s, end.host, end.host);
+    sim_host_text(s, end.host, end.host);
     return end;
 }
 
@@ -228,22 +228,38 @@ static void land(struct sim_event *e) {
 
 /* ── sending ──────────────────────────────────────────────────────────────*/
 
+/* Where it sends from. A socket that is bound to any address is on all machines:
+ * who has it as its peer hears it from there. */
+static struct datagram_address source(const struct datagram *d, const struct address *to) {
+    const struct sim_datagram *p = &d->simulated;
+    const struct sim *s = d->loop->sim;
+    struct datagram_address from = p->here;
+    if (!sim_host_is_any(p->host)) return from;
+    const struct datagram *hears = holder(s, to->host, to->port);
+    if (hears && hears->simulated.peer.size) {
+        struct address peer = end_of(s, &hears->simulated.peer);
+        if (holder(s, peer.host, peer.port) == d) return hears->simulated.peer;
+    }
+    datagram_address_make("127.0.0.1", p->port, &from);
+    return from;
+}
+
 int sim_datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
     const struct sim_datagram *p = &d->simulated;
     struct sim *s = d->loop->sim;
-    struct datagram_address from = p->here, local;
-    struct address end;
+    struct datagram_address local;
     if (!to) to = &p->peer;
     if (!to->size) return -EDESTADDRREQ;
-    datagram_address_read(to, &end);
+    struct address end = end_of(s, to);
     if (end.port == 0) return -EINVAL;
     if (bytes.n > DATAGRAM_MOST) return -EMSGSIZE;
     if (is_group(to)) return RW_ESIMULATED;
     if (sim_host_is_any(end.host)) {
         datagram_address_make("127.0.0.1", end.port, &local);
         to = &local;
+        end = end_of(s, to);
     }
-    if (sim_host_is_any(p->host)) datagram_address_make("127.0.0.1", p->port, &from);
+    struct datagram_address from = source(d, &end);
     bool twice = random_chance(&s->chance, s->faults.duplicate);
     int rc = fly(d->loop, bytes, &from, to, false);
     return rc == 0 && twice ? fly(d->loop, bytes, &from, to, false) : rc;
@@ -279,7 +295,7 @@ static int open_at(struct loop *l, const char *host, uint16_t port, struct datag
     struct sim *s = l->sim;
     struct datagram_address here;
     char text[SIM_HOST], address[IP_TEXT_MAX];
-    sim_host(s, host, text);
+    sim_host_text(s, host, text);
     int rc = simulation_address(l, text, address);
     if (rc < 0) return rc;
     if (port == 0) port = free_port(s, text);

@@ -17,7 +17,7 @@ enum {
 struct sim_host {
     struct sim_host *next;
     bool alive;
-    char address[16]; /* its own, when the text is a name: 198.18.0.1 (RFC 2544) and on; or "" */
+    char address[IP_TEXT_MAX]; /* a name's own one: 198.18.0.1 (RFC 2544) and on */
     char text[SIM_HOST];
 };
 
@@ -107,7 +107,7 @@ bool sim_host_is_name(const char *host) {
     return !is_here(host) && ip_parse(str_c(host), &ip) < 0;
 }
 
-void sim_host(const struct sim *s, const char *host, char out[SIM_HOST]) {
+void sim_host_text(const struct sim *s, const char *host, char out[SIM_HOST]) {
     char plain[IP_TEXT_MAX];
     struct hostname name;
     struct ip ip;
@@ -121,6 +121,17 @@ void sim_host(const struct sim *s, const char *host, char out[SIM_HOST]) {
     if (host != out) snprintf(out, SIM_HOST, "%.*s", SIM_HOST - 1, host);
 }
 
+/* One that nobody has. */
+static void own_address(struct sim *s, char out[IP_TEXT_MAX]) {
+    struct ip ip = {.family = 4, .bytes = {198, 18}};
+    do {
+        s->host_number++;
+        ip.bytes[2] = (uint8_t)(s->host_number >> 8);
+        ip.bytes[3] = (uint8_t)s->host_number;
+        ip_format(&ip, out);
+    } while (find(s, out));
+}
+
 /* The host of that text, which is new perhaps; NULL: no memory, or too many. */
 static struct sim_host *host_of(struct loop *l, const char *text) {
     struct sim *s = l->sim;
@@ -128,21 +139,21 @@ static struct sim_host *host_of(struct loop *l, const char *text) {
     if (h || s->host_count == HOSTS_MOST) return h;
     h = mem_zalloc(l->mem, sizeof *h);
     if (!h) return NULL;
-    struct ip ip;
-    unsigned number = ++s->host_count;
     snprintf(h->text, sizeof h->text, "%s", text);
-    if (ip_parse(str_c(text), &ip) < 0)
-        snprintf(h->address, sizeof h->address, "198.18.%u.%u", number >> 8, number & 255);
+    s->host_count++;
+    struct ip ip;
+    if (ip_parse(str_c(text), &ip) == 0) ip_format(&ip, h->address);
+    else own_address(s, h->address);
     h->next = s->hosts;
     return s->hosts = h;
 }
 
 int simulation_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]) {
     char text[SIM_HOST];
-    sim_host(l->sim, host, text);
+    sim_host_text(l->sim, host, text);
     const struct sim_host *h = host_of(l, text);
     if (!h) return l->sim->host_count == HOSTS_MOST ? RW_ELIMIT : RW_ENOMEM;
-    snprintf(out, IP_TEXT_MAX, "%s", h->address[0] ? h->address : h->text);
+    memcpy(out, h->address, sizeof h->address);
     return 0;
 }
 

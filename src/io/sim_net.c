@@ -28,7 +28,7 @@ static struct address address_at(const struct sim *s, const struct endpoint *e, 
     }
     a.kind = ADDRESS_TCP;
     a.port = e->port;
-    sim_host(s, host, text);
+    sim_host_text(s, host, text);
     set_host(&a, text);
     return a;
 }
