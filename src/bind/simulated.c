@@ -267,63 +267,6 @@ static int l_cut(lua_State *L) {
     return 0;
 }
 
-/* ── names ────────────────────────────────────────────────────────────────*/
-
-/* names(addresses, records): from now on the names are these, in all states.
- * `addresses`: lists of texts, by name; `records`: names/simulated.lua's. */
-static int l_names(lua_State *L) {
-    struct simulated *s = world(L);
-    luaL_checktype(L, 1, LUA_TTABLE);
-    shipment_release(&s->names);
-    shipment_init(&s->names, SHIP_MAX);
-    s->names.mem.arena = s->arena;
-    s->names_version++;
-    int rc = ship_pack(L, 2, 1, &s->names);
-    if (rc < 0) return luaL_error(L, "names: %s", rc == RW_ENOMEM ? err_text(rc) : ship_refused());
-    simulation_say_names(s->loop);
-    lua_pushnil(L);
-    for (; lua_next(L, 1); lua_pop(L, 1)) {
-        const char *name = luaL_checkstring(L, -2);
-        for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++, lua_pop(L, 1)) {
-            rc = simulation_name(s->loop, name, luaL_checkstring(L, -1));
-            if (rc < 0) return luaL_error(L, "names: %s: %s", name, err_text(rc));
-        }
-        lua_pop(L, 1);
-    }
-    return 0;
-}
-
-/* names_since(version) → version, and the records if that is another one */
-static int l_names_since(lua_State *L) {
-    struct simulated *s = world(L);
-    bool known = luaL_checkinteger(L, 1) == (lua_Integer)s->names_version;
-    lua_pushinteger(L, (lua_Integer)s->names_version);
-    return 1 + (known ? 0 : ship_unpack(L, &s->names));
-}
-
-/* address(name) → that of a name of which nothing was said */
-static int l_address(lua_State *L) {
-    char address[IP_TEXT_MAX];
-    int rc = simulation_address(world(L)->loop, luaL_checkstring(L, 1), address);
-    if (rc < 0) return push_failure(L, rc);
-    lua_pushstring(L, address);
-    return 1;
-}
-
-/* lookup(text) → how many seconds it takes; and, if it fails, code and message */
-static int l_lookup(lua_State *L) {
-    struct str text;
-    uint64_t delay;
-    text.p = luaL_checklstring(L, 1, &text.n);
-    const struct generation *g = generation_of(L);
-    int rc = simulation_lookup(g->rw->loop, text, g->limits.names_timeout, &delay);
-    lua_pushnumber(L, (lua_Number)delay / 1000);
-    if (rc == 0) return 1;
-    lua_pushstring(L, err_name(rc));
-    lua_pushstring(L, err_text(rc));
-    return 3;
-}
-
 /* ── the run ──────────────────────────────────────────────────────────────*/
 
 static int l_trace(lua_State *L) {
@@ -363,12 +306,12 @@ static int l_finish(lua_State *L) {
 void simulated_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"kill", l_kill},
-        {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"names", l_names},
-        {"names_since", l_names_since}, {"address", l_address}, {"lookup", l_lookup},
+        {"state", l_state}, {"faults", l_faults}, {"cut", l_cut},
         {"trace", l_trace}, {"quiet", l_quiet}, {"open", l_open}, {"seed", l_seed},
         {"finish", l_finish}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     leftover_open(L); /* mark, leftovers: of the driver */
+    simulated_names_open(L);
     lua_setfield(L, -2, "simulation");
 }

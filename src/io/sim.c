@@ -135,13 +135,13 @@ static void heal(struct loop *l, const char *by) {
         if (strcmp(s->cut[i].by, by) == 0) s->cut[i] = s->cut[--s->cuts];
     sim_streams_go_on(l);
     for (struct sim_dial *d = s->dials; d; d = d->next)
-        if (!sim_scheduled(&d->event))
+        if (!sim_scheduled(&d->event) && !sim_scheduled(&d->lookup.event))
             sim_schedule(l, &d->event, sim_delay(s), d->event.happen);
 }
 
 int simulation_cut(struct loop *l, const char *host, bool cut) {
     struct sim *s = l->sim;
-    if (strlen(host) >= SIM_HOST) return RW_EINVAL;
+    if (sim_host_is_long(host)) return RW_EINVAL;
     simulation_trace(l, cut ? "cut" : "heal", 0, str_c(host));
     if (!cut) heal(l, host);
     if (!cut || was_cut_by(s, host)) return 0;
@@ -176,7 +176,7 @@ void simulation_trace(struct loop *l, const char *what, unsigned id, struct str 
     struct sim *s = l->sim;
     s->hash = mix(mix(s->hash, s->now), id);
     s->hash = mix_bytes(mix_bytes(s->hash, str_c(what)), text);
-    struct sim_record *r = &s->records[s->events++ % SIM_RECORDS];
+    struct sim_record *r = &s->records[s->events++ % SIMULATION_RECORDS];
     r->time = s->now;
     r->what = what;
     r->id = id;
@@ -189,8 +189,8 @@ uint64_t simulation_events(const struct loop *l) { return l->sim->events; }
 
 struct str simulation_event(const struct loop *l, unsigned back, char *out, size_t size) {
     const struct sim *s = l->sim;
-    if (back >= s->events || back >= SIM_RECORDS || size == 0) return STR_NONE;
-    const struct sim_record *r = &s->records[(s->events - 1 - back) % SIM_RECORDS];
+    if (back >= s->events || back >= SIMULATION_RECORDS || size == 0) return STR_NONE;
+    const struct sim_record *r = &s->records[(s->events - 1 - back) % SIMULATION_RECORDS];
     char id[16] = "";
     if (r->id) snprintf(id, sizeof id, " #%u", r->id);
     size_t kept = r->length < sizeof r->text ? r->length : sizeof r->text;

@@ -5,19 +5,12 @@
 #ifndef IO_SIM_H
 #define IO_SIM_H
 
+#include <string.h>
+
 #include "base/random.h"
 #include "io/datagram.h"
 #include "io/internal.h"
 #include "io/simulate.h"
-
-/* Something that happens on the network. Events of one instant happen in the
- * order that chance gives them. A zeroed one is idle. */
-struct sim_event {
-    struct timer timer;
-    struct sim_event *next, **prev; /* list: sim->due */
-    struct loop *loop;
-    void (*happen)(struct sim_event *e);
-};
 
 struct sim_record {
     uint64_t time;
@@ -28,7 +21,6 @@ struct sim_record {
 };
 
 enum {
-    SIM_RECORDS = 256,
     SIM_CUTS = 64,
     SIM_HOST = 108,
     SIM_ADDRESSES = 16, /* that one connection tries */
@@ -62,7 +54,7 @@ struct sim {
     struct sim_cut cut[SIM_CUTS];
     unsigned cuts, scheduled;   /* events to come */
     uint64_t hash, events;
-    struct sim_record records[SIM_RECORDS]; /* a ring, at events % SIM_RECORDS */
+    struct sim_record records[SIMULATION_RECORDS]; /* a ring */
 };
 
 /* ── time (sim.c) ─────────────────────────────────────────────────────────*/
@@ -86,6 +78,8 @@ bool sim_is_cut(const struct sim *s, const char *host);
 
 /* That text of what an endpoint or a datagram says; `out` may be `host`. */
 void sim_host_text(const struct sim *s, const char *host, char out[SIM_HOST]);
+/* Is it too long to be told from others? */
+static inline bool sim_host_is_long(const char *host) { return strlen(host) >= SIM_HOST; }
 /* Does it take a lookup to know where that is? */
 bool sim_host_is_name(const char *host);
 /* Something was bound there, so it is a machine that runs, whatever else it does. */
@@ -120,8 +114,8 @@ struct sim_dial { /* in a connector */
     struct endpoint endpoint;
     struct ip addresses[SIM_ADDRESSES]; /* tried one after the other; none: it is the host */
     unsigned address_count, at;
-    int looked_up; /* what comes of that: 0 or < 0 */
     const struct limits *limits; /* borrowed */
+    struct simulation_lookup lookup;
     struct sim_event event;
     void (*dialled)(struct sim_dial *d, int status, struct stream *s);
 };

@@ -2,6 +2,7 @@
 /* The hosts of a simulation, by name and by number. A test may say which
  * addresses a name has; a name of which nothing was said is a host of its own,
  * and gets an address when somebody asks for one, for good. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -47,7 +48,7 @@ int simulation_name(struct loop *l, const char *name, const char *address) {
     struct sim *s = l->sim;
     struct ip ip;
     struct sim_name **end = &s->names;
-    if (ip_parse(str_c(address), &ip) < 0 || strlen(name) >= SIM_HOST) return RW_ESYNTAX;
+    if (ip_parse(str_c(address), &ip) < 0 || sim_host_is_long(name)) return RW_ESYNTAX;
     if (s->name_count == NAMES_MOST) return RW_ELIMIT;
     struct sim_name *n = mem_zalloc(l->mem, sizeof *n);
     if (!n) return RW_ENOMEM;
@@ -74,18 +75,34 @@ void simulation_say_names(struct loop *l) {
     l->sim->names_said = true;
 }
 
-int simulation_lookup(struct loop *l, struct str text, uint64_t timeout, uint64_t *delay) {
+static void answered(struct sim_event *e) {
+    struct simulation_lookup *k = CONTAINER(e, struct simulation_lookup, event);
+    k->answered(k, k->status);
+}
+
+void simulation_lookup_start(struct loop *l, struct simulation_lookup *k, struct str text,
+                             uint64_t timeout,
+                             void (*done)(struct simulation_lookup *k, int status)) {
     struct sim *s = l->sim;
     const struct simulation_faults *f = &s->faults;
-    if (random_chance(&s->chance, f->name_timeout)) {
-        simulation_trace(l, "lookup without an answer", 0, text);
-        *delay = timeout;
-        return -ETIMEDOUT;
+    uint64_t delay = random_between(&s->chance, f->name_delay[0], f->name_delay[1]);
+    const char *what = "lookup";
+    k->answered = done;
+    k->status = 0;
+    if (random_chance(&s->chance, f->name_timeout) || delay >= timeout) {
+        what = "lookup without an answer";
+        delay = timeout;
+        k->status = -ETIMEDOUT;
+    } else if (random_chance(&s->chance, f->name_failure)) {
+        what = "lookup that fails";
+        k->status = RW_ESERVFAIL;
     }
-    *delay = random_between(&s->chance, f->name_delay[0], f->name_delay[1]);
-    bool fails = random_chance(&s->chance, f->name_failure);
-    simulation_trace(l, fails ? "lookup that fails" : "lookup", 0, text);
-    return fails ? RW_ESERVFAIL : 0;
+    simulation_trace(l, what, 0, text);
+    sim_schedule(l, &k->event, delay, answered);
+}
+
+void simulation_lookup_stop(struct simulation_lookup *k) {
+    if (k->event.loop) sim_unschedule(k->event.loop, &k->event);
 }
 
 /* ── hosts ────────────────────────────────────────────────────────────────*/
@@ -150,6 +167,7 @@ static struct sim_host *host_of(struct loop *l, const char *text) {
 
 int simulation_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]) {
     char text[SIM_HOST];
+    if (sim_host_is_long(host)) return RW_ELIMIT;
     sim_host_text(l->sim, host, text);
     const struct sim_host *h = host_of(l, text);
     if (!h) return l->sim->host_count == HOSTS_MOST ? RW_ELIMIT : RW_ENOMEM;

@@ -49,6 +49,7 @@ int sim_port_open(struct loop *l, const struct endpoint *e, const struct limits 
                   struct sim_port *p) {
     struct sim *s = l->sim;
     if (e->kind != ENDPOINT_TCP && e->kind != ENDPOINT_UNIX) return RW_ESIMULATED;
+    if (e->kind == ENDPOINT_TCP && sim_host_is_long(e->host)) return RW_ENONAME;
     bool any = e->kind == ENDPOINT_TCP && !e->host[0];
     struct address a = address_at(s, e, any ? "::" : e->host);
     if (a.kind == ADDRESS_TCP && a.port == 0) {
@@ -157,20 +158,21 @@ static void dial(struct sim_event *e) {
     d->dialled(d, rc, stream);
 }
 
-static void looked_up(struct sim_event *e) {
-    struct sim_dial *d = CONTAINER(e, struct sim_dial, event);
+static void looked_up(struct simulation_lookup *k, int status) {
+    struct sim_dial *d = CONTAINER(k, struct sim_dial, lookup);
     struct sim *s = d->loop->sim;
-    const char *address;
-    while (d->looked_up == 0 && d->address_count < SIM_ADDRESSES &&
-           (address = sim_name_address(s, d->endpoint.host, d->address_count)))
+    const char *host = d->endpoint.host, *address;
+    while (d->address_count < SIM_ADDRESSES &&
+           (address = sim_name_address(s, host, d->address_count)))
         ip_parse(str_c(address), &d->addresses[d->address_count++]);
-    if (d->looked_up == 0 && s->names_said && !d->address_count) d->looked_up = RW_ENONAME;
-    if (d->looked_up == 0) {
-        sim_schedule(d->loop, e, sim_delay(s), dial);
+    bool known = d->address_count || (!s->names_said && !sim_host_is_long(host));
+    if (status == 0 && !known) status = RW_ENONAME;
+    if (status == 0) {
+        sim_schedule(d->loop, &d->event, sim_delay(s), dial);
         return;
     }
     sim_dial_stop(d);
-    d->dialled(d, d->looked_up, NULL);
+    d->dialled(d, status, NULL);
 }
 
 void sim_dial_start(struct loop *l, const struct endpoint *e, const struct limits *limits,
@@ -188,9 +190,7 @@ void sim_dial_start(struct loop *l, const struct endpoint *e, const struct limit
     if (d->next) d->next->prev = &d->next;
     s->dials = d;
     if (e->kind == ENDPOINT_TCP && !d->address_count && sim_host_is_name(e->host)) {
-        uint64_t delay;
-        d->looked_up = simulation_lookup(l, str_c(e->host), limits->names_timeout, &delay);
-        sim_schedule(l, &d->event, delay, looked_up);
+        simulation_lookup_start(l, &d->lookup, str_c(e->host), limits->names_timeout, looked_up);
         return;
     }
     sim_schedule(l, &d->event, sim_delay(s), dial);
@@ -198,6 +198,7 @@ void sim_dial_start(struct loop *l, const struct endpoint *e, const struct limit
 
 void sim_dial_stop(struct sim_dial *d) {
     if (!d->prev) return;
+    simulation_lookup_stop(&d->lookup);
     sim_unschedule(d->loop, &d->event);
     *d->prev = d->next;
     if (d->next) d->next->prev = d->prev;

@@ -41,7 +41,29 @@ void simulation_set_faults(struct loop *l, const struct simulation_faults *f);
 /* For what is no part of the network: another sequence, of the same seed. */
 uint64_t simulation_random(struct loop *l);
 
+/* Something that happens on the network. Events of one instant happen in the
+ * order that chance gives them. A zeroed one is idle. */
+struct sim_event {
+    struct timer timer;
+    struct sim_event *next, **prev; /* list: sim->due */
+    struct loop *loop;
+    void (*happen)(struct sim_event *e);
+};
+
 /* ── names ────────────────────────────────────────────────────────────────*/
+
+/* A question to the name servers; zeroed: none. */
+struct simulation_lookup {
+    struct sim_event event;
+    int status; /* what will come of it */
+    /* 0: there is an answer; RW_ESERVFAIL, -ETIMEDOUT. */
+    void (*answered)(struct simulation_lookup *k, int status);
+};
+/* Takes a while, `timeout` ms at most. `text`: for the trace. */
+void simulation_lookup_start(struct loop *l, struct simulation_lookup *k, struct str text,
+                             uint64_t timeout,
+                             void (*answered)(struct simulation_lookup *k, int status));
+void simulation_lookup_stop(struct simulation_lookup *k);
 
 /* From now on there are only those names that are said next; before that every
  * one is a host. */
@@ -51,9 +73,6 @@ int simulation_name(struct loop *l, const char *name, const char *address);
 /* The numeric address of a host, by whatever it is called; a name of which nothing
  * was said has one of its own. 0 or RW_ELIMIT, RW_ENOMEM. */
 int simulation_address(struct loop *l, const char *host, char out[IP_TEXT_MAX]);
-/* Lots are drawn over a lookup, which has `timeout` ms: 0, RW_ESERVFAIL or
- * -ETIMEDOUT, to be told after `*delay` ms. `text`: for the trace. */
-int simulation_lookup(struct loop *l, struct str text, uint64_t timeout, uint64_t *delay);
 
 /* ── cuts ─────────────────────────────────────────────────────────────────*/
 
@@ -74,7 +93,9 @@ struct str simulation_open(struct loop *l, unsigned index, char *out, size_t siz
 void simulation_trace(struct loop *l, const char *what, unsigned id, struct str text);
 uint64_t simulation_hash(const struct loop *l);
 uint64_t simulation_events(const struct loop *l); /* so many since the seed */
-/* The `back`th last event (0: the last) as a line; empty: not kept. */
+/* The `back`th last event (0: the last) as a line; empty: not kept, as those
+ * before the last SIMULATION_RECORDS are not. */
+enum { SIMULATION_RECORDS = 256 };
 struct str simulation_event(const struct loop *l, unsigned back, char *out, size_t size);
 
 #endif

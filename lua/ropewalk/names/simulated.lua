@@ -6,7 +6,6 @@
 
 local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
-local timer = require "ropewalk.timer"
 
 local ipairs, next, pairs, tostring, type = ipairs, next, pairs, tostring, type
 local find, format, lower, upper = string.find, string.format, string.lower, string.upper
@@ -137,7 +136,8 @@ function simulated.say(names)
   end
   for name in pairs(zone) do addresses[name] = addresses_in(zone, name) end
   add_pointers(zone)
-  world.names(addresses, zone)
+  local ok, why = world.names(addresses, zone)
+  if not ok then misuse("names: " .. why) end
 end
 
 -- Asking it -----------------------------------------------------------------
@@ -198,14 +198,12 @@ end
 
 -- Tells after a while, if nothing goes wrong.
 local function ask(text, answer, name, kind, done)
-  local seconds, code, message = world.lookup(text)
-  local call = timer.call_later(seconds, function()
+  return world.lookup(text, function(code, message)
     if code then return done(nil, code, message) end
     local result, why = answer(name, kind)
     if result then return done(result) end
     return done(nil, why, MESSAGES[why] or why)
   end)
-  return { cancel = function() if call:active() then call:cancel() end end }
 end
 
 -- As core's ------------------------------------------------------------------
