@@ -182,6 +182,26 @@ describe("a simulated datagram socket", function()
     end, SURE)
   end)
 
+  it("that is bound to any address answers from where it is asked", function()
+    simulate(1, function(sim)
+      local port = listen("udp:9", Echo)
+      local a, b = connect "udp:a.test:9", connect "udp:b.test:9"
+      a.transport:write "to a"
+      b.transport:write "to b"
+      sim:settle()
+      assert(a.got[1] == "to a" and a.from[1] == a.transport.peer)
+      assert(b.got[1] == "to b" and b.from[1] == b.transport.peer)
+      sim:partition "a.test"
+      a.transport:write "nobody is there"
+      sim:settle()
+      assert(#a.got == 1 and a.refused == 0)
+      sim:heal "a.test"
+      a.transport:lose_connection()
+      b.transport:lose_connection()
+      close(port)
+    end, SURE)
+  end)
+
   it("is bound once", function()
     simulate(1, function()
       local port = listen "udp:a.test:9"
@@ -272,6 +292,33 @@ describe("a simulated datagram socket", function()
     local ok, failure = pcall(simulate, 1, function() connect "udp:127.0.0.1:9" end)
     assert.is_false(ok)
     assert.matches("datagram socket, made at spec/sim/datagram_spec.lua:%d+", failure.why)
+  end)
+
+  it("whose hook raises is logged, which fails the run, and goes on", function()
+    local function day(sim)
+      local Angry = rw.DatagramProtocol:extend "Angry"
+      function Angry:datagram_received(bytes) -- luacheck: ignore 212
+        if bytes == "boom" then error "boom" end
+        self.transport:write(bytes, "127.0.0.1:1024")
+        sim:note("heard " .. bytes)
+      end
+      function Angry:connection_refused() error "bang" end -- luacheck: ignore 212
+      local port = listen("udp:a.test:9", Angry)
+      local client, refused = connect "udp:a.test:9", connect("udp:a.test:10", Angry)
+      for _, bytes in ipairs { "boom", "x", "boom", "y" } do
+        client.transport:write(bytes)
+        refused.transport:write(bytes)
+      end
+      sim:settle()
+      client.transport:lose_connection()
+      refused.transport:lose_connection()
+      close(port)
+    end
+    local ok, failure = pcall(simulate, 1, day, SURE)
+    assert.is_false(ok)
+    assert.matches("boom", failure.why)
+    local options = { faults = SURE.faults, allow_errors = true }
+    assert.same(simulate(1, day, options), simulate(1, day, options))
   end)
 
   it("may be closed by its hooks", function()

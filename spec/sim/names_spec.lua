@@ -205,6 +205,75 @@ describe("looking up a simulated name", function()
     end, { faults = { name_delay = 3 } })
   end)
 
+  it("is waited for by settle", function()
+    simulate(1, function(sim)
+      local began, found = sim:now(), nil
+      rw.names.resolve("a.test"):add_callback(function(list) found = list end)
+      sim:settle()
+      assert(found and sim:now() - began >= 3)
+    end, { faults = { name_delay = 3 } })
+  end)
+
+  it("that is left behind is a leak, by the line that asked", function()
+    local function left(fn, what)
+      local ok, failure = pcall(simulate, 1, fn, { faults = { name_timeout = 1 } })
+      assert.is_false(ok)
+      assert.matches(what .. ", made at spec/sim/names_spec.lua:%d+", failure.why)
+    end
+    left(function() rw.names.resolve "a.test" end, "lookup")
+    left(function() rw.names.lookup("a.test", "MX") end, "lookup")
+    left(function() rw.connect("udp:a.test:1", factory(rw.DatagramProtocol)) end, "lookup")
+    left(function() rw.connect("tcp:a.test:1", factory(Peer)) end, "connection attempt")
+  end)
+
+  it("ends with the application that asked", function()
+    local path = e2e.directory() .. "/asks.lua"
+    e2e.write(path, [[
+      local rw = require "ropewalk"
+      rw.names.resolve "a.test":add_both(function() error "nobody is there to be told" end)
+      return rw.server("udp:10.0.0.9:53", rw.Factory:for_protocol(rw.DatagramProtocol))
+    ]])
+    simulate(1, function(sim)
+      local app = sim:run_app(path)
+      app:kill()
+      sim:run_app(path):stop()
+      sim:settle()
+    end, { faults = { name_delay = 9 } })
+  end)
+
+  it("never reaches the real ones", function()
+    simulate(1, function()
+      local core = require "ropewalk.core"
+      for _, each in ipairs {
+        { core.names_resolve("example.com", print) }, { core.names_lookup("example.com", "A", print) },
+        { core.names_configure {} }, { core.names_state() },
+      } do
+        assert(each[1] == nil and each[2] == "RW_ESIMULATED", each[2])
+      end
+    end)
+  end)
+
+  it("has room for so many, and for names of a length", function()
+    simulate(1, function(sim)
+      local long = ("a"):rep(60) .. "." .. ("b"):rep(60) .. ".test"
+      assert(code_of(rw.names.resolve(long)) == "too_many")
+      assert(code_of(rw.connect("tcp:" .. long .. ":1", factory(Peer))) == "RW_ENONAME")
+      local function refused(fn, what, ...)
+        local ok, why = pcall(fn, sim, ...)
+        assert(not ok and tostring(why):match(what) and tostring(why):match "names_spec.lua", why)
+      end
+      refused(sim.names, "limit", { [long] = "10.0.0.1" })
+      refused(sim.partition, "limit", long)
+      local many = {}
+      for i = 1, 4097 do many["n" .. i .. ".test"] = "10.0.0.1" end
+      refused(sim.names, "limit", many)
+    end, { faults = false })
+    simulate(1, function()
+      for i = 1, 4096 do assert(code_of(rw.names.resolve("n" .. i .. ".test")) == "none") end
+      assert(code_of(rw.names.resolve "n4097.test") == "too_many")
+    end, { faults = false })
+  end)
+
   it("is the same for the same seed", function()
     local function day(sim)
       sim:names { ["a.test"] = { "10.0.0.1", TXT = "x" }, ["b.test"] = "10.0.0.2" }

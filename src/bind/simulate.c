@@ -315,8 +315,8 @@ static int l_trace(lua_State *L) {
     lua_Integer most = luaL_checkinteger(L, 2);
     if (most > SIMULATION_RECORDS) most = SIMULATION_RECORDS;
     lua_newtable(L);
-    for (lua_Integer back = most - 1, n = 0; back >= 0; back--) {
-        struct str line = simulation_event(loop, (unsigned)back, text, sizeof text);
+    for (lua_Integer left = most, n = 0; left > 0; left--) {
+        struct str line = simulation_event(loop, (unsigned)left - 1, text, sizeof text);
         if (!line.n) continue;
         lua_pushlstring(L, line.p, line.n);
         lua_rawseti(L, -2, ++n);

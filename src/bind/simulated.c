@@ -263,7 +263,7 @@ static int l_faults(lua_State *L) {
 static int l_cut(lua_State *L) {
     const char *host = luaL_checkstring(L, 1);
     int rc = simulation_cut(world(L)->loop, host, lua_toboolean(L, 2));
-    if (rc < 0) return luaL_error(L, "cannot cut off %s: %s", host, err_text(rc));
+    if (rc < 0) return script_error(L, "cannot cut off %s: %s", host, err_text(rc));
     return 0;
 }
 

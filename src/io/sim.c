@@ -141,7 +141,7 @@ static void heal(struct loop *l, const char *by) {
 
 int simulation_cut(struct loop *l, const char *host, bool cut) {
     struct sim *s = l->sim;
-    if (sim_host_is_long(host)) return RW_EINVAL;
+    if (sim_host_is_long(host)) return RW_ELIMIT;
     simulation_trace(l, cut ? "cut" : "heal", 0, str_c(host));
     if (!cut) heal(l, host);
     if (!cut || was_cut_by(s, host)) return 0;

@@ -48,8 +48,8 @@ int simulation_name(struct loop *l, const char *name, const char *address) {
     struct sim *s = l->sim;
     struct ip ip;
     struct sim_name **end = &s->names;
-    if (ip_parse(str_c(address), &ip) < 0 || sim_host_is_long(name)) return RW_ESYNTAX;
-    if (s->name_count == NAMES_MOST) return RW_ELIMIT;
+    if (ip_parse(str_c(address), &ip) < 0) return RW_ESYNTAX;
+    if (sim_host_is_long(name) || s->name_count == NAMES_MOST) return RW_ELIMIT;
     struct sim_name *n = mem_zalloc(l->mem, sizeof *n);
     if (!n) return RW_ENOMEM;
     ip_format(&ip, n->address);

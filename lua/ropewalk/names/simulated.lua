@@ -23,6 +23,7 @@ local ALIASES <const> = 8 -- one leading to the other
 local MESSAGES <const> = {
   RW_ENONAME = "name not found", RW_ENODATA = "the name has no such record",
   RW_EBADANSWER = "too many aliases", RW_ESYNTAX = "malformed text",
+  RW_ELIMIT = "more hosts, or a longer name, than a simulation has room for",
 }
 
 -- Which field a record is that is given as text.
