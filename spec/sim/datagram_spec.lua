@@ -69,8 +69,8 @@ describe("a simulated datagram", function()
     simulate(1, send(20, 20), SURE)
   end)
 
-  it("may overtake another", function()
-    local ok, failure = pcall(simulate_many, { count = 50, fn = function(sim)
+  it("may overtake another; who trusts the order is found out, and replayed from its seed", function()
+    local function day(sim)
       local port, peer = listen "udp:a.test:9"
       local client = connect "udp:a.test:9"
       client.transport:write "1"
@@ -79,9 +79,13 @@ describe("a simulated datagram", function()
       client.transport:lose_connection()
       close(port)
       assert(table.concat(peer.got) == "12", "overtaken")
-    end, faults = { loss = 0, duplicate = 0, delay = { 0, 1 } } })
+    end
+    local faults = { loss = 0, duplicate = 0, delay = { 0, 1 } }
+    local ok, found = pcall(simulate_many, { count = 50, fn = day, faults = faults })
     assert.is_false(ok)
-    assert.matches("overtaken", failure.why)
+    assert.matches("overtaken", found.why)
+    local _, again = pcall(simulate, found.seed, day, { faults = faults })
+    assert.equal(found.message, again.message) -- with the trace's last events and its hash
   end)
 
   it("is the same for the same seed", function()

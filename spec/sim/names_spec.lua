@@ -205,6 +205,23 @@ describe("looking up a simulated name", function()
     end, { faults = { name_delay = 3 } })
   end)
 
+  it("is not hurried by the end of a partition", function()
+    simulate(1, function(sim)
+      serve(sim, "tcp:a.test:1", "a")
+      sim:partition "a.test"
+      local began, connecting = sim:now(), rw.connect("tcp:a.test:1", factory(Peer))
+      sim:heal "a.test"
+      sim:partition "a.test"
+      rw.sleep(5):await()
+      assert(not connecting:called())
+      sim:heal "a.test"
+      local peer = connecting:await()
+      assert(sim:now() - began >= 5)
+      sim:run_until(function() return not peer.transport.connected end)
+      assert(peer.got == "a")
+    end, { faults = { name_delay = 3 } })
+  end)
+
   it("is waited for by settle", function()
     simulate(1, function(sim)
       local began, found = sim:now(), nil

@@ -35,8 +35,8 @@ struct sim_flight {
 
 static size_t size_of(const struct sim_flight *f) { return sizeof *f + LABEL_MOST + f->n; }
 
-static struct datagram *socket_of(const struct sim_datagram *p) {
-    return (struct datagram *)(void *)((char *)(uintptr_t)p - offsetof(struct datagram, simulated));
+static struct datagram *socket_of(struct sim_datagram *p) {
+    return CONTAINER(p, struct datagram, simulated);
 }
 
 static bool same(const struct datagram_address *a, const struct datagram_address *b) {
@@ -55,7 +55,7 @@ static struct address end_of(const struct sim *s, const struct datagram_address 
 
 /* The socket that has a port of a host; there are never two. */
 static struct datagram *holder(const struct sim *s, const char *host, uint16_t port) {
-    for (const struct sim_datagram *p = s->sockets; p; p = p->next)
+    for (struct sim_datagram *p = s->sockets; p; p = p->next)
         if (p->port == port && (strcmp(p->host, host) == 0 || sim_host_is_any(p->host) ||
                                 sim_host_is_any(host)))
             return socket_of(p);
@@ -295,6 +295,7 @@ static int open_at(struct loop *l, const char *host, uint16_t port, struct datag
     struct sim *s = l->sim;
     struct datagram_address here;
     char text[SIM_HOST], address[IP_TEXT_MAX];
+    if (sim_host_is_long(host)) return RW_ENONAME;
     sim_host_text(s, host, text);
     int rc = simulation_address(l, text, address);
     if (rc < 0) return rc;

@@ -224,7 +224,7 @@ function simulated.names_resolve(host, done)
     done { text }
     return NOTHING
   end
-  text = not find(host, "%z") and core.host_to_ascii(host)
+  text = not find(host, "\0", 1, true) and core.host_to_ascii(host)
   if not text then return nil, "RW_ESYNTAX", MESSAGES.RW_ESYNTAX end
   return ask(text, addresses_of, text, nil, done)
 end
