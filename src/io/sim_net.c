@@ -38,7 +38,8 @@ static struct sim_port *port_find(const struct sim *s, const struct address *a) 
         const struct address *b = &p->address;
         if (a->kind != b->kind || a->port != b->port) continue;
         if (strcmp(a->host, b->host) == 0) return p;
-        if (a->kind == ADDRESS_TCP && (sim_host_is_any(b->host) || sim_host_is_any(a->host))) return p;
+        if (a->kind == ADDRESS_UNIX) continue;
+        if (sim_host_is_any(b->host) || sim_host_is_any(a->host)) return p;
     }
     return NULL;
 }
