@@ -32,6 +32,11 @@ local one_at_a_time = DeferredLock() -- a world has an address of its own
 ---@field stall_max? number seconds (10)
 ---@field delay? number|number[] seconds, or { from, to } ({ 0, 0.02 })
 ---@field buffer? integer|integer[] bytes under way or unread ({ 4096, 65536 })
+---@field loss? number chance that a datagram is lost (0.05)
+---@field duplicate? number … that it comes twice (0.02)
+---@field name_delay? number|number[] seconds that looking up a name takes ({ 0, 0.02 })
+---@field name_failure? number chance that a name server fails (0)
+---@field name_timeout? number … that it does not answer (0)
 
 ---@class ropewalk.simulate.Options
 ---@field faults? ropewalk.simulate.Faults|false false: a perfect network

@@ -9,6 +9,7 @@ local Object = require "ropewalk.class"
 local async = require "ropewalk.async"
 local loader = require "ropewalk.loader"
 local sandbox = require "ropewalk.sandbox"
+local simulated_names = require "ropewalk.names.simulated"
 local timer = require "ropewalk.timer"
 
 local error, ipairs, tostring, type, xpcall = error, ipairs, tostring, type, xpcall
@@ -132,14 +133,26 @@ function Simulation:now() return core.now() end -- luacheck: ignore 212
 ---@param faults table|false
 function Simulation:set_faults(faults) world.faults(faults) end -- luacheck: ignore 212
 
----Cuts servers of this host off: nothing arrives there or from there, what is
----sent waits. Every name is a host of its own.
+---Cuts servers of this host off: nothing arrives there or from there. What is
+---sent waits, datagrams are lost. A name that `names` knows stands for the
+---addresses that it has now, another one is a host of its own.
 ---@param host string as in the endpoint
 function Simulation:partition(host) world.cut(host, true) end -- luacheck: ignore 212
 
 ---Ends a partition.
 ---@param host string
 function Simulation:heal(host) world.cut(host, false) end -- luacheck: ignore 212
+
+---Says which names there are, and what is known of each, from now on: for all
+---applications, instead of what was said before. Other names do not exist then.
+---
+---    sim:names {
+---      ["db.test"] = { "10.0.0.1", "10.0.0.2" },
+---      ["www.db.test"] = { CNAME = "db.test" },
+---      ["_db._tcp.test"] = { SRV = { priority = 1, weight = 1, port = 5432, target = "db.test" } },
+---    }
+---@param names table<string, string|table> addresses, and records by their type
+function Simulation:names(names) simulated_names.say(names) end -- luacheck: ignore 212
 
 ---A line in the trace.
 ---@param text string

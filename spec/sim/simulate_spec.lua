@@ -201,6 +201,22 @@ describe("simulate refuses", function()
     assert.error_matches(function() simulate(1, echo_once, { time_limit = -1 }) end, "time_limit")
   end)
 
+  it("… and by the module itself", function()
+    local world = core.simulator()
+    assert(world:call("load", function() end))
+    assert(world:call "ready")
+    world:freeze()
+    world:start { seed = 1 }
+    for _, seconds in ipairs { -1, 0 / 0, 1 / 0, 1e300, "soon", {} } do
+      assert.is_false(pcall(world.step, world, seconds))
+    end
+    assert.equal("done", world:step(10))
+    assert.is_true(#world:trace(math.maxinteger) <= 256)
+    assert.same({}, world:trace(math.mininteger))
+    assert.is_nil(world:call("load", coroutine.create(print)))
+    world:close()
+  end)
+
   it("a function that cannot be taken along", function()
     local thread = coroutine.create(print)
     local ok, failure = pcall(simulate, 1, function() return thread end)

@@ -79,6 +79,7 @@ static bool boot_world(struct simulator *m) {
     struct simulated *s = arena_realloc(m->arena, NULL, 0, sizeof *s);
     if (!s) return false;
     *s = (struct simulated){.arena = m->arena};
+    shipment_init(&s->names, SHIP_MAX);
     m->world = s;
     struct mem *mem = arena_realloc(m->arena, NULL, 0, sizeof *mem);
     if (!mem) return false;
@@ -174,12 +175,12 @@ static int l_call(lua_State *L) {
     struct simulator *m = check_simulator(L);
     struct simulated *s = m->world;
     const char *function = luaL_checkstring(L, 2);
-    struct shipment shipment;
-    shipment_init(&shipment, SHIP_MAX);
-    int rc = ship_pack(L, 3, lua_gettop(L) - 2, &shipment);
+    int n = lua_gettop(L) - 2;
+    struct shipment *shipment = shipment_push(L, NULL); /* packing may raise */
+    int rc = ship_pack(L, 3, n, shipment);
     m->dirty = true;
-    if (rc == 0) call_world(s, function, &shipment);
-    shipment_release(&shipment);
+    if (rc == 0) call_world(s, function, shipment);
+    shipment_release(shipment);
     if (rc == 0 && !s->done) {
         lua_pushboolean(L, true);
         return 1;
@@ -276,9 +277,12 @@ static void look(struct simulator *m, bool alive) {
 
 /* step(seconds) → "running"; "done"; "failed", why */
 static int l_step(lua_State *L) {
+    enum { LONGEST = 3600 };
     struct simulator *m = check_simulator(L);
     struct simulated *s = m->world;
-    uint64_t until = loop_hrtime() + (uint64_t)(luaL_checknumber(L, 2) * 1e9);
+    lua_Number seconds = luaL_checknumber(L, 2);
+    luaL_argcheck(L, seconds >= 0 && seconds <= LONGEST, 2, "seconds are expected, up to 3600");
+    uint64_t until = loop_hrtime() + (uint64_t)(seconds * 1e9);
     if (!m->dirty) return luaL_error(L, "it is not started");
     look(m, true); /* it may have ended at its start */
     for (unsigned turn = 1; !s->done; turn++) {
@@ -304,13 +308,15 @@ static int l_facts(lua_State *L) {
     return 3;
 }
 
-/* trace(n) → the last n events as text, the oldest first */
+/* trace(n) → the last n events as text, the oldest first; as many as are kept */
 static int l_trace(lua_State *L) {
     const struct loop *loop = check_simulator(L)->world->loop;
     char text[400];
+    lua_Integer most = luaL_checkinteger(L, 2);
+    if (most > SIMULATION_RECORDS) most = SIMULATION_RECORDS;
     lua_newtable(L);
-    for (lua_Integer back = luaL_checkinteger(L, 2) - 1, n = 0; back >= 0; back--) {
-        struct str line = simulation_event(loop, (unsigned)back, text, sizeof text);
+    for (lua_Integer left = most, n = 0; left > 0; left--) {
+        struct str line = simulation_event(loop, (unsigned)left - 1, text, sizeof text);
         if (!line.n) continue;
         lua_pushlstring(L, line.p, line.n);
         lua_rawseti(L, -2, ++n);

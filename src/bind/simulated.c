@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "bind/conn.h"
+#include "bind/datagram.h"
 #include "bind/leftover.h"
 #include "bind/port.h"
 #include "bind/simulate.h"
@@ -160,6 +161,7 @@ static int l_kill(lua_State *L) {
         timer_stop(rw->loop, &g->deadline);
         servers_release(g);
         for (struct conn *c = g->conns; c; c = c->next) conn_abort(c, RW_EABORTED);
+        dgrams_close(g);
         scope_close(&g->scope);
         generation_check(g);
     }
@@ -213,7 +215,8 @@ static void range(lua_State *L, int index, const char *name, double scale, doubl
 
 static void check_names(lua_State *L, int index) {
     static const char *const known[] = {"split", "partial", "reset", "refuse", "stall",
-                                        "stall_max", "delay", "buffer"};
+                                        "stall_max", "delay", "buffer", "loss", "duplicate",
+                                        "name_delay", "name_failure", "name_timeout"};
     lua_pushnil(L);
     for (; lua_next(L, index); lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
@@ -225,10 +228,10 @@ static void check_names(lua_State *L, int index) {
 
 struct simulation_faults check_faults(lua_State *L, int index) {
     struct simulation_faults none = {
-        .delay = {1, 1}, .buffer = {1 << 16, 1 << 16}, .stall_max = 10000};
+        .delay = {1, 1}, .buffer = {1 << 16, 1 << 16}, .stall_max = 10000, .name_delay = {1, 1}};
     struct simulation_faults f = {
         .split = 0.3, .partial = 0.1, .delay = {0, 20}, .buffer = {4096, 1 << 16},
-        .stall_max = 10000};
+        .stall_max = 10000, .loss = 0.05, .duplicate = 0.02, .name_delay = {0, 20}};
     if (lua_isboolean(L, index) && !lua_toboolean(L, index)) return none;
     if (lua_isnoneornil(L, index)) return f;
     luaL_checktype(L, index, LUA_TTABLE);
@@ -243,6 +246,11 @@ struct simulation_faults check_faults(lua_State *L, int index) {
     uint64_t stall[2] = {0, f.stall_max};
     range(L, index, "stall_max", 1000, 0.001, stall);
     f.stall_max = stall[1];
+    f.loss = fault(L, index, "loss", f.loss);
+    f.duplicate = fault(L, index, "duplicate", f.duplicate);
+    f.name_failure = fault(L, index, "name_failure", 0);
+    f.name_timeout = fault(L, index, "name_timeout", 0);
+    range(L, index, "name_delay", 1000, 0, f.name_delay);
     return f;
 }
 
@@ -255,9 +263,11 @@ static int l_faults(lua_State *L) {
 static int l_cut(lua_State *L) {
     const char *host = luaL_checkstring(L, 1);
     int rc = simulation_cut(world(L)->loop, host, lua_toboolean(L, 2));
-    if (rc < 0) return luaL_error(L, "cannot cut off %s: %s", host, err_text(rc));
+    if (rc < 0) return script_error(L, "cannot cut off %s: %s", host, err_text(rc));
     return 0;
 }
+
+/* ── the run ──────────────────────────────────────────────────────────────*/
 
 static int l_trace(lua_State *L) {
     struct str text;
@@ -295,11 +305,13 @@ static int l_finish(lua_State *L) {
 
 void simulated_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"kill", l_kill}, {"state", l_state}, {"faults", l_faults}, {"cut", l_cut}, {"trace", l_trace},
-        {"quiet", l_quiet}, {"open", l_open}, {"seed", l_seed},
+        {"app", l_app}, {"reload", l_reload}, {"stop", l_stop}, {"kill", l_kill},
+        {"state", l_state}, {"faults", l_faults}, {"cut", l_cut},
+        {"trace", l_trace}, {"quiet", l_quiet}, {"open", l_open}, {"seed", l_seed},
         {"finish", l_finish}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     leftover_open(L); /* mark, leftovers: of the driver */
+    simulated_names_open(L);
     lua_setfield(L, -2, "simulation");
 }

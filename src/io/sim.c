@@ -119,30 +119,39 @@ uint64_t simulation_random(struct loop *l) { return random_next(&l->sim->other);
 
 bool sim_is_cut(const struct sim *s, const char *host) {
     for (unsigned i = 0; i < s->cuts; i++)
-        if (strcmp(s->cut[i], host) == 0) return true;
+        if (strcmp(s->cut[i].host, host) == 0) return true;
     return false;
+}
+
+static bool was_cut_by(const struct sim *s, const char *by) {
+    for (unsigned i = 0; i < s->cuts; i++)
+        if (strcmp(s->cut[i].by, by) == 0) return true;
+    return false;
+}
+
+static void heal(struct loop *l, const char *by) {
+    struct sim *s = l->sim;
+    for (unsigned i = s->cuts; i--;)
+        if (strcmp(s->cut[i].by, by) == 0) s->cut[i] = s->cut[--s->cuts];
+    sim_streams_go_on(l);
+    for (struct sim_dial *d = s->dials; d; d = d->next)
+        if (!sim_scheduled(&d->event) && !sim_scheduled(&d->lookup.event))
+            sim_schedule(l, &d->event, sim_delay(s), d->event.happen);
 }
 
 int simulation_cut(struct loop *l, const char *host, bool cut) {
     struct sim *s = l->sim;
-    if (strlen(host) >= SIM_HOST) return RW_EINVAL;
+    if (sim_host_is_long(host)) return RW_ELIMIT;
     simulation_trace(l, cut ? "cut" : "heal", 0, str_c(host));
-    if (cut) {
-        if (sim_is_cut(s, host)) return 0;
+    if (!cut) heal(l, host);
+    if (!cut || was_cut_by(s, host)) return 0;
+    const char *each = sim_name_address(s, host, 0);
+    for (unsigned n = 0; n == 0 || each; each = sim_name_address(s, host, ++n)) {
         if (s->cuts == SIM_CUTS) return RW_ELIMIT;
-        snprintf(s->cut[s->cuts++], SIM_HOST, "%s", host);
-        return 0;
+        struct sim_cut *c = &s->cut[s->cuts++];
+        snprintf(c->by, sizeof c->by, "%s", host);
+        sim_host_text(s, each ? each : host, c->host);
     }
-    for (unsigned i = 0; i < s->cuts; i++) {
-        if (strcmp(s->cut[i], host) != 0) continue;
-        s->cuts--;
-        if (i < s->cuts) memcpy(s->cut[i], s->cut[s->cuts], SIM_HOST);
-        break;
-    }
-    sim_streams_go_on(l);
-    for (struct sim_dial *d = l->sim->dials; d; d = d->next)
-        if (!sim_scheduled(&d->event))
-            sim_schedule(l, &d->event, sim_delay(s), d->event.happen);
     return 0;
 }
 
@@ -167,7 +176,7 @@ void simulation_trace(struct loop *l, const char *what, unsigned id, struct str 
     struct sim *s = l->sim;
     s->hash = mix(mix(s->hash, s->now), id);
     s->hash = mix_bytes(mix_bytes(s->hash, str_c(what)), text);
-    struct sim_record *r = &s->records[s->events++ % SIM_RECORDS];
+    struct sim_record *r = &s->records[s->events++ % SIMULATION_RECORDS];
     r->time = s->now;
     r->what = what;
     r->id = id;
@@ -180,8 +189,8 @@ uint64_t simulation_events(const struct loop *l) { return l->sim->events; }
 
 struct str simulation_event(const struct loop *l, unsigned back, char *out, size_t size) {
     const struct sim *s = l->sim;
-    if (back >= s->events || back >= SIM_RECORDS || size == 0) return STR_NONE;
-    const struct sim_record *r = &s->records[(s->events - 1 - back) % SIM_RECORDS];
+    if (back >= s->events || back >= SIMULATION_RECORDS || size == 0) return STR_NONE;
+    const struct sim_record *r = &s->records[(s->events - 1 - back) % SIMULATION_RECORDS];
     char id[16] = "";
     if (r->id) snprintf(id, sizeof id, " #%u", r->id);
     size_t kept = r->length < sizeof r->text ? r->length : sizeof r->text;
@@ -213,6 +222,10 @@ int sim_init(struct loop *l) {
     return 0;
 }
 
-void sim_free(struct loop *l) { mem_free(l->mem, l->sim, sizeof *l->sim); }
+void sim_free(struct loop *l) {
+    sim_flights_free(l);
+    sim_hosts_free(l);
+    mem_free(l->mem, l->sim, sizeof *l->sim);
+}
 
 uint64_t sim_now(const struct loop *l) { return l->sim->now; }

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of a simulated loop: sim.c turns it and keeps the trace, sim_net.c is
- * the network, sim_stream.c its connections. */
+/* Inside of a simulated loop: sim.c turns it and keeps the trace, sim_host.c has
+ * its hosts, sim_net.c is the network, sim_stream.c its connections,
+ * sim_datagram.c its datagrams. */
 #ifndef IO_SIM_H
 #define IO_SIM_H
 
+#include <string.h>
+
 #include "base/random.h"
+#include "io/datagram.h"
 #include "io/internal.h"
 #include "io/simulate.h"
-
-/* Something that happens on the network. Events of one instant happen in the
- * order that chance gives them. A zeroed one is idle. */
-struct sim_event {
-    struct timer timer;
-    struct sim_event *next, **prev; /* list: sim->due */
-    struct loop *loop;
-    void (*happen)(struct sim_event *e);
-};
 
 struct sim_record {
     uint64_t time;
@@ -26,9 +21,14 @@ struct sim_record {
 };
 
 enum {
-    SIM_RECORDS = 256,
-    SIM_CUTS = 16,
+    SIM_CUTS = 64,
     SIM_HOST = 108,
+    SIM_ADDRESSES = 16, /* that one connection tries */
+};
+
+struct sim_cut {
+    char by[SIM_HOST];   /* as the test said it */
+    char host[SIM_HOST]; /* which that was then */
 };
 
 struct sim {
@@ -41,12 +41,20 @@ struct sim {
     struct sim_port *ports;
     struct sim_dial *dials;
     struct sim_stream *streams; /* oldest last */
-    unsigned connections;       /* made so far: the last id */
+    struct sim_datagram *sockets;
+    struct sim_flight *flights; /* datagrams that are under way */
+    size_t flying;              /* bytes that they take */
+    unsigned connections;       /* and sockets, made so far: the last id */
     uint16_t next_port;
-    char cut[SIM_CUTS][SIM_HOST];
+    struct sim_host *hosts;     /* owned */
+    struct sim_name *names;     /* owned; in the order in which they were said */
+    unsigned host_count, name_count;
+    unsigned host_number;       /* of the last own address of a name */
+    bool names_said;            /* others do not exist */
+    struct sim_cut cut[SIM_CUTS];
     unsigned cuts, scheduled;   /* events to come */
     uint64_t hash, events;
-    struct sim_record records[SIM_RECORDS]; /* a ring, at events % SIM_RECORDS */
+    struct sim_record records[SIMULATION_RECORDS]; /* a ring */
 };
 
 /* ── time (sim.c) ─────────────────────────────────────────────────────────*/
@@ -61,6 +69,26 @@ static inline bool sim_scheduled(const struct sim_event *e) {
 /* How long a piece is under way. */
 uint64_t sim_delay(struct sim *s);
 bool sim_is_cut(const struct sim *s, const char *host);
+
+/* ── hosts (sim_host.c) ───────────────────────────────────────────────────*/
+
+/* A host has one text: its address where that was said by the test or by who
+ * asks; else its name, and an address of its own that nobody else has
+ * (simulation_address). */
+
+/* That text of what an endpoint or a datagram says; `out` may be `host`. */
+void sim_host_text(const struct sim *s, const char *host, char out[SIM_HOST]);
+/* Is it too long to be told from others? */
+static inline bool sim_host_is_long(const char *host) { return strlen(host) >= SIM_HOST; }
+/* Does it take a lookup to know where that is? */
+bool sim_host_is_name(const char *host);
+/* Something was bound there, so it is a machine that runs, whatever else it does. */
+void sim_host_lives(struct loop *l, const char *host);
+bool sim_host_is_alive(const struct sim *s, const char *host);
+bool sim_host_is_any(const char *host);
+/* The nth address that was said for a name; NULL: it has no more. */
+const char *sim_name_address(const struct sim *s, const char *name, unsigned n);
+void sim_hosts_free(struct loop *l);
 
 /* ── listening and connecting (sim_net.c) ─────────────────────────────────*/
 
@@ -84,7 +112,10 @@ struct sim_dial { /* in a connector */
     struct sim_dial *next, **prev; /* list: sim->dials */
     struct loop *loop;
     struct endpoint endpoint;
+    struct ip addresses[SIM_ADDRESSES]; /* tried one after the other; none: it is the host */
+    unsigned address_count, at;
     const struct limits *limits; /* borrowed */
+    struct simulation_lookup lookup;
     struct sim_event event;
     void (*dialled)(struct sim_dial *d, int status, struct stream *s);
 };
@@ -101,5 +132,31 @@ int sim_connection(struct loop *l, const struct address *client,
                    struct stream *out[2]);
 /* What a cut kept back goes on. */
 void sim_streams_go_on(struct loop *l);
+
+/* ── datagrams (sim_datagram.c) ───────────────────────────────────────────*/
+
+/* In a datagram socket; the functions are those of io/datagram.h for one. */
+struct sim_datagram {
+    struct sim_datagram *next, **prev; /* list: sim->sockets */
+    unsigned id;
+    char host[SIM_HOST];  /* "::": any */
+    uint16_t port;
+    bool refused;         /* a refusal of its peer's host has come, and was not told */
+    struct datagram_address here, peer; /* peer.size 0: none */
+    struct sim_flight *inbox, **inbox_end;
+    size_t unread;
+    struct sim_event ready; /* the inbox is looked at */
+    struct deferral gone;
+};
+int sim_datagram_open(struct loop *l, const struct endpoint *e, struct datagram **out);
+int sim_datagram_connect(struct loop *l, const struct datagram_address *to,
+                         struct datagram **out);
+void sim_datagram_watch(struct datagram *d);
+void sim_datagram_close(struct datagram *d);
+int sim_datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to);
+int sim_datagram_set_peer(struct datagram *d, const struct datagram_address *to);
+int sim_datagram_address(const struct datagram *d, bool peer, struct address *out);
+int sim_datagram_option(const char *name, int64_t value);
+void sim_flights_free(struct loop *l);
 
 #endif

@@ -166,6 +166,7 @@ static void on_writable(struct datagram *d) {
 int datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
     struct datagram_address mapped;
     if (d->closing) return RW_ECLOSED;
+    if (d->loop->sim) return sim_datagram_send(d, bytes, to);
     if (to && d->family == AF_INET6) {
         udp_address_map(to, &mapped);
         to = &mapped;
@@ -189,6 +190,10 @@ static void on_event(uv_poll_t *p, int status, int events) {
 }
 
 static void watch(struct datagram *d) {
+    if (d->loop->sim) {
+        sim_datagram_watch(d);
+        return;
+    }
     int events = d->queue ? UV_WRITABLE : 0;
     if (is_reading(d) && !timer_active(&d->pause)) events |= UV_READABLE;
     if (d->closing || events == d->events) return;
@@ -236,8 +241,7 @@ void udp_free_batch(struct loop *l) {
     l->batch = NULL;
 }
 
-static void on_gone(uv_handle_t *h) {
-    struct datagram *d = CONTAINER(h, struct datagram, poll);
+void udp_gone(struct datagram *d) {
     struct loop *l = d->loop;
     if (d->hooks && d->hooks->on_close) d->hooks->on_close(d);
     l->closing--;
@@ -245,11 +249,17 @@ static void on_gone(uv_handle_t *h) {
     mem_free(l->mem, d, sizeof *d);
 }
 
+static void on_gone(uv_handle_t *h) { udp_gone(CONTAINER(h, struct datagram, poll)); }
+
 void datagram_close(struct datagram *d) {
     if (d->closing) return;
     d->closing = true;
     d->limits = NULL;
     d->loop->closing++;
+    if (d->loop->sim) {
+        sim_datagram_close(d);
+        return;
+    }
     timer_stop(d->loop, &d->pause);
     loop_defer_cancel(&d->refused);
     while (d->queue) dequeue(d);
@@ -260,20 +270,19 @@ void datagram_close(struct datagram *d) {
 void *datagram_owner(const struct datagram *d) { return d->owner; }
 uint64_t datagram_oversized(const struct datagram *d) { return d->oversized; }
 
-static void datagrams(struct address *a) {
-    if (a->kind == ADDRESS_TCP) a->kind = ADDRESS_UDP;
+static int address_at(const struct datagram *d, bool peer, struct address *out) {
+    *out = (struct address){0};
+    if (d->closing) return RW_ECLOSED;
+    if (d->loop->sim) return sim_datagram_address(d, peer, out);
+    int rc = address_of_socket(d->fd, peer, out);
+    if (out->kind == ADDRESS_TCP) out->kind = ADDRESS_UDP;
+    return rc;
 }
 
 int datagram_host(const struct datagram *d, struct address *out) {
-    *out = (struct address){0};
-    int rc = d->closing ? RW_ECLOSED : address_of_socket(d->fd, false, out);
-    datagrams(out);
-    return rc;
+    return address_at(d, false, out);
 }
 
 int datagram_peer(const struct datagram *d, struct address *out) {
-    *out = (struct address){0};
-    int rc = d->closing ? RW_ECLOSED : address_of_socket(d->fd, true, out);
-    datagrams(out);
-    return rc;
+    return address_at(d, true, out);
 }

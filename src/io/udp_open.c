@@ -105,7 +105,7 @@ static int open_any(struct loop *l, const struct endpoint *e, struct datagram **
 }
 
 int datagram_open(struct loop *l, const struct endpoint *e, struct datagram **out) {
-    if (l->sim) return RW_ESIMULATED;
+    if (l->sim) return sim_datagram_open(l, e, out);
     if (!e->host[0]) return open_any(l, e, out);
     struct addrinfo *all = NULL;
     int rc = resolve(e->host, e->port, AI_PASSIVE, &all);
@@ -127,15 +127,16 @@ int datagram_open(struct loop *l, const struct endpoint *e, struct datagram **ou
 int datagram_set_peer(struct datagram *d, const struct datagram_address *to) {
     struct datagram_address mapped = *to;
     if (d->closing) return RW_ECLOSED;
+    if (d->loop->sim) return sim_datagram_set_peer(d, to);
     if (d->family == AF_INET6) udp_address_map(to, &mapped);
     return connect(d->fd, (const void *)mapped.bytes, mapped.size) < 0 ? -errno : 0;
 }
 
 int datagram_connect(struct loop *l, const struct endpoint *e, struct datagram **out) {
-    if (l->sim) return RW_ESIMULATED;
     struct datagram_address to;
     const char *host = e->host[0] && strcmp(e->host, "localhost") != 0 ? e->host : "127.0.0.1";
     if (datagram_address_make(host, e->port, &to) < 0) return RW_ENONAME;
+    if (l->sim) return sim_datagram_connect(l, &to, out);
     int family = to.size == sizeof(struct sockaddr_in) ? AF_INET : AF_INET6;
     int fd = new_socket(family);
     if (fd < 0) return fd;

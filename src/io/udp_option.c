@@ -22,6 +22,7 @@ static int set_ip(struct datagram *d, int v4, int v6, int value) {
 int datagram_option(struct datagram *d, const char *name, int64_t value) {
     if (d->closing) return RW_ECLOSED;
     if (value < 0 || value > 255) return RW_EINVAL;
+    if (d->loop->sim) return sim_datagram_option(name, value);
     int n = (int)value;
     if (strcmp(name, "broadcast") == 0) return set_int(d, SOL_SOCKET, SO_BROADCAST, n);
     if (strcmp(name, "ttl") == 0) return set_ip(d, IP_TTL, IPV6_UNICAST_HOPS, n);
@@ -43,6 +44,7 @@ int datagram_group(struct datagram *d, const char *group, const char *interface,
     struct ip_mreqn four = {0};
     struct ipv6_mreq six = {0};
     if (d->closing) return RW_ECLOSED;
+    if (d->loop->sim) return RW_ESIMULATED;
     int rc = find_interface(interface, &four);
     if (rc < 0) return rc;
     if (inet_pton(AF_INET, group, &four.imr_multiaddr) == 1) {
@@ -61,6 +63,7 @@ int datagram_group(struct datagram *d, const char *group, const char *interface,
 int datagram_outgoing_interface(struct datagram *d, const char *interface) {
     struct ip_mreqn four = {0};
     if (d->closing) return RW_ECLOSED;
+    if (d->loop->sim) return RW_ESIMULATED;
     int rc = find_interface(interface, &four);
     if (rc < 0) return rc;
     if (d->family == AF_INET6)

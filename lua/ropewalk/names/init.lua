@@ -17,6 +17,9 @@ local concat, sort = table.concat, table.sort
 local format, upper = string.format, string.upper
 local expect, optional, misuse = argument.expect, argument.optional, argument.misuse
 
+-- Where lookups are done: in C; in a simulation by what its test says.
+local engine = core.simulation and require "ropewalk.names.simulated" or core
+
 local _ENV <const> = nil
 
 ---@class ropewalk.names.Record
@@ -65,12 +68,12 @@ local system = {}
 
 function system:lookup(name, kind) -- luacheck: ignore 212
   return deferred(format("look up %s of %s", kind, name), function(done)
-    return core.names_lookup(name, kind, done)
+    return engine.names_lookup(name, kind, done)
   end)
 end
 
 function system:resolve(host) -- luacheck: ignore 212
-  return deferred("resolve " .. host, function(done) return core.names_resolve(host, done) end)
+  return deferred("resolve " .. host, function(done) return engine.names_resolve(host, done) end)
 end
 
 local resolver = system
@@ -251,7 +254,7 @@ function names.configure(options)
   optional("configure", 1, options.hosts_file, "string")
   optional("configure", 1, options.resolv_file, "string")
   optional("configure", 1, options.limits, "table")
-  local ok, _, message = core.names_configure {
+  local ok, _, message = engine.names_configure {
     servers = joined(options.servers), search = joined(options.search),
     hosts_file = options.hosts_file, resolv_file = options.resolv_file, limits = options.limits,
   }
@@ -266,6 +269,6 @@ function names.servers(list) return names.configure { servers = list } end
 
 ---What goes on: lookups that are asking and waiting, sockets, answers kept.
 ---@return table { asking, waiting, sockets, cached, cached_bytes, asked, hits, failed, servers }
-function names.state() return core.names_state() end
+function names.state() return engine.names_state() end
 
 return names
