@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* UDP sockets: ours, watched by a uv_poll, as listeners are.
+/* Datagram sockets: ours, watched by a uv_poll, as listeners are.
  *
  * Input is taken in batches by recvmmsg, into one buffer that all sockets of a
  * loop share, at most TURN_SLICE datagrams per turn and socket: what is left is
@@ -7,11 +7,15 @@
  * max_datagram; what does not fit comes truncated and is dropped.
  *
  * Output is tried at once. What the system does not take now is queued, in
- * order, up to max_datagram_queue bytes.
+ * order, up to max_datagram_queue bytes. A UNIX socket has a queue to its peer
+ * only: of others the system does not tell when they have room again, so what
+ * they do not take is dropped, and the sender told.
  *
- * Errors of a peer (ICMP) are told for connected sockets, and end nothing.
+ * Errors of a peer (ICMP) are told for connected sockets, and end nothing. A UNIX
+ * peer that has ended is looked for again by the next datagram: a server that was
+ * started anew is found.
  */
-#include "io/udp.h"
+#include "io/datagram_private.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -96,7 +100,7 @@ static unsigned take_batch(struct datagram *d) {
         }
         /* What is taken is delivered, also when a hook stops the socket. */
         if (d->closing) break;
-        udp_address_of((struct sockaddr *)head->msg_name, head->msg_namelen, &from);
+        datagram_address_of(head->msg_name, head->msg_namelen, &from);
         d->hooks->on_datagram(d, str_of(b.slots[i].iov_base, b.heads[i].msg_len), &from);
     }
     return (unsigned)n < room ? 0 : (unsigned)n;
@@ -131,17 +135,31 @@ static int send_again(struct datagram *d, struct str bytes, const struct datagra
     return rc == -ECONNREFUSED ? 0 : rc;
 }
 
+/* UNIX, to its peer. */
+static int send_to_peer(struct datagram *d, struct str bytes) {
+    int rc = send_now(d, bytes, NULL);
+    if (rc != -ECONNREFUSED && (rc != -ENOTCONN || !d->peer.size)) return rc;
+    if (d->peer.size && (rc = datagram_set_peer(d, &d->peer)) == 0) rc = send_now(d, bytes, NULL);
+    if (rc < 0 && rc != RW_EAGAIN) loop_defer(d->loop, &d->refused);
+    return rc;
+}
+
+static int try_to_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+    return d->family == AF_UNIX ? send_to_peer(d, bytes) : send_again(d, bytes, to);
+}
+
 static int enqueue(struct datagram *d, struct str bytes, const struct datagram_address *to) {
     uint64_t most = d->limits ? d->limits->max_datagram_queue : limits_default.max_datagram_queue;
-    if (d->queued_bytes + bytes.n > most) return RW_ELIMIT;
-    struct queued *q = mem_alloc(d->loop->mem, sizeof *q + bytes.n);
+    size_t size = sizeof(struct queued) + bytes.n;
+    if (d->queued_bytes + size > most) return RW_ELIMIT;
+    struct queued *q = mem_alloc(d->loop->mem, size);
     if (!q) return RW_ENOMEM;
     *q = (struct queued){.n = bytes.n};
     if (to) q->to = *to;
     if (bytes.n) memcpy(q->data, bytes.p, bytes.n);
     *d->queue_end = q;
     d->queue_end = &q->next;
-    d->queued_bytes += bytes.n;
+    d->queued_bytes += size;
     watch(d);
     return 0;
 }
@@ -150,28 +168,33 @@ static void dequeue(struct datagram *d) {
     struct queued *q = d->queue;
     d->queue = q->next;
     if (!d->queue) d->queue_end = &d->queue;
-    d->queued_bytes -= q->n;
+    d->queued_bytes -= sizeof *q + q->n;
     mem_free(d->loop->mem, q, sizeof *q + q->n);
 }
 
 static void on_writable(struct datagram *d) {
     for (int i = 0; i < TURN_SLICE && d->queue; i++) {
         struct queued *q = d->queue;
-        int rc = send_again(d, str_of(q->data, q->n), q->to.size ? &q->to : NULL);
+        int rc = try_to_send(d, str_of(q->data, q->n), q->to.size ? &q->to : NULL);
         if (rc == RW_EAGAIN || rc == -ENOBUFS) break;
         dequeue(d); /* sent, or never will be */
     }
+}
+
+static bool is_unnamed(const struct datagram_address *a) {
+    return a->size <= sizeof(sa_family_t);
 }
 
 int datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
     struct datagram_address mapped;
     if (d->closing) return RW_ECLOSED;
     if (to && d->family == AF_INET6) {
-        udp_address_map(to, &mapped);
+        datagram_address_map(to, &mapped);
         to = &mapped;
     }
+    if (to && d->family == AF_UNIX) return is_unnamed(to) ? -EDESTADDRREQ : send_now(d, bytes, to);
     if (d->queue) return enqueue(d, bytes, to);
-    int rc = send_again(d, bytes, to);
+    int rc = try_to_send(d, bytes, to);
     return rc == RW_EAGAIN || rc == -ENOBUFS ? enqueue(d, bytes, to) : rc;
 }
 
@@ -213,7 +236,7 @@ void datagram_stop(struct datagram *d) {
 
 /* ── life ─────────────────────────────────────────────────────────────────*/
 
-int udp_new(struct loop *l, int fd, int family, struct datagram **out) {
+int datagram_new(struct loop *l, int fd, int family, struct datagram **out) {
     struct datagram *d = mem_zalloc(l->mem, sizeof *d);
     if (d && !l->batch) l->batch = mem_alloc(l->mem, BATCH_BYTES);
     int rc = d && l->batch ? uv_poll_init(&l->uv, &d->poll, fd) : RW_ENOMEM;
@@ -225,13 +248,14 @@ int udp_new(struct loop *l, int fd, int family, struct datagram **out) {
     d->fd = fd;
     d->family = family;
     d->queue_end = &d->queue;
+    d->file.lock = -1;
     d->refused.run = run_refused;
     loop_opened(l, LEDGER_DATAGRAM);
     *out = d;
     return 0;
 }
 
-void udp_free_batch(struct loop *l) {
+void datagram_free_batch(struct loop *l) {
     mem_free(l->mem, l->batch, BATCH_BYTES);
     l->batch = NULL;
 }
@@ -253,11 +277,19 @@ void datagram_close(struct datagram *d) {
     timer_stop(d->loop, &d->pause);
     loop_defer_cancel(&d->refused);
     while (d->queue) dequeue(d);
+    socket_file_leave(&d->file); /* now: later it could be somebody else's */
     uv_close((uv_handle_t *)&d->poll, on_gone);
     close(d->fd);
 }
 
 void *datagram_owner(const struct datagram *d) { return d->owner; }
+
+bool datagram_can_reach(const struct datagram *d, const struct datagram_address *to) {
+    sa_family_t family;
+    memcpy(&family, to->bytes, sizeof family);
+    return (family == AF_UNIX) == (d->family == AF_UNIX);
+}
+
 uint64_t datagram_oversized(const struct datagram *d) { return d->oversized; }
 
 static void datagrams(struct address *a) {
