@@ -22,7 +22,7 @@ local FIRST_FREE_PORT <const> = 1024
 
 -- What the system's word does not say.
 local function hint(op, at, name)
-  if name == "RW_ENONAME" and at.kind == "unix" then
+  if name == "RW_ENONAME" and at.path then
     return "no such user or group", true
   elseif (name == "RW_ELOCKED" or name == "RW_EUNLOCKED") and at.path then
     return "the lock is " .. at.path .. ".lock"
