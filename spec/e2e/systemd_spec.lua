@@ -217,7 +217,7 @@ exec /usr/bin/env python3 %s/launch.py %s -- %s "$@"]]):format(environment or ""
     local echo = rw.Factory:for_protocol(Echo)
   ]]
   local function say(text, where)
-    return (e2e.shell(("printf %s | socat -t1 - %s"):format(text, where)))
+    return (e2e.shell(("printf %s | socat -t0.5 - %s"):format(text, where)))
   end
 
   it("serves the datagrams for which systemd-socket-activate starts it, the first one too", function()
@@ -229,7 +229,7 @@ exec /usr/bin/env python3 %s/launch.py %s -- %s "$@"]]):format(environment or ""
       shell = ("exec systemd-socket-activate --datagram -l 127.0.0.1:%d --fdname=dns %s \"$@\"")
         :format(port, e2e.quote(e2e.binary)) })
     child:await_log "Listening on"
-    assert.equal("1 first", (e2e.shell(("printf first | socat -t5 - UDP:127.0.0.1:%d"):format(port))))
+    assert.equal("1 first", (e2e.shell(("printf first | socat -t2 - UDP:127.0.0.1:%d"):format(port))))
     assert.equal("1 hello", say("hello", "UDP:127.0.0.1:" .. port))
     assert.is_true((child:reload()))
     assert.equal("2 hello", say("hello", "UDP:127.0.0.1:" .. port))

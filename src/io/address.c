@@ -40,8 +40,8 @@ static void of_unix(const struct sockaddr_un *un, size_t size,
         memcpy(out->host, un->sun_path, n);
         return;
     }
-    out->host[0] = '@'; /* sun_path has 108 bytes, and so has host */
-    memcpy(out->host + 1, un->sun_path + 1, n - 1);
+    /* sun_path has 108 bytes, and so has host; each zero is shown as '@' */
+    for (size_t i = 0; i < n; i++) out->host[i] = un->sun_path[i] ? un->sun_path[i] : '@';
     out->host[sizeof out->host - 1] = 0;
 }
 
