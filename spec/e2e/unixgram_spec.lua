@@ -130,23 +130,69 @@ describe("A UNIX datagram socket", function()
     port:close():await()
   end)
 
-  it("drops what a receiver does not read, says so, and serves the others", function()
-    local port = listen(Echo, path)
-    local Quiet = rw.DatagramProtocol:extend "Quiet"
-    function Quiet:datagram_received() rw.Deferred():await() end -- luacheck: ignore 212
-    local quiet = connect(path .. ":max_datagram_tasks=1", Quiet)
+  it("keeps a share for each receiver that does not read, and serves the others", function()
+    local go, count, total = rw.Deferred(), 0, 0
+    local Slow = rw.DatagramProtocol:extend "Slow"
+    function Slow:datagram_received() -- luacheck: ignore 212
+      count = count + 1
+      if count == 1 then go:await() end
+    end
+    local port = listen(Echo, path .. ":max_datagram_queue=800000")
+    local slow = connect(path .. ":max_datagram_tasks=1", Slow)
     local client = connect(path)
     local before, dropped = rw.stats().datagrams_dropped, 0
     for _ = 1, 5000 do
-      local sent = port.protocol.transport:write(("x"):rep(1000), quiet.transport.host)
-      if sent == false then dropped = dropped + 1 else assert.is_true(sent) end
+      local sent = port.protocol.transport:write(("x"):rep(1000), slow.transport.host)
+      if sent == false then dropped = dropped + 1 else total = total + 1 end
     end
-    assert.is_true(dropped > 0)
+    assert.is_true(dropped > 4500)
+    assert.is_true(total > 80)
     assert.equal(dropped, rw.stats().datagrams_dropped - before)
+    for n = 1, 100 do
+      client.transport:write("hello " .. n)
+      assert.equal("hello " .. n, client.more:get():await())
+    end
+    go:callback()
+    eventually(function() return count == total end)
+    slow.transport:lose_connection()
+    client.transport:lose_connection()
+    port:close():await()
+  end)
+
+  it("answers a burst, in order", function()
+    local port = listen(Echo, path)
+    local client = connect(path)
+    for n = 1, 2000 do assert.is_true(client.transport:write(tostring(n))) end
+    for n = 1, 2000 do assert.equal(tostring(n), client.more:get():await()) end
+    client.transport:lose_connection()
+    port:close():await()
+  end)
+
+  it("lets no more than some receivers wait", function()
+    local port, quiet = listen(Echo, path), {}
+    local Quiet = rw.DatagramProtocol:extend "Quiet"
+    function Quiet:start_protocol() rw.Deferred():await() end -- luacheck: ignore 212
+    local hosts = {}
+    for n = 1, 70 do
+      local own = dir .. "/" .. n
+      quiet[n] = rw.listen("unixgram:" .. own, rw.Factory:for_protocol(Quiet)):await()
+      hosts[n] = "unix:" .. own
+    end
+    local full = 0
+    for n = 1, 70 do
+      local sent = true
+      for _ = 1, 2000 do
+        sent = port.protocol.transport:write("x", hosts[n])
+        if not sent then break end
+      end
+      if not sent then full = full + 1 end
+    end
+    assert.equal(70, full)
+    local client = connect(path)
     client.transport:write "hello"
     assert.equal("hello", client.more:get():await())
-    quiet.transport:lose_connection()
     client.transport:lose_connection()
+    for _, each in ipairs(quiet) do each:close():await() end
     port:close():await()
   end)
 

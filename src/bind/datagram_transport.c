@@ -47,17 +47,6 @@ static const struct datagram_address *check_target(lua_State *L, int index, cons
     return to;
 }
 
-static int dropped(lua_State *L, struct rw *rw, int why) {
-    rw->stats.datagrams_dropped++;
-    if (why == RW_ELIMIT)
-        limit_fired(rw, NULL, "datagrams were dropped", "max_datagram_queue");
-    else
-        log_sparingly(rw, NULL, "datagrams were dropped: a receiver does not read",
-                      LF_Z("see", "net.unix.max_dgram_qlen"));
-    lua_pushboolean(L, 0);
-    return 1;
-}
-
 static int transport_write(lua_State *L) {
     struct dgram *d = check_dgram(L);
     struct datagram_address space;
@@ -68,7 +57,12 @@ static int transport_write(lua_State *L) {
     if (!d || !d->socket) return fail(L, RW_ECLOSED);
     int rc = datagram_send(d->socket, bytes, to);
     struct rw *rw = d->gen->rw;
-    if (rc == RW_ELIMIT || rc == RW_EAGAIN) return dropped(L, rw, rc);
+    if (rc == RW_ELIMIT) {
+        rw->stats.datagrams_dropped++;
+        limit_fired(rw, NULL, "datagrams were dropped", "max_datagram_queue");
+        lua_pushboolean(L, 0);
+        return 1;
+    }
     if (rc == 0) {
         rw->stats.datagrams_out++;
         rw->stats.bytes_out += bytes.n;

@@ -7,13 +7,9 @@
  * max_datagram; what does not fit comes truncated and is dropped.
  *
  * Output is tried at once. What the system does not take now is queued, in
- * order, up to max_datagram_queue bytes. A UNIX socket has a queue to its peer
- * only: of others the system does not tell when they have room again, so what
- * they do not take is dropped, and the sender told.
+ * order, up to max_datagram_queue bytes (UNIX: unixgram_send.c).
  *
- * Errors of a peer (ICMP) are told for connected sockets, and end nothing. A UNIX
- * peer that has ended is looked for again by the next datagram: a server that was
- * started anew is found.
+ * Errors of a peer (ICMP) are told for connected sockets, and end nothing.
  */
 #include "io/datagram_private.h"
 
@@ -27,14 +23,6 @@ enum {
     BATCH_MOST = 32,  /* datagrams in one call */
     TURN_SLICE = 128, /* datagrams in one turn */
     PAUSE = 100,      /* ms, when the system is out of memory */
-};
-
-/* A datagram that waits to be sent; the bytes are behind it. */
-struct queued {
-    struct queued *next;
-    struct datagram_address to;
-    size_t n;
-    char data[];
 };
 
 static void watch(struct datagram *d);
@@ -113,7 +101,7 @@ static void on_readable(struct datagram *d) {
 
 /* ── output ───────────────────────────────────────────────────────────────*/
 
-static int send_now(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+int datagram_send_now(struct datagram *d, struct str bytes, const struct datagram_address *to) {
     ssize_t n;
     do n = sendto(d->fd, bytes.p, bytes.n, MSG_DONTWAIT, to && to->size ? (const void *)to->bytes : NULL,
                   to ? to->size : 0);
@@ -128,27 +116,19 @@ static void run_refused(struct deferral *later) {
 
 /* An error that an earlier datagram met is not this one's. */
 static int send_again(struct datagram *d, struct str bytes, const struct datagram_address *to) {
-    int rc = send_now(d, bytes, to);
+    int rc = datagram_send_now(d, bytes, to);
     if (rc != -ECONNREFUSED) return rc;
     loop_defer(d->loop, &d->refused);
-    rc = send_now(d, bytes, to);
+    rc = datagram_send_now(d, bytes, to);
     return rc == -ECONNREFUSED ? 0 : rc;
 }
 
-/* UNIX, to its peer. */
-static int send_to_peer(struct datagram *d, struct str bytes) {
-    int rc = send_now(d, bytes, NULL);
-    if (rc != -ECONNREFUSED && (rc != -ENOTCONN || !d->peer.size)) return rc;
-    if (d->peer.size && (rc = datagram_set_peer(d, &d->peer)) == 0) rc = send_now(d, bytes, NULL);
-    if (rc < 0 && rc != RW_EAGAIN) loop_defer(d->loop, &d->refused);
-    return rc;
-}
-
 static int try_to_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
-    return d->family == AF_UNIX ? send_to_peer(d, bytes) : send_again(d, bytes, to);
+    return d->family == AF_UNIX ? unixgram_send_to_peer(d, bytes) : send_again(d, bytes, to);
 }
 
-static int enqueue(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+int datagram_enqueue(struct datagram *d, struct datagram_queue *queue, struct str bytes,
+                     const struct datagram_address *to) {
     uint64_t most = d->limits ? d->limits->max_datagram_queue : limits_default.max_datagram_queue;
     size_t size = sizeof(struct queued) + bytes.n;
     if (d->queued_bytes + size > most) return RW_ELIMIT;
@@ -157,32 +137,36 @@ static int enqueue(struct datagram *d, struct str bytes, const struct datagram_a
     *q = (struct queued){.n = bytes.n};
     if (to) q->to = *to;
     if (bytes.n) memcpy(q->data, bytes.p, bytes.n);
-    *d->queue_end = q;
-    d->queue_end = &q->next;
+    if (!queue->first) queue->end = &queue->first;
+    *queue->end = q;
+    queue->end = &q->next;
+    queue->bytes += size;
     d->queued_bytes += size;
-    watch(d);
     return 0;
 }
 
-static void dequeue(struct datagram *d) {
-    struct queued *q = d->queue;
-    d->queue = q->next;
-    if (!d->queue) d->queue_end = &d->queue;
-    d->queued_bytes -= sizeof *q + q->n;
-    mem_free(d->loop->mem, q, sizeof *q + q->n);
+void datagram_dequeue(struct datagram *d, struct datagram_queue *queue) {
+    struct queued *q = queue->first;
+    size_t size = sizeof *q + q->n;
+    queue->first = q->next;
+    queue->bytes -= size;
+    d->queued_bytes -= size;
+    mem_free(d->loop->mem, q, size);
+}
+
+static int wait_for_room(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+    int rc = datagram_enqueue(d, &d->queue, bytes, to);
+    watch(d);
+    return rc;
 }
 
 static void on_writable(struct datagram *d) {
-    for (int i = 0; i < TURN_SLICE && d->queue; i++) {
-        struct queued *q = d->queue;
+    for (int i = 0; i < TURN_SLICE && d->queue.first; i++) {
+        struct queued *q = d->queue.first;
         int rc = try_to_send(d, str_of(q->data, q->n), q->to.size ? &q->to : NULL);
         if (rc == RW_EAGAIN || rc == -ENOBUFS) break;
-        dequeue(d); /* sent, or never will be */
+        datagram_dequeue(d, &d->queue); /* sent, or never will be */
     }
-}
-
-static bool is_unnamed(const struct datagram_address *a) {
-    return a->size <= sizeof(sa_family_t);
 }
 
 int datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
@@ -192,10 +176,10 @@ int datagram_send(struct datagram *d, struct str bytes, const struct datagram_ad
         datagram_address_map(to, &mapped);
         to = &mapped;
     }
-    if (to && d->family == AF_UNIX) return is_unnamed(to) ? -EDESTADDRREQ : send_now(d, bytes, to);
-    if (d->queue) return enqueue(d, bytes, to);
+    if (to && d->family == AF_UNIX) return unixgram_send(d, bytes, to);
+    if (d->queue.first) return wait_for_room(d, bytes, to);
     int rc = try_to_send(d, bytes, to);
-    return rc == RW_EAGAIN || rc == -ENOBUFS ? enqueue(d, bytes, to) : rc;
+    return rc == RW_EAGAIN || rc == -ENOBUFS ? wait_for_room(d, bytes, to) : rc;
 }
 
 /* ── watching ─────────────────────────────────────────────────────────────*/
@@ -212,7 +196,7 @@ static void on_event(uv_poll_t *p, int status, int events) {
 }
 
 static void watch(struct datagram *d) {
-    int events = d->queue ? UV_WRITABLE : 0;
+    int events = d->queue.first ? UV_WRITABLE : 0;
     if (is_reading(d) && !timer_active(&d->pause)) events |= UV_READABLE;
     if (d->closing || events == d->events) return;
     d->events = events;
@@ -247,7 +231,6 @@ int datagram_new(struct loop *l, int fd, int family, struct datagram **out) {
     d->loop = l;
     d->fd = fd;
     d->family = family;
-    d->queue_end = &d->queue;
     d->file.lock = -1;
     d->refused.run = run_refused;
     loop_opened(l, LEDGER_DATAGRAM);
@@ -276,7 +259,8 @@ void datagram_close(struct datagram *d) {
     d->loop->closing++;
     timer_stop(d->loop, &d->pause);
     loop_defer_cancel(&d->refused);
-    while (d->queue) dequeue(d);
+    while (d->queue.first) datagram_dequeue(d, &d->queue);
+    unixgram_forget(d);
     socket_file_leave(&d->file); /* now: later it could be somebody else's */
     uv_close((uv_handle_t *)&d->poll, on_gone);
     close(d->fd);

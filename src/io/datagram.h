@@ -36,8 +36,7 @@ void datagram_close(struct datagram *d);
 void *datagram_owner(const struct datagram *d);
 
 /* To NULL: to its peer. 0: sent, or queued for when the system has room; RW_ELIMIT:
- * dropped, as the queue has max_datagram_queue bytes; RW_EAGAIN: dropped, as a UNIX
- * receiver's queue is full; -EMSGSIZE and other errors. */
+ * dropped, as the queue has max_datagram_queue bytes; -EMSGSIZE and other errors. */
 int datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to);
 /* Gives a bound socket a peer: what others send is not received any more. */
 int datagram_set_peer(struct datagram *d, const struct datagram_address *to);
