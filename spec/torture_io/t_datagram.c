@@ -314,11 +314,11 @@ static void unix_locked(void) {
     struct box a, b;
     struct datagram *d;
     struct place p;
-    char lock[64];
+    char lock[sizeof p.dir + 8];
     world_begin(&w);
     place_begin(&p);
     p.e.lock = true;
-    snprintf(lock, sizeof lock, "%s.lock", p.e.host);
+    snprintf(lock, sizeof lock, "%s/s.lock", p.dir);
     CHECK_EQ(datagram_connect(w.loop, &p.e, &d), RW_EUNLOCKED);
     serve(&w, &b, &p.e);
     CHECK_EQ(datagram_open(w.loop, &p.e, &d), RW_ELOCKED);

@@ -90,12 +90,12 @@ static int set_owner(const struct endpoint *e) {
 
 /* ── binding ──────────────────────────────────────────────────────────────*/
 
-static int remember(struct socket_file *file, const char *path) {
+static int remember(struct socket_file *file, const struct sockaddr_un *un) {
     struct stat st;
-    if (lstat(path, &st) < 0) return -errno;
+    if (lstat(un->sun_path, &st) < 0) return -errno;
     file->device = st.st_dev;
     file->inode = st.st_ino;
-    snprintf(file->path, sizeof file->path, "%s", path);
+    snprintf(file->path, sizeof file->path, "%.*s", (int)sizeof un->sun_path - 1, un->sun_path);
     return 0;
 }
 
@@ -106,7 +106,7 @@ static int bind_path(const struct endpoint *e, int fd, const struct sockaddr_un 
     mode_t mode = (mode_t)(e->mode & 07777);
     if (mode && fchmod(fd, mode) < 0) return -errno;
     if (bind(fd, (const struct sockaddr *)un, size) < 0) return -errno;
-    int rc = remember(file, e->host);
+    int rc = remember(file, un);
     if (rc == 0) rc = set_owner(e);
     if (rc == 0 && mode && chmod(e->host, mode) < 0) rc = -errno;
     return rc;
