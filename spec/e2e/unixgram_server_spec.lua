@@ -48,6 +48,76 @@ describe("A server of UNIX datagrams", function()
     child:await_log "a line of the log"
   end)
 
+  it("gets what systemd-notify says, and keeps it waiting for nothing", function()
+    if select(2, e2e.shell "command -v systemd-notify") ~= 0 then return pending "there is no systemd-notify" end
+    local path = e2e.directory() .. "/notify"
+    start(path)
+    -- it sends a descriptor along, and waits until that is closed
+    assert.equal(0, select(2, e2e.shell(("NOTIFY_SOCKET=%s timeout 10 systemd-notify --ready"):format(path))))
+  end)
+
+  it("talks to Twisted", function()
+    local path = e2e.directory() .. "/s"
+    local twisted = e2e.directory() .. "/peer.py"
+    e2e.write(twisted, [[
+import sys
+from twisted.internet import protocol, reactor
+class Client(protocol.ConnectedDatagramProtocol):
+    def startProtocol(self): self.transport.write(b"hello")
+    def datagramReceived(self, data):
+        print(data.decode(), flush=True)
+        reactor.stop()
+class Server(protocol.DatagramProtocol):
+    def datagramReceived(self, data, address):
+        self.transport.write(b"twisted:" + data, address)
+        reactor.callLater(0.1, reactor.stop)
+path = sys.argv[1]
+if sys.argv[2] == "client": reactor.connectUNIXDatagram(path, Client(), bindAddress=path + "-client")
+else: reactor.listenUNIXDatagram(path, Server())
+reactor.callLater(20, reactor.stop)
+reactor.run()
+]])
+    start(path)
+    assert.equal("one:hello\n", (e2e.shell(("/usr/bin/python3 %s %s client"):format(twisted, path))))
+
+    e2e.shell(("/usr/bin/python3 %s %s-server server >/dev/null 2>&1 &"):format(twisted, path))
+    assert.truthy(e2e.wait(function() return select(2, e2e.shell("test -S " .. path .. "-server")) == 0 end))
+    local child = e2e.start([[
+      local P = rw.DatagramProtocol:extend "P"
+      function P:start_protocol() self.transport:write "hello" end
+      function P:datagram_received(bytes) rw.log.info("got", { bytes = bytes }) end
+      rw.call_later(0, function()
+        rw.connect("unixgram:" .. rw.config.path, rw.Factory:for_protocol(P)):await()
+      end)
+      return {}]], { wait = false, set = { path = path .. "-server" } })
+    child:await_log "bytes=twisted:hello"
+  end)
+
+  it("answers whatever name a sender has, and shows a file's as no abstract one", function()
+    local path = e2e.directory() .. "/s"
+    local text = app "one":gsub("if address", 'rw.log.info("got", { from = address.path })\n%0')
+    local child = e2e.start(text, { wait = false, set = { listen = path } })
+    child:await_log "listening"
+    e2e.talk(child, ([[
+      import ctypes, struct
+      libc = ctypes.CDLL(None)
+      def ask(name): # Python does not bind to all of these
+          with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+              s.settimeout(5)
+              address = struct.pack("H", socket.AF_UNIX) + name
+              expect(libc.bind(s.fileno(), address, len(address)), 0)
+              s.sendto(b"x", %q)
+              expect(s.recv(1000), b"one:x")
+      ask(b"\0a\0b")
+      ask(b"\0" + b"a" * 107)
+      ask((os.path.dirname(%q) + "/").encode().ljust(108, b"a")) # no zero at its end
+      os.chdir(os.readlink("/proc/%%d/cwd" %% PID)) # what is relative is so to the server
+      try: ask(b"@a")
+      finally: os.unlink("@a")
+    ]]):format(path, path))
+    for _, from in ipairs { "@a@b", "@" .. ("a"):rep(106), "./@a" } do child:await_log("from=" .. from) end
+  end)
+
   it("takes the place of a dead one, not of a live one", function()
     local path = e2e.directory() .. "/s"
     local child = start(path)

@@ -311,4 +311,24 @@ describe("A UNIX datagram socket", function()
     streams:close():await()
     port:close():await()
   end)
+
+  it("leaves no descriptor and no file behind, whatever goes wrong", function()
+    assert(io.open(dir .. "/file", "w")):close()
+    local function descriptors() return tonumber(shell "ls /proc/$PPID/fd | wc -l") end
+    local function all()
+      for _, what in ipairs { "none/s", "none/s:lockfile=1", "file", "file:lockfile=1", "t:user=no_such_user",
+        "t:user=no_such_user:lockfile=1" } do
+        assert.truthy(code_of(listen, Echo, dir .. "/" .. what))
+      end
+      for _, what in ipairs { "none", "none:lockfile=1", "file", "file:bind=" .. dir .. "/own",
+        "file:bind=" .. dir .. "/file" } do
+        assert.truthy(code_of(connect, dir .. "/" .. what))
+      end
+    end
+    all()
+    local before = descriptors()
+    for _ = 1, 20 do all() end
+    assert.equal(before, descriptors())
+    assert.equal("file\nfile.lock\n", shell("ls " .. dir))
+  end)
 end)

@@ -34,10 +34,9 @@ static void of_unix(const struct sockaddr_un *un, size_t size,
     size_t n = size - offsetof(struct sockaddr_un, sun_path);
     out->kind = ADDRESS_UNIX;
     if (size <= offsetof(struct sockaddr_un, sun_path)) return; /* unnamed */
-    if (un->sun_path[0]) {
-        n = strnlen(un->sun_path, n);
-        if (n >= sizeof out->host) n = sizeof out->host - 1;
-        memcpy(out->host, un->sun_path, n);
+    if (un->sun_path[0]) { /* a file "@x" must not pass for an abstract name */
+        const char *here = un->sun_path[0] == '@' ? "./" : "";
+        snprintf(out->host, sizeof out->host, "%s%.*s", here, (int)n, un->sun_path);
         return;
     }
     /* sun_path has 108 bytes, and so has host; each zero is shown as '@' */

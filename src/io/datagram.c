@@ -102,9 +102,9 @@ static void on_readable(struct datagram *d) {
 /* ── output ───────────────────────────────────────────────────────────────*/
 
 int datagram_send_now(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+    const void *address = to && to->size ? to->bytes : NULL;
     ssize_t n;
-    do n = sendto(d->fd, bytes.p, bytes.n, MSG_DONTWAIT, to && to->size ? (const void *)to->bytes : NULL,
-                  to ? to->size : 0);
+    do n = sendto(d->fd, bytes.p, bytes.n, MSG_DONTWAIT, address, address ? to->size : 0);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : 0;
 }

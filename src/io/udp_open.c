@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* ── addresses ────────────────────────────────────────────────────────────*/
@@ -27,6 +28,9 @@ void datagram_address_of(const struct sockaddr *sa, size_t size, struct datagram
         keep(&unnamed, sizeof unnamed, out);
         return;
     }
+    /* the system ends a path of 108 bytes with a zero that it does not take back */
+    if (sa->sa_family == AF_UNIX && size > sizeof(struct sockaddr_un))
+        size = sizeof(struct sockaddr_un);
     if (sa->sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
         keep(sa, size, out);
         return;
@@ -151,8 +155,9 @@ int datagram_set_peer(struct datagram *d, const struct datagram_address *to) {
     struct datagram_address mapped = *to;
     if (d->closing) return RW_ECLOSED;
     if (d->family == AF_INET6) datagram_address_map(to, &mapped);
+    if (connect(d->fd, (const void *)mapped.bytes, mapped.size) < 0) return -errno;
     if (d->family == AF_UNIX) d->peer = mapped;
-    return connect(d->fd, (const void *)mapped.bytes, mapped.size) < 0 ? -errno : 0;
+    return 0;
 }
 
 /* A peer that was there when we got it. */

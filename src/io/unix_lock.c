@@ -52,8 +52,8 @@ static int open_file(const struct endpoint *e) {
     char path[PATH_SIZE];
     struct stat st;
     int rc = 0, fd = open(path_of(e->host, path), FLAGS | O_CREAT | O_EXCL, 0600);
-    if (fd >= 0) rc = give_away(fd, e);
-    else if (errno == EEXIST) fd = open(path, FLAGS);
+    if (fd >= 0 && (rc = give_away(fd, e)) < 0) unlink(path);
+    else if (fd < 0 && errno == EEXIST) fd = open(path, FLAGS);
     if (fd < 0) return -errno;
     if (rc == 0 && fstat(fd, &st) < 0) rc = -errno;
     if (rc == 0 && !S_ISREG(st.st_mode)) rc = -EEXIST;

@@ -3,8 +3,12 @@
  * comes), and lets a poll wait for the room of a socket's peer only. So what goes
  * to the peer is queued as over UDP; each other receiver that does not read as
  * fast as we send gets a queue of its own, which is tried again after a while,
- * sooner while it moves. Who does not read at all holds up nobody else: it has but
- * a share of max_datagram_queue, and there are RECEIVERS such queues at most.
+ * sooner while it moves. Who does not read at all has but a share of
+ * max_datagram_queue, and there are RECEIVERS such queues at most.
+ *
+ * What receivers have not read counts in our socket's send buffer, too (SO_SNDBUF),
+ * and there are no shares of that: when it is full, all wait for who does not read.
+ * One receiver can fill it, if it is connected to us: the limit of 10 is not for it.
  *
  * A peer that has ended is looked for again by the next datagram: a server that was
  * started anew is found.
