@@ -2,29 +2,11 @@
 -- UNIX datagrams: sockets in this process.
 local eventually = require("spec.support.core").eventually
 local rw = require "ropewalk"
+local unixgram = require "spec.support.unixgram"
 
-local Echo = rw.DatagramProtocol:extend "Echo"
-function Echo:datagram_received(bytes, address)
-  self.from = address
-  self.sent, self.failure = self.transport:write(bytes, address)
-end
+local Client, Echo = unixgram.Client, unixgram.Echo
+local connect, listen = unixgram.connect, unixgram.listen
 
-local Client = rw.DatagramProtocol:extend "Client"
-function Client:init()
-  self.more, self.refusals = rw.DeferredQueue(), 0
-end
-function Client:datagram_received(bytes, address)
-  self.from = address
-  self.more:put(bytes)
-end
-function Client:connection_refused() self.refusals = self.refusals + 1 end
-
-local function listen(class, where)
-  return rw.listen("unixgram:" .. where, rw.Factory:for_protocol(class)):await()
-end
-local function connect(where, class)
-  return rw.connect("unixgram:" .. where, rw.Factory:for_protocol(class or Client)):await()
-end
 local function code_of(fn, ...)
   local ok, failure = pcall(fn, ...)
   return not ok and failure.code
@@ -127,135 +109,6 @@ describe("A UNIX datagram socket", function()
     assert.equal("", port.protocol.from.path)
     assert.is_nil(port.protocol.sent)
     assert.equal("EDESTADDRREQ", port.protocol.failure.code)
-    port:close():await()
-  end)
-
-  -- A protocol that reads one batch, and then nothing until `go`.
-  local function make_slow()
-    local go, Slow = rw.Deferred(), rw.DatagramProtocol:extend "Slow"
-    Slow.count = 0
-    function Slow:datagram_received() -- luacheck: ignore 212
-      Slow.count = Slow.count + 1
-      if Slow.count == 1 then go:await() end
-    end
-    return Slow, go
-  end
-
-  -- How many went, or wait, before one was dropped.
-  local function fill(transport, bytes, address)
-    for n = 0, 100000 do
-      if not transport:write(bytes, address) then return n end
-    end
-    error "the queue has no end"
-  end
-
-  it("keeps a share for each receiver that does not read, and serves the others", function()
-    local Slow, go = make_slow()
-    local slow = listen(Slow, dir .. "/slow:max_datagram_tasks=1")
-    local fillers, total = {}, 0
-    for n = 1, 3 do -- the send buffer of one may be too small for the slow one's queue
-      fillers[n] = listen(Client, ("%s/filler%d:max_datagram_queue=2000"):format(dir, n))
-    end
-    for _ = 1, 2 do -- before and after it has stopped to read
-      for _, each in ipairs(fillers) do total = total + fill(each.protocol.transport, "x", slow.address) end
-      rw.sleep(0.1):await()
-    end
-    local port = listen(Echo, path .. ":max_datagram_queue=800000")
-    local before = rw.stats().datagrams_dropped
-    local sent = fill(port.protocol.transport, "x", slow.address)
-    assert.is_true(sent > 500 and sent < 1000, sent)
-    assert.equal(1, rw.stats().datagrams_dropped - before)
-    local client = connect(path)
-    for n = 1, 100 do
-      client.transport:write("hello " .. n)
-      assert.equal("hello " .. n, client.more:get():await())
-    end
-    go:callback()
-    eventually(function() return Slow.count == total + sent end)
-    client.transport:lose_connection()
-    for _, each in ipairs(fillers) do each:close():await() end
-    slow:close():await()
-    port:close():await()
-  end)
-
-  it("loses nothing when somebody fills the system's buffer, and goes on when that one reads", function()
-    local Slow, go = make_slow()
-    local port = listen(Echo, path .. ":max_datagram_queue=800000")
-    local slow = connect(path .. ":max_datagram_tasks=1", Slow)
-    local client = connect(path)
-    local sent = fill(port.protocol.transport, ("x"):rep(1000), slow.transport.host)
-    rw.sleep(0.1):await()
-    sent = sent + fill(port.protocol.transport, ("x"):rep(1000), slow.transport.host)
-    for n = 1, 20 do client.transport:write("hello " .. n) end
-    rw.sleep(0.1):await()
-    go:callback()
-    for n = 1, 20 do assert.equal("hello " .. n, client.more:get():await()) end
-    eventually(function() return Slow.count == sent end)
-    slow.transport:lose_connection()
-    client.transport:lose_connection()
-    port:close():await()
-  end)
-
-  it("answers a burst, in order", function()
-    local port = listen(Echo, path)
-    local client = connect(path)
-    for n = 1, 2000 do assert.is_true(client.transport:write(tostring(n))) end
-    for n = 1, 2000 do assert.equal(tostring(n), client.more:get():await()) end
-    client.transport:lose_connection()
-    port:close():await()
-  end)
-
-  it("lets no more than some receivers wait", function()
-    local port, quiet = listen(Echo, path), {}
-    local Quiet = rw.DatagramProtocol:extend "Quiet"
-    function Quiet:start_protocol() rw.Deferred():await() end -- luacheck: ignore 212
-    local hosts = {}
-    for n = 1, 70 do
-      local own = dir .. "/" .. n
-      quiet[n] = rw.listen("unixgram:" .. own, rw.Factory:for_protocol(Quiet)):await()
-      hosts[n] = "unix:" .. own
-    end
-    local full = 0
-    for n = 1, 70 do
-      local sent = true
-      for _ = 1, 2000 do
-        sent = port.protocol.transport:write("x", hosts[n])
-        if not sent then break end
-      end
-      if not sent then full = full + 1 end
-    end
-    assert.equal(70, full)
-    for _, each in ipairs(quiet) do each:close():await() end
-    local client = connect(path)
-    eventually(function() return port.protocol.transport:write("hello", client.transport.host) end)
-    assert.equal("hello", client.more:get():await())
-    client.transport:lose_connection()
-    port:close():await()
-  end)
-
-  it("keeps what its peer does not read yet, up to max_datagram_queue", function()
-    local go, count = rw.Deferred(), 0
-    local Slow = rw.DatagramProtocol:extend "Slow"
-    function Slow:datagram_received() -- luacheck: ignore 212
-      if not go:called() then
-        local turn = rw.Deferred()
-        go:add_callback(function(...) turn:callback() return ... end)
-        turn:await()
-      end
-      count = count + 1
-    end
-    local port = listen(Slow, path .. ":max_datagram_tasks=1")
-    local client = connect(path .. ":max_datagram_queue=100000")
-    local sent = 0
-    while client.transport:write(("x"):rep(1000)) do
-      sent = sent + 1
-      assert.is_true(sent < 10000)
-      if sent % 20 == 0 then rw.sleep(0.001):await() end
-    end
-    assert.is_true(sent > 80)
-    go:callback()
-    eventually(function() return count == sent end)
-    client.transport:lose_connection()
     port:close():await()
   end)
 
