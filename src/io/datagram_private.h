@@ -30,18 +30,19 @@ struct datagram {
     void *owner;
     const struct limits *limits; /* borrowed; NULL: not started */
     struct datagram_queue queue;
-    size_t queued_bytes;       /* of all queues */
+    size_t queued_bytes;     /* of all queues */
     struct timer pause;
-    struct deferral refused;   /* on_refused is due */
-    struct socket_file file;   /* unix */
-    struct datagram_address peer; /* unix: to find it again; size 0: none */
-    struct receiver *receivers; /* unix: list, owned: who does not read as fast as we send */
-    unsigned receiver_count;
-    unsigned patience;         /* ms until they are tried again */
-    struct timer retry;
+    struct deferral refused; /* on_refused is due */
     uint64_t oversized;
     int fd, family, events;
     bool started, closing;
+    /* of UNIX sockets */
+    struct socket_file file;
+    struct datagram_address peer; /* to find it again; size 0: none */
+    struct receiver *receivers;   /* list, owned: who does not read as fast as we send */
+    unsigned receiver_count;
+    unsigned patience;            /* ms until they are tried again */
+    struct timer retry;
 };
 
 /* Takes the descriptor over unless it fails. */

@@ -163,7 +163,7 @@ int datagram_set_peer(struct datagram *d, const struct datagram_address *to) {
 /* A peer that was there when we got it. */
 static int connect_inherited(struct loop *l, const struct endpoint *e, struct datagram **out) {
     struct address peer;
-    struct datagram *d;
+    struct datagram *d = NULL;
     int rc = open_inherited(l, e, &d);
     if (rc < 0) return rc;
     if ((rc = datagram_peer(d, &peer)) < 0) datagram_close(d);
