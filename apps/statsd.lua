@@ -5,6 +5,8 @@
 --     ropewalk run apps/statsd.lua
 --     echo "logins:1|c" | nc -u -w1 127.0.0.1 8125
 --     echo "stats"      | nc -u -w1 127.0.0.1 8125
+--
+-- With `--set listen=unixgram:/run/statsd.sock:mode=660` over a UNIX socket.
 
 local rw = require "ropewalk"
 

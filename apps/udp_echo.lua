@@ -3,6 +3,9 @@
 --
 --     ropewalk run apps/udp_echo.lua
 --     nc -u 127.0.0.1 7000
+--
+--     ropewalk run apps/udp_echo.lua --set listen=unixgram:/tmp/echo
+--     socat - UNIX-SENDTO:/tmp/echo,bind=/tmp/me
 
 local rw = require "ropewalk"
 

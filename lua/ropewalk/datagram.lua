@@ -49,6 +49,7 @@ function DatagramProtocol:start_protocol() end -- luacheck: ignore 212
 function DatagramProtocol:datagram_received(bytes, address) end -- luacheck: ignore 212
 
 ---Nobody listens at the other end: of connected sockets, when the system is told.
+---A UNIX peer is looked for again by the next datagram.
 function DatagramProtocol:connection_refused() end -- luacheck: ignore 212
 
 ---The socket is closed, or belongs to newer code: the last hook.
@@ -60,7 +61,7 @@ function DatagramProtocol:stop_protocol() end -- luacheck: ignore 212
 ---queues: true; false when the queue is full and the datagram was dropped; nil and
 ---a Failure (code "EMSGSIZE": longer than a datagram can be). Without an address
 ---it goes to the peer of a connected socket. `connect(address)` gives the socket a
----peer. Addresses are those of datagrams, or numeric text: "127.0.0.1:53".
+---peer. Addresses are those of datagrams, or text: "127.0.0.1:53", "unix:/run/x".
 ---@class ropewalk.DatagramTransport
 ---@field host ropewalk.Address of this side
 ---@field peer? ropewalk.Address the peer's, when connected
@@ -116,12 +117,19 @@ function methods:leave_group(group, interface) return self:group(false, group, i
 
 local datagram = { DatagramProtocol = DatagramProtocol }
 
+-- What build_protocol is given. Of an inherited socket nothing is known yet.
+local function address_of(at)
+  if at.kind == "udp" then return core.address("udp", at.host or "", at.port) end
+  if at.kind == "unixgram" then return core.address("unix", at.path) end
+  return core.address("none", "")
+end
+
 ---The protocol that serves the socket; nil and a Failure when the factory has none.
 ---@param factory ropewalk.Factory
 ---@param at ropewalk.Endpoint
 function datagram.build(factory, at)
-  if factory.http then misuse(tostring(at) .. ": a web site is not served over udp") end
-  local protocol = factory:build_protocol(core.address("udp", at.host or "", at.port))
+  if factory.http then misuse(tostring(at) .. ": a web site is not served by datagrams") end
+  local protocol = factory:build_protocol(address_of(at))
   if not protocol then return nil, Failure.new("refused", "the factory has no protocol for it") end
   if type(protocol) ~= "table" or not protocol.datagram_received then
     misuse(tostring(at) .. ": the factory's protocol must be a rw.DatagramProtocol")

@@ -6,6 +6,7 @@ local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local datagram = require "ropewalk.datagram"
 local endpoint = require "ropewalk.endpoint"
+local is_datagram = require "ropewalk.endpoint.kinds".is_datagram
 
 local error, require, setmetatable, tostring, type =
   error, require, setmetatable, tostring, type
@@ -21,8 +22,10 @@ local FIRST_FREE_PORT <const> = 1024
 
 -- What the system's word does not say.
 local function hint(op, at, name)
-  if name == "RW_ENONAME" and at.kind == "unix" then
+  if name == "RW_ENONAME" and at.path then
     return "no such user or group", true
+  elseif (name == "RW_ELOCKED" or name == "RW_EUNLOCKED") and at.path then
+    return "the lock is " .. at.path .. ".lock"
   elseif op == "listen on" and name == "EACCES" and at.port and at.port < FIRST_FREE_PORT then
     return "ports below 1024 need root, CAP_NET_BIND_SERVICE or systemd:NAME"
   end
@@ -74,7 +77,7 @@ function net.open(where, factory)
   local at, failure = endpoint.parse(where)
   if not at then return nil, failure end
   local protocol
-  if at.kind == "udp" then
+  if is_datagram(at) then
     protocol, failure = datagram.build(factory, at)
     if not protocol then return nil, failure end
   end
@@ -162,7 +165,7 @@ function net.connect(where, factory)
   check("connect", factory)
   local at, failure = endpoint.parse(where)
   if not at then return Deferred.fail(failure) end
-  if at.kind == "udp" then
+  if is_datagram(at) then
     return datagram.connect(at, factory, function(code, message)
       return failed("connect to", at, code, message)
     end)

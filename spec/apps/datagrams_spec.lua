@@ -29,4 +29,11 @@ describe("apps/udp_echo.lua", function()
   it("sends back what it gets", function()
     assert.equal("hello", socat(start "apps/udp_echo.lua", "hello"))
   end)
+
+  it("does so over a UNIX socket", function()
+    local path = e2e.directory() .. "/echo"
+    local child = e2e.start(nil, { app = "apps/udp_echo.lua", set = { listen = "unixgram:" .. path }, wait = false })
+    child:await_log "listening endpoint=unixgram:"
+    assert.equal("hello", (e2e.shell(("printf hello | socat -t0.5 - UNIX-SENDTO:%s,bind=%s-me"):format(path, path))))
+  end)
 end)

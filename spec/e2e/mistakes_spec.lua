@@ -83,7 +83,7 @@ return rw.server("http://127.0.0.1:8080/", web.Site())]],
     "app.lua: ", "a web site is served at tcp:[HOST:]PORT")
 
   says("a site over datagrams", [[
-return rw.server("udp:127.0.0.1:0", web.Site())]], "a web site is not served over udp")
+return rw.server("udp:127.0.0.1:0", web.Site())]], "a web site is not served by datagrams")
 
   says("a limit that is no number", [[
 rw.limits.max_body = "big"]], "app.lua:1: limit max_body: a number is expected, not a string")

@@ -3,8 +3,9 @@
 -- systemd-socket-activate, or a launcher that does the same) and fd:.
 local e2e = require "spec.support.e2e"
 
--- usage: launch.py SPEC… -- COMMAND…; SPEC: listen, unix, connected or datagram,
--- maybe with =NAME. The addresses go to the file beside this one.
+-- usage: launch.py SPEC… -- COMMAND…; SPEC: listen, unix, connected, datagram, unixgram
+-- or talking (a connected datagram socket), maybe with =NAME. The addresses go to the
+-- file beside this one.
 local LAUNCHER <const> = [[
 import fcntl, os, socket, sys
 at = sys.argv.index("--")
@@ -29,6 +30,18 @@ with open(here + "/sockets", "w") as out:
         elif kind == "datagram":
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             s.bind(("127.0.0.1", 0))
+            out.write("%s %d\n" % (name, s.getsockname()[1]))
+        elif kind == "unixgram":
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            s.bind(here + "/" + name)
+        elif kind == "talking":
+            s, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            if os.fork() == 0:
+                s.close()
+                other.send(b"hello")
+                with open(here + "/heard", "wb") as f: f.write(other.recv(100))
+                os._exit(0)
+            other.close()
         else:
             s = socket.create_server(("127.0.0.1", 0))
             out.write("%s %d\n" % (name, s.getsockname()[1]))
@@ -136,7 +149,8 @@ exec /usr/bin/env python3 %s/launch.py %s -- %s "$@"]]):format(environment or ""
     refused("systemd:a", "listen=a", "export LISTEN_FDS=2000", "malformed")
     refused("systemd:a", "listen=a", "export LISTEN_FDS=0", "passed no sockets")
     refused("systemd:a", "listen=a listen=b", "export LISTEN_FDNAMES=a", "malformed")
-    refused("systemd:a", "datagram=a", nil, "not supported")
+    refused("systemd:a", "datagram=a", nil, "it is a datagram socket, which datagram=1 is for (RW_EDATAGRAM)")
+    refused("fd:3", "unixgram=a", nil, "it is a datagram socket")
     local out, status = e2e.ropewalk("run", (function()
       local path = e2e.directory() .. "/app.lua"
       e2e.write(path, e2e.script(SITE .. 'return rw.server("systemd:a", site)'))
@@ -193,5 +207,83 @@ exec /usr/bin/env python3 %s/launch.py %s -- %s "$@"]]):format(environment or ""
     assert.equal("3\n", ask(ports.a))
     assert.is_false((child:reload(SITE .. 'return rw.server("fd:77", site)')))
     assert.equal("3\n", ask(ports.a))
+  end)
+
+  local ECHO <const> = [[
+    local Echo = rw.DatagramProtocol:extend "Echo"
+    function Echo:datagram_received(bytes, address)
+      self.transport:write(rw.generation .. " " .. bytes, address)
+    end
+    local echo = rw.Factory:for_protocol(Echo)
+  ]]
+  local function say(text, where)
+    return (e2e.shell(("printf %s | socat -t0.5 - %s"):format(text, where)))
+  end
+
+  it("serves the datagrams for which systemd-socket-activate starts it, the first one too", function()
+    if select(2, e2e.shell "command -v systemd-socket-activate") ~= 0 then
+      return pending "there is no systemd-socket-activate"
+    end
+    local port = e2e.free_port()
+    local child = e2e.start(ECHO .. 'return rw.server("systemd:dns:datagram=1", echo)', { wait = false,
+      shell = ("exec systemd-socket-activate --datagram -l 127.0.0.1:%d --fdname=dns %s \"$@\"")
+        :format(port, e2e.quote(e2e.binary)) })
+    child:await_log "Listening on"
+    assert.equal("1 first", (e2e.shell(("printf first | socat -t2 - UDP:127.0.0.1:%d"):format(port))))
+    assert.equal("1 hello", say("hello", "UDP:127.0.0.1:" .. port))
+    assert.is_true((child:reload()))
+    assert.equal("2 hello", say("hello", "UDP:127.0.0.1:" .. port))
+  end)
+
+  it("gives datagram sockets, of a name that streams have, too", function()
+    local child, ports = launch(SITE .. ECHO .. [[
+      return { rw.server("systemd:a", site), rw.server("systemd:a:datagram=1", echo),
+        rw.server("systemd:u:datagram=1", echo), rw.server("systemd:index=3:datagram=1", echo) }]],
+      "listen=a datagram=a unixgram=u datagram=b")
+    local web
+    for line in e2e.read(child.sockets .. "/sockets"):gmatch "a (%d+)" do web = web or line end
+    assert.equal("1\n", ask(web))
+    assert.equal("1 hello", say("hello", "UDP:127.0.0.1:" .. ports.a))
+    assert.equal("1 hello", say("hello", "UDP:127.0.0.1:" .. ports.b))
+    local path = child.sockets .. "/u"
+    local from = ("UNIX-SENDTO:%s,bind=%s-client"):format(path, path)
+    assert.equal("1 hello", say("hello", from))
+    assert.is_true((child:reload(SITE .. 'return rw.server("systemd:a", site)')))
+    assert.is_true((child:reload(ECHO .. 'return rw.server("systemd:u:datagram=1", echo)')))
+    assert.equal("3 hello", say("hello", from))
+    assert.equal(0, (child:stop()))
+    assert.equal(0, select(2, e2e.shell("test -S " .. path))) -- systemd's, not ours
+  end)
+
+  it("fd:N is a datagram socket as well, bound or connected", function()
+    local child, ports = launch(ECHO .. [[
+      local Talk = rw.DatagramProtocol:extend "Talk"
+      function Talk:datagram_received(bytes) self.transport:write("got " .. bytes) end
+      rw.call_later(0, function()
+        rw.connect("fd:4:datagram=1", rw.Factory:for_protocol(Talk)):await()
+        local _, failure = pcall(function() rw.connect("fd:3:datagram=1", echo):await() end)
+        rw.log.info("not connected", { code = failure.code })
+      end)
+      return rw.server("fd:3:datagram=1", echo)]], "datagram=a talking=c")
+    assert.equal("1 hello", say("hello", "UDP:127.0.0.1:" .. ports.a))
+    assert.equal("got hello", e2e.wait(function()
+      local _, text = pcall(e2e.read, child.sockets .. "/heard")
+      return text:find "got" and text
+    end, 5))
+    child:await_log "code=ENOTCONN"
+  end)
+
+  it("is refused, as datagrams, for what is a stream, or several", function()
+    local function refused(endpoint, sockets, word)
+      local child = launch(ECHO .. ('return rw.server("%s", echo)'):format(endpoint), sockets)
+      assert.truthy(e2e.wait(function() return child:log():find(word, 1, true) end, 5), child:log())
+      e2e.wait(function() return not child:alive() end)
+      e2e.finish()
+    end
+    refused("systemd:a:datagram=1", "listen=a", "it is a stream socket, not one for datagrams (RW_ESTREAM)")
+    refused("fd:3:datagram=1", "unix=a", "it is a stream socket")
+    refused("systemd:a:datagram=1", "datagram=a datagram=a", "several datagram sockets have that name")
+    refused("fd:77:datagram=1", "datagram=a", "EBADF")
+    refused("fd:0:datagram=1", "datagram=a", "ENOTSOCK")
   end)
 end)

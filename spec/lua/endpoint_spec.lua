@@ -41,6 +41,12 @@ describe("an endpoint", function()
     assert.same({ kind = "unix", path = "x" }, fields "unix:path=x")
   end)
 
+  it("unixgram: has a path, maybe one for ourselves, too", function()
+    assert.same({ kind = "unixgram", path = "/run/x", mode = tonumber("620", 8), lockfile = true },
+      fields "unixgram:/run/x:mode=620:lockfile=1")
+    assert.same({ kind = "unixgram", path = "@x", bind_path = "/a:b" }, fields "unixgram:@x:bind=/a\\:b")
+  end)
+
   it("stdio: and fd:", function()
     assert.same({ kind = "stdio" }, fields "stdio:")
     assert.same({ kind = "stdio" }, fields "stdio")
@@ -51,6 +57,8 @@ describe("an endpoint", function()
     assert.same({ kind = "systemd", name = "web" }, fields "systemd:web")
     assert.same({ kind = "systemd", name = "web", nodelay = false }, fields "systemd:name=web:nodelay=0")
     assert.same({ kind = "systemd", index = 2 }, fields "systemd:index=2")
+    assert.same({ kind = "systemd", name = "dns", datagram = true }, fields "systemd:dns:datagram=1")
+    assert.same({ kind = "fd", fd = 3, datagram = true }, fields "fd:3:datagram=1")
   end)
 
   it("has options of its kind", function()
@@ -79,7 +87,8 @@ describe("an endpoint", function()
       ["systemd:name=a"] = "systemd:a", ["systemd:index=02"] = "systemd:index=2",
       ["proxy:tcp:80:trust=10.0.0.0/8,[fd00::/8],private:backlog=5"] =
         "proxy:tcp:80:backlog=5:trust=10.0.0.0/8,[fd00::]/8,private",
-      ["proxy:unix:/a\\:b"] = "proxy:unix:/a\\:b",
+      ["proxy:unix:/a\\:b"] = "proxy:unix:/a\\:b", ["unix:/x:lockfile=1"] = "unix:/x:lockfile=1",
+      ["unixgram:bind=/c\\:d:path=/x"] = "unixgram:/x:bind=/c\\:d",
     } do
       local at = assert(endpoint.parse(text))
       assert.equal(canonical, tostring(at))
@@ -104,6 +113,11 @@ describe("an endpoint", function()
       [("x"):rep(5000)] = "longer",
       ["tcp:80:nodelay=2"] = "1 or 0", ["tcp:80:keepalive=x"] = "seconds", ["tcp:80:mode=600"] = '"mode"',
       ["unix:x:user=a b"] = "name or a number", ["unix:@"] = "abstract", ["unix:x:reuseport=1"] = '"reuseport"',
+      ["unix:@x:lockfile=1"] = "no lock file", ["unix:x:lockfile=2"] = "1 or 0", ["unixgram:"] = "path",
+      ["unixgram:a:b"] = "unixgram:PATH", ["unixgram:a:bind="] = "path of bind", ["unix:a:bind=b"] = '"bind"',
+      ["unixgram:a:bind=" .. ("x"):rep(108)] = "longer", ["unixgram:a:backlog=x"] = "backlog",
+      ["tls:unixgram:a"] = "needs a stream", ["proxy:unixgram:a"] = "needs a stream",
+      ["proxy:udp:53"] = "needs a stream", ["tls:fd:3:datagram=1"] = "needs a stream",
       ["systemd:"] = "1 to 255", ["systemd"] = "systemd:NAME", ["systemd:a:index=1"] = "systemd:NAME",
       ["systemd:index=x"] = "index", ["systemd:a\\:b"] = "no colon",
       ["proxy"] = "inside is missing", ["proxy:"] = "unknown kind", ["proxy:x:80"] = "unknown kind",

@@ -264,7 +264,7 @@ static bool exchange(enum kind k) {
     struct world w = {.limits = limits_default};
     struct address at;
     unsigned sent = 0;
-    (void)k;
+    if (k == KIND_UNIX) e = (struct endpoint){.kind = ENDPOINT_UNIXGRAM, .host = "@torture-faults"};
     mem_init(&w.mem, 0);
     if (!(w.loop = loop_new(&w.mem))) return false;
     if (datagram_open(w.loop, &e, &to.d) == 0) {
@@ -285,18 +285,23 @@ static bool exchange(enum kind k) {
     return whole;
 }
 
-static void datagrams(void) {
+static void datagrams_of(enum kind k) {
     static const int harmless_errors[] = {SHORT, EINTR, EAGAIN}, errors[] = {ENOMEM, ENOBUFS, EIO};
     for (int i = 0; i < 3; i++) {
-        sweep(exchange, KIND_TCP, FAULT_recvmmsg, harmless_errors[i], true);
-        sweep(exchange, KIND_TCP, FAULT_recvmmsg, errors[i], false);
-        sweep(exchange, KIND_TCP, FAULT_sendto, errors[i], false);
+        sweep(exchange, k, FAULT_recvmmsg, harmless_errors[i], true);
+        sweep(exchange, k, FAULT_recvmmsg, errors[i], false);
+        sweep(exchange, k, FAULT_sendto, errors[i], false);
     }
-    sweep(exchange, KIND_TCP, FAULT_sendto, EINTR, true);
-    sweep(exchange, KIND_TCP, FAULT_sendto, EAGAIN, true); /* refused, and said so */
+    sweep(exchange, k, FAULT_sendto, EINTR, true);
+    sweep(exchange, k, FAULT_sendto, EAGAIN, true); /* refused, and said so */
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
         for (const int *e = fatal[i].errors; *e >= 0; e++)
-            sweep(exchange, KIND_TCP, fatal[i].call, *e, false);
+            sweep(exchange, k, fatal[i].call, *e, false);
+}
+
+static void datagrams(void) {
+    datagrams_of(KIND_TCP);
+    datagrams_of(KIND_UNIX);
 }
 
 /* ── the wall clock ───────────────────────────────────────────────────────*/

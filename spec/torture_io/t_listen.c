@@ -78,7 +78,9 @@ static int raw_connect(uint16_t port) {
 
 static int bound(const struct endpoint *e) {
     int fds[LISTENER_SOCKETS];
-    CHECK_EQ(e->kind == ENDPOINT_UNIX ? bind_unix(e, fds) : bind_tcp(e, fds), 1);
+    struct socket_file file;
+    if (e->kind == ENDPOINT_UNIX) return bind_unix(e, SOCK_STREAM, &file);
+    CHECK_EQ(bind_tcp(e, fds), 1);
     return fds[0];
 }
 

@@ -133,16 +133,20 @@ static bool read_text(lua_State *L, int index, struct address *out) {
 
 static bool read_table(lua_State *L, int index, struct address *out) {
     size_t n = 0;
+    bool is_path = lua_getfield(L, index, "path") == LUA_TSTRING;
     lua_getfield(L, index, "host");
     lua_getfield(L, index, "port");
-    const char *host = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &n) : NULL;
+    int at = is_path ? -3 : -2;
+    const char *host = lua_type(L, at) == LUA_TSTRING ? lua_tolstring(L, at, &n) : NULL;
     lua_Integer port = lua_tointeger(L, -1);
-    bool fine = host && n < sizeof out->host && strlen(host) == n && port > 0 && port <= UINT16_MAX;
+    bool fine = host && n < sizeof out->host && strlen(host) == n &&
+                (is_path || (port > 0 && port <= UINT16_MAX));
     if (fine) {
-        *out = (struct address){.kind = ADDRESS_UDP, .port = (uint16_t)port};
+        *out = (struct address){.kind = is_path ? ADDRESS_UNIX : ADDRESS_UDP,
+                                .port = is_path ? 0 : (uint16_t)port};
         memcpy(out->host, host, n);
     }
-    lua_pop(L, 2);
+    lua_pop(L, 3);
     return fine;
 }
 
@@ -155,20 +159,23 @@ const struct datagram_address *check_datagram_address(lua_State *L, int index,
     if (lua_type(L, index) == LUA_TSTRING) read_text(L, index, &said);
     else if (lua_type(L, index) == LUA_TTABLE) read_table(L, index, &said);
     else if ((h = luaL_testudata(L, index, address_class))) read_held(h, &said);
-    if (!has_port(&said) || datagram_address_make(said.host, said.port, space) < 0)
-        luaL_argerror(L, index, "an address is expected: \"127.0.0.1:53\", or as received");
+    if (datagram_address_make(&said, space) < 0)
+        luaL_argerror(L, index, "an address is expected: \"127.0.0.1:53\", \"unix:/run/x\", "
+                                "or as received");
     return space;
 }
 
 /* ── core.address ─────────────────────────────────────────────────────────*/
 
-/* core.address("tcp" or "udp", host, port) → address, as it would be of a peer */
+/* core.address("tcp" or "udp", host, port), ("unix", path), ("none", "") → address, as
+ * it would be of a peer */
 static int core_address(lua_State *L) {
-    static const char *const kinds[] = {"tcp", "udp", NULL};
-    struct address a = {.kind = luaL_checkoption(L, 1, NULL, kinds) ? ADDRESS_UDP : ADDRESS_TCP};
+    static const char *const names[] = {"none", "unix", "tcp", "udp", NULL};
+    static const enum address_kind kinds[] = {ADDRESS_NONE, ADDRESS_UNIX, ADDRESS_TCP, ADDRESS_UDP};
+    struct address a = {.kind = kinds[luaL_checkoption(L, 1, NULL, names)]};
     size_t n;
     const char *host = luaL_checklstring(L, 2, &n);
-    lua_Integer port = luaL_checkinteger(L, 3);
+    lua_Integer port = has_port(&a) ? luaL_checkinteger(L, 3) : 0;
     luaL_argcheck(L, n < sizeof a.host && strlen(host) == n, 2, "a host is expected");
     luaL_argcheck(L, port >= 0 && port <= UINT16_MAX, 3, "a port is expected");
     memcpy(a.host, host, n);

@@ -18,7 +18,7 @@ void push_datagram_address(lua_State *L, const struct datagram_address *a);
 /* Is the value at `index` that one? */
 bool is_datagram_address(lua_State *L, int index, const struct datagram_address *a);
 /* Where to, as scripts say it: an address, "host:port", or a table with host and
- * port; all numeric. Else raises. */
+ * port, all numeric; "unix:path", or a table with path. Else raises. */
 const struct datagram_address *check_datagram_address(lua_State *L, int index,
                                                       struct datagram_address *space);
 

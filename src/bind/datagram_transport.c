@@ -37,13 +37,23 @@ static int result(lua_State *L, int rc) {
     return 1;
 }
 
+/* The argument at `index`, as an address that d's socket can send to. */
+static const struct datagram_address *check_target(lua_State *L, int index, const struct dgram *d,
+                                                   struct datagram_address *space) {
+    const struct datagram_address *to = check_datagram_address(L, index, space);
+    if (d && d->socket && !datagram_can_reach(d->socket, to))
+        luaL_argerror(L, index, "an address is expected that is of the socket's kind: "
+                                "UDP or UNIX");
+    return to;
+}
+
 static int transport_write(lua_State *L) {
     struct dgram *d = check_dgram(L);
     struct datagram_address space;
     struct str bytes;
     bytes.p = luaL_checklstring(L, 2, &bytes.n);
     const struct datagram_address *to =
-        lua_isnoneornil(L, 3) ? NULL : check_datagram_address(L, 3, &space);
+        lua_isnoneornil(L, 3) ? NULL : check_target(L, 3, d, &space);
     if (!d || !d->socket) return fail(L, RW_ECLOSED);
     int rc = datagram_send(d->socket, bytes, to);
     struct rw *rw = d->gen->rw;
@@ -63,7 +73,7 @@ static int transport_write(lua_State *L) {
 static int transport_connect(lua_State *L) {
     struct dgram *d = check_dgram(L);
     struct datagram_address space;
-    const struct datagram_address *to = check_datagram_address(L, 2, &space);
+    const struct datagram_address *to = check_target(L, 2, d, &space);
     return result(L, d && d->socket ? datagram_set_peer(d->socket, to) : RW_ECLOSED);
 }
 

@@ -44,20 +44,23 @@ static void make_key(const struct endpoint *e, const char *kind, char *key, size
     if (e->kind == ENDPOINT_TCP || e->kind == ENDPOINT_UDP)
         snprintf(key, size, "%s:%s%s%d", kind, e->host, *e->host ? ":" : "", e->port);
     else if (e->fd >= 0)
-        snprintf(key, size, "%s:%s%d", kind, e->kind == ENDPOINT_SYSTEMD ? "index=" : "", e->fd);
+        snprintf(key, size, "%s:%s%d%s", kind, e->kind == ENDPOINT_SYSTEMD ? "index=" : "", e->fd,
+                 e->datagram ? ":datagram=1" : "");
     else
-        snprintf(key, size, "%s:%s", kind, e->host);
+        snprintf(key, size, "%s:%s%s", kind, e->host, e->datagram ? ":datagram=1" : "");
 }
 
 void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size_t key_size) {
-    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "systemd", "udp", NULL};
-    static const char *const hosts[] = {"host", "path", "host", "host", "name", "host"};
+    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "systemd", "udp", "unixgram",
+                                        NULL};
+    static const char *const hosts[] = {"host", "path", "host", "host", "name", "host", "path"};
     luaL_checktype(L, index, LUA_TTABLE);
     *e = (struct endpoint){0};
     lua_getfield(L, index, "kind");
     e->kind = (enum endpoint_kind)luaL_checkoption(L, -1, NULL, kinds);
     lua_pop(L, 1);
     string_field(L, index, hosts[e->kind], e->host, sizeof e->host);
+    string_field(L, index, "bind_path", e->bind_path, sizeof e->bind_path);
     string_field(L, index, "user", e->user, sizeof e->user);
     string_field(L, index, "group", e->group, sizeof e->group);
     e->port = (uint16_t)int_field(L, index, "port", 0);
@@ -65,6 +68,9 @@ void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size
     e->mode = (int)int_field(L, index, "mode", 0);
     e->backlog = (int)int_field(L, index, "backlog", 0);
     e->keepalive = (int)int_field(L, index, "keepalive", 0);
+    e->lock = bool_field(L, index, "lockfile", false);
+    e->datagram = bool_field(L, index, "datagram", false) &&
+                  (e->kind == ENDPOINT_FD || e->kind == ENDPOINT_SYSTEMD);
     e->reuse_port = bool_field(L, index, "reuseport", false);
     e->reuse_address = bool_field(L, index, "listen_multiple", false);
     e->ipv6_only = bool_field(L, index, "ipv6only", false);
@@ -184,7 +190,7 @@ static int core_listen(lua_State *L) {
     endpoint_check(L, 1, &e, key, sizeof key);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 3);
-    if (e.kind == ENDPOINT_UDP) return luaL_error(L, "listen: no streams over udp");
+    if (endpoint_is_datagram(&e)) return luaL_error(L, "listen: no streams over datagrams");
     if (!generation_may_listen(generation_of(L))) return push_failure(L, RW_ESTATE);
     struct trust trust;
     proxy_read_trust(L, 1, &trust);

@@ -128,14 +128,14 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
     }
     if (e->kind == ENDPOINT_STDIO && rw->simulated) return RW_ESIMULATED;
     if (!p) {
+        bool datagrams = endpoint_is_datagram(e);
         p = mem_zalloc(&rw->mem, sizeof *p);
         if (!p) return RW_ENOMEM;
         p->rw = rw;
         p->endpoint = *e;
         snprintf(p->key, sizeof p->key, "%s", key);
-        int rc = e->kind == ENDPOINT_UDP ? datagram_open(rw->loop, e, &p->socket)
-                                         : endpoint_is_stream(e);
-        if (rc == 0 && e->kind != ENDPOINT_UDP)
+        int rc = datagrams ? datagram_open(rw->loop, e, &p->socket) : endpoint_is_stream(e);
+        if (rc == 0 && !datagrams)
             rc = listener_open(rw->loop, e, &rw->limits, &p->listener);
         if (rc < 0) {
             mem_free(&rw->mem, p, sizeof *p);

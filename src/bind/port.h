@@ -21,8 +21,8 @@ struct port {
     struct port *next, **prev; /* list: rw->ports */
     struct rw *rw;
     struct listener *listener;
-    struct datagram *socket;   /* udp: instead of the listener */
-    unsigned borrowers;        /* udp: protocols with hooks that wait, which may yet send */
+    struct datagram *socket;   /* of datagrams: instead of the listener */
+    unsigned borrowers;        /* likewise: protocols with hooks that wait, which may yet send */
     struct server *server;     /* who gets the connections; NULL: nobody yet */
     struct arrival *arrivals;  /* list: accept.c */
     uint64_t shed;             /* of listener_shed(): logged */
@@ -40,7 +40,7 @@ struct server {
     struct generation *gen;
     struct port *port;           /* NULL: closed */
     struct limits limits;
-    struct dgram *dgram;         /* udp: its protocol */
+    struct dgram *dgram;         /* of datagrams: its protocol */
     struct trust trust;
     struct bind_tls *tls;        /* in the box; NULL: plain */
     struct trace *trace;         /* its connections' traffic log, or NULL */

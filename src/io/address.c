@@ -34,14 +34,13 @@ static void of_unix(const struct sockaddr_un *un, size_t size,
     size_t n = size - offsetof(struct sockaddr_un, sun_path);
     out->kind = ADDRESS_UNIX;
     if (size <= offsetof(struct sockaddr_un, sun_path)) return; /* unnamed */
-    if (un->sun_path[0]) {
-        n = strnlen(un->sun_path, n);
-        if (n >= sizeof out->host) n = sizeof out->host - 1;
-        memcpy(out->host, un->sun_path, n);
+    if (un->sun_path[0]) { /* a file "@x" must not pass for an abstract name */
+        const char *here = un->sun_path[0] == '@' ? "./" : "";
+        snprintf(out->host, sizeof out->host, "%s%.*s", here, (int)n, un->sun_path);
         return;
     }
-    out->host[0] = '@'; /* sun_path has 108 bytes, and so has host */
-    memcpy(out->host + 1, un->sun_path + 1, n - 1);
+    /* sun_path has 108 bytes, and so has host; each zero is shown as '@' */
+    for (size_t i = 0; i < n; i++) out->host[i] = un->sun_path[i] ? un->sun_path[i] : '@';
     out->host[sizeof out->host - 1] = 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening sockets. Names are resolved here and now, which may block: only
+/* Listening sockets of TCP. Names are resolved here and now, which may block: only
  * while a script loads, and only for names (numeric addresses never ask
  * anybody). No host means every address, over one IPv6 socket that takes IPv4
  * as well, or over IPv4 where there is no IPv6. A name means each of its
@@ -7,28 +7,20 @@
  */
 #include "io/internal.h"
 
-#include <fcntl.h>
-#include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
     BACKLOG = 1024,
-    PORT_TRIES = 32,  /* for a free port that is free for every address */
-    LOCK_TRIES = 100, /* of 5 ms, for the directory of a unix socket */
+    PORT_TRIES = 32, /* for a free port that is free for every address */
 };
 
-static int backlog_of(const struct endpoint *e) {
+int backlog_of(const struct endpoint *e) {
     return e->backlog > 0 ? e->backlog : BACKLOG;
 }
 
@@ -173,99 +165,4 @@ int bind_tcp(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
     while (rc == -EADDRINUSE && --tries > 0);
     freeaddrinfo(all);
     return rc;
-}
-
-/* ── unix ─────────────────────────────────────────────────────────────────*/
-
-/* A socket file that nobody listens behind is a leftover of a crash. */
-static int remove_stale(const char *path, const struct sockaddr_un *un,
-                        unsigned size) {
-    struct stat st;
-    if (lstat(path, &st) < 0) return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(st.st_mode)) return -EADDRINUSE;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -errno;
-    int rc = connect(fd, (const struct sockaddr *)un, size) < 0 ? -errno : 0;
-    close(fd);
-    if (rc == -ENOENT) return 0;
-    if (rc != -ECONNREFUSED) return -EADDRINUSE;
-    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-/* Of two processes that find the same leftover, the slower one would unlink
- * the live socket of the other: they take turns. Where the directory cannot be
- * read or locked, it goes without. */
-static int lock_directory(const char *path) {
-    char directory[sizeof ((struct endpoint *)0)->host];
-    snprintf(directory, sizeof directory, "%s", path);
-    char *slash = strrchr(directory, '/');
-    if (slash) slash[slash == directory] = 0;
-    int fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) break;
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-    }
-    return fd;
-}
-
-static int find_user(const char *name, uid_t *out) {
-    uint64_t number;
-    errno = 0;
-    const struct passwd *found = getpwnam(name);
-    if (found) *out = found->pw_uid;
-    else if (str_to_u64(str_c(name), &number) == 0) *out = (uid_t)number;
-    else return errno && errno != ENOENT ? -errno : RW_ENONAME;
-    return 0;
-}
-
-static int find_group(const char *name, gid_t *out) {
-    uint64_t number;
-    errno = 0;
-    const struct group *found = getgrnam(name);
-    if (found) *out = found->gr_gid;
-    else if (str_to_u64(str_c(name), &number) == 0) *out = (gid_t)number;
-    else return errno && errno != ENOENT ? -errno : RW_ENONAME;
-    return 0;
-}
-
-static int set_owner(const struct endpoint *e) {
-    uid_t user = (uid_t)-1;
-    gid_t group = (gid_t)-1;
-    int rc = e->user[0] ? find_user(e->user, &user) : 0;
-    if (rc == 0 && e->group[0]) rc = find_group(e->group, &group);
-    if (rc < 0 || (!e->user[0] && !e->group[0])) return rc;
-    return chown(e->host, user, group) < 0 ? -errno : 0;
-}
-
-/* Before bind the file is never more open than asked for; after it the umask
- * is made up for. */
-static int bind_path(const struct endpoint *e, int fd,
-                     const struct sockaddr_un *un, unsigned size) {
-    mode_t mode = (mode_t)(e->mode & 07777);
-    bool is_file = e->host[0] != '@';
-    if (mode && is_file && fchmod(fd, mode) < 0) return -errno;
-    if (bind(fd, (const struct sockaddr *)un, size) < 0) return -errno;
-    int rc = is_file ? set_owner(e) : 0;
-    if (rc == 0 && mode && is_file && chmod(e->host, mode) < 0) rc = -errno;
-    if (rc == 0 && listen(fd, backlog_of(e)) < 0) rc = -errno;
-    if (rc < 0 && is_file) unlink(e->host);
-    return rc;
-}
-
-int bind_unix(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
-    struct sockaddr_un un;
-    unsigned size;
-    int rc = address_unix(e->host, &un, &size), lock = -1;
-    if (rc < 0) return rc;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -errno;
-    if (e->host[0] != '@') {
-        lock = lock_directory(e->host);
-        rc = remove_stale(e->host, &un, size);
-    }
-    if (rc == 0) rc = bind_path(e, fd, &un, size);
-    if (lock >= 0) close(lock);
-    if (rc < 0) close(fd);
-    fds[0] = fd;
-    return rc < 0 ? rc : 1;
 }

@@ -240,6 +240,7 @@ static void try_unix(struct timer *t) {
     struct sockaddr_un un;
     unsigned size;
     int fd, rc = address_unix(c->endpoint.host, &un, &size);
+    if (rc == 0 && c->endpoint.lock) rc = unix_lock_check(c->endpoint.host);
     if (rc == 0)
         rc = attempt_start(c->loop, (struct sockaddr *)&un, size, NULL, &c->attempts, &like, &fd);
     if (rc == 1) connected(c, fd);
@@ -252,10 +253,11 @@ static int begin_fd(struct connector *c) {
     struct sockaddr_storage peer;
     socklen_t size = sizeof peer;
     struct stream *s = NULL;
-    int fd = c->endpoint.fd;
+    int fd = c->endpoint.fd, rc = inherit_check(&c->endpoint, fd);
+    if (rc < 0) return rc;
     if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0) return -errno;
-    int rc = peer.ss_family == AF_UNIX ? unix_adopt(c->loop, fd, c->limits, &s)
-                                       : tcp_adopt(c->loop, fd, c->limits, &s);
+    rc = peer.ss_family == AF_UNIX ? unix_adopt(c->loop, fd, c->limits, &s)
+                                   : tcp_adopt(c->loop, fd, c->limits, &s);
     if (rc == 0) finish(c, 0, s);
     return rc;
 }
@@ -295,7 +297,8 @@ int connector_open(struct loop *l, const struct endpoint *e,
         case ENDPOINT_STDIO: rc = begin_stdio(c); break;
         case ENDPOINT_FD: rc = begin_fd(c); break;
         case ENDPOINT_SYSTEMD: /* for servers */
-        case ENDPOINT_UDP: rc = RW_EINVAL; break; /* datagrams: io/datagram.h */
+        case ENDPOINT_UDP: /* datagrams: io/datagram.h */
+        case ENDPOINT_UNIXGRAM: rc = RW_EINVAL; break;
         }
     }
     if (rc < 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Datagram sockets: UDP over IPv4 and IPv6, bound or connected. */
+/* Datagram sockets: UDP over IPv4 and IPv6, and UNIX ones; bound or connected. */
 #ifndef IO_DATAGRAM_H
 #define IO_DATAGRAM_H
 
@@ -8,24 +8,24 @@
 /* A system's socket address, as bytes that can be compared and kept. */
 struct datagram_address {
     uint8_t size; /* 0: none */
-    unsigned char bytes[28];
+    unsigned char bytes[110];
 };
 void datagram_address_read(const struct datagram_address *a, struct address *out);
-/* From a numeric host: 0 or RW_ESYNTAX. */
-int datagram_address_make(const char *host, uint16_t port, struct datagram_address *out);
+/* From a numeric host, or a path: 0 or < 0. */
+int datagram_address_make(const struct address *a, struct datagram_address *out);
 
 struct datagram;
 struct datagram_hooks {
     void (*on_datagram)(struct datagram *d, struct str bytes, const struct datagram_address *from);
-    void (*on_refused)(struct datagram *d); /* connected: nobody listens there (ICMP) */
+    void (*on_refused)(struct datagram *d); /* connected: nobody listens there */
     void (*on_close)(struct datagram *d); /* last */
 };
 
 /* Bound when it returns; what arrives waits until datagram_start. Names are
  * resolved here and now. 0 or < 0. */
 int datagram_open(struct loop *l, const struct endpoint *e, struct datagram **out);
-/* A socket with a peer, of which a numeric address is known (RW_ENONAME). This sends
- * nothing, so it is done at once. 0 or < 0. */
+/* A socket with a peer, of which a numeric address is known (RW_ENONAME), or the path,
+ * or that was inherited. This sends nothing, so it is done at once. 0 or < 0. */
 int datagram_connect(struct loop *l, const struct endpoint *e, struct datagram **out);
 /* From now on these hooks get what arrives. `limits`: borrowed, until the next call
  * or the close. */
@@ -40,6 +40,9 @@ void *datagram_owner(const struct datagram *d);
 int datagram_send(struct datagram *d, struct str bytes, const struct datagram_address *to);
 /* Gives a bound socket a peer: what others send is not received any more. */
 int datagram_set_peer(struct datagram *d, const struct datagram_address *to);
+
+/* Is that an address of the socket's family? */
+bool datagram_can_reach(const struct datagram *d, const struct datagram_address *to);
 
 int datagram_host(const struct datagram *d, struct address *out); /* real port */
 int datagram_peer(const struct datagram *d, struct address *out);

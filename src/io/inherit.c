@@ -5,9 +5,9 @@
  * LISTEN_FDNAMES. The variables stay, so that a reload can look again; a child
  * does not take them for its own, LISTEN_PID is not its number.
  *
- * What listens is duplicated: the original stays with us, closed for children,
- * and a later reload may use the number again. A connected one can be used
- * once and is taken over.
+ * What listens, or is for datagrams, is duplicated: the original stays with us,
+ * closed for children, and a later reload may use the number again. A connected
+ * stream can be used once and is taken over.
  */
 #include "io/internal.h"
 
@@ -57,12 +57,6 @@ static int by_systemd(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
     return found ? found : RW_ENOSOCKET;
 }
 
-static int find(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
-    if (e->kind == ENDPOINT_SYSTEMD) return by_systemd(e, fds);
-    fds[0] = e->fd;
-    return 1;
-}
-
 static int option(int fd, int name) {
     int value = 0;
     socklen_t size = sizeof value;
@@ -70,14 +64,37 @@ static int option(int fd, int name) {
     return value;
 }
 
-/* 1 connected, 0 listening, or bound and about to; < 0: neither. */
-static int is_connected(int fd) {
+int inherit_check(const struct endpoint *e, int fd) {
     int type = option(fd, SO_TYPE);
     if (type < 0) return type;
     int family = option(fd, SO_DOMAIN);
     if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
         return -EAFNOSUPPORT;
-    if (type != SOCK_STREAM) return -ESOCKTNOSUPPORT;
+    if (type == SOCK_STREAM) return e->datagram ? RW_ESTREAM : 0;
+    if (type == SOCK_DGRAM) return e->datagram ? 0 : RW_EDATAGRAM;
+    return -ESOCKTNOSUPPORT;
+}
+
+/* One name may have both kinds: those of the wanted one, if there are any. */
+static int sift(const struct endpoint *e, int fds[LISTENER_SOCKETS], int count) {
+    int kept = 0, other = RW_ENOSOCKET;
+    for (int i = 0; i < count; i++) {
+        int rc = inherit_check(e, fds[i]);
+        if (rc == 0) fds[kept++] = fds[i];
+        else if (rc == RW_ESTREAM || rc == RW_EDATAGRAM) other = rc;
+        else return rc;
+    }
+    return kept ? kept : other;
+}
+
+static int find(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
+    fds[0] = e->fd;
+    int count = e->kind == ENDPOINT_SYSTEMD ? by_systemd(e, fds) : 1;
+    return count < 0 ? count : sift(e, fds, count);
+}
+
+/* 1 connected, 0 listening, or bound and about to. */
+static int is_connected(int fd) {
     if (option(fd, SO_ACCEPTCONN) == 1) return 0;
     struct sockaddr_storage sa;
     socklen_t size = sizeof sa;
@@ -92,15 +109,19 @@ static int make_ready(int fd) {
     return 0;
 }
 
+static int duplicate(int fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST);
+    return copy < 0 ? -errno : copy;
+}
+
 static int adopt(const struct endpoint *e, int fd) {
-    int rc = is_connected(fd);
-    if (rc != 0) return rc < 0 ? rc : -EISCONN;
-    if ((rc = make_ready(fd)) < 0) return rc;
+    if (is_connected(fd)) return -EISCONN;
+    int rc = make_ready(fd);
+    if (rc < 0) return rc;
     if (option(fd, SO_ACCEPTCONN) == 0 && listen(fd, SOMAXCONN) < 0)
         return -errno;
     if (option(fd, SO_DOMAIN) != AF_UNIX) tcp_options(e, fd);
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST);
-    return copy < 0 ? -errno : copy;
+    return duplicate(fd);
 }
 
 int inherit_listening(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
@@ -114,6 +135,18 @@ int inherit_listening(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
         fds[i] = rc;
     }
     return count;
+}
+
+int inherit_datagram(const struct endpoint *e) {
+    int fds[LISTENER_SOCKETS];
+    int count = find(e, fds);
+    if (count != 1) return count < 0 ? count : RW_ESEVERAL;
+    int rc = make_ready(fds[0]);
+    return rc < 0 ? rc : duplicate(fds[0]);
+}
+
+bool endpoint_is_datagram(const struct endpoint *e) {
+    return e->kind == ENDPOINT_UDP || e->kind == ENDPOINT_UNIXGRAM || e->datagram;
 }
 
 int endpoint_is_stream(const struct endpoint *e) {

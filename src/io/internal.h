@@ -5,6 +5,7 @@
 #define IO_INTERNAL_H
 
 #include <stddef.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "base/container.h"
@@ -119,17 +120,39 @@ int unix_adopt(struct loop *l, int fd, const struct limits *limits,
 
 /* Bound, listening, non-blocking descriptors: how many, or < 0. */
 int bind_tcp(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
-int bind_unix(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
+int backlog_of(const struct endpoint *e);
 /* The same of descriptors that the process was started with (inherit.c):
  * duplicates, the originals stay. */
 int inherit_listening(const struct endpoint *e, int fds[LISTENER_SOCKETS]);
+int inherit_datagram(const struct endpoint *e);
+/* Is that one of the kind that the endpoint wants? 0 or < 0. */
+int inherit_check(const struct endpoint *e, int fd);
 enum { TCP_KEEP_ALIVE_MAX = 32767 }; /* seconds, the kernel's */
 /* After so many seconds of silence, and again, the peer is asked whether it is there; 0: never. */
 int tcp_keep_alive(int fd, int seconds);
 /* nodelay, keepalive: what a listening socket has its connections inherit. */
 void tcp_options(const struct endpoint *e, int fd);
 
-void udp_free_batch(struct loop *l);
+/* ── the files of UNIX sockets ────────────────────────────────────────────*/
+
+struct socket_file {
+    char path[108]; /* "": there is none that is ours */
+    dev_t device;
+    ino_t inode;
+    int lock;       /* the one beside it; -1: none */
+};
+/* SOCK_STREAM, listening, or SOCK_DGRAM: the descriptor, or < 0. */
+int bind_unix(const struct endpoint *e, int type, struct socket_file *file);
+/* Unlinks it if it is still ours, and lets go of the lock. */
+void socket_file_leave(struct socket_file *file);
+/* Of user= and group=; -1: as it is. */
+int unix_owner(const struct endpoint *e, uid_t *user, gid_t *group);
+/* The descriptor that holds the lock; RW_ELOCKED: a living process has it. */
+int unix_lock_take(const struct endpoint *e);
+/* Does the owner of that socket live? 0, RW_EUNLOCKED or < 0. */
+int unix_lock_check(const char *socket);
+
+void datagram_free_batch(struct loop *l);
 
 /* getaddrinfo's errors in our space. */
 int resolve_error(int eai);

@@ -13,9 +13,7 @@
 #include "io/sim.h"
 
 #include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -37,8 +35,7 @@ struct listener {
     const struct limits *limits;
     struct timer pause;
     uint64_t accepted, shed;
-    struct stat file; /* of a socket file that is ours to unlink */
-    char *path;       /* likewise; owned, NULL: none */
+    struct socket_file file;
     bool started, closing;
     struct sim_port simulated; /* in a simulated loop, instead of ears */
     struct deferral gone;      /* likewise */
@@ -155,14 +152,18 @@ static void simulated_arrival(struct sim_port *p, struct stream *stream) {
 
 /* ── opening ──────────────────────────────────────────────────────────────*/
 
-static int open_sockets(const struct endpoint *e, int fds[LISTENER_SOCKETS]) {
+static int open_sockets(const struct endpoint *e, int fds[LISTENER_SOCKETS],
+                        struct socket_file *file) {
     switch (e->kind) {
     case ENDPOINT_TCP: return bind_tcp(e, fds);
-    case ENDPOINT_UNIX: return bind_unix(e, fds);
+    case ENDPOINT_UNIX:
+        fds[0] = bind_unix(e, SOCK_STREAM, file);
+        return fds[0] < 0 ? fds[0] : 1;
     case ENDPOINT_FD:
     case ENDPOINT_SYSTEMD: return inherit_listening(e, fds);
     case ENDPOINT_STDIO:
-    case ENDPOINT_UDP: break;
+    case ENDPOINT_UDP:
+    case ENDPOINT_UNIXGRAM: break;
     }
     return RW_EINVAL;
 }
@@ -173,26 +174,6 @@ static int family_of(int fd) {
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0)
         return -errno;
     return family;
-}
-
-static int remember_file(struct listener *s, const char *path) {
-    if (path[0] == '@' || stat(path, &s->file) < 0) return 0;
-    size_t n = strlen(path) + 1;
-    s->path = mem_alloc(s->loop->mem, n);
-    if (!s->path) return RW_ENOMEM;
-    memcpy(s->path, path, n);
-    return 0;
-}
-
-/* Another process may have put its own in the place. */
-static void forget_file(struct listener *s) {
-    struct stat now;
-    if (!s->path) return;
-    if (stat(s->path, &now) == 0 && now.st_dev == s->file.st_dev &&
-        now.st_ino == s->file.st_ino)
-        unlink(s->path);
-    mem_free(s->loop->mem, s->path, strlen(s->path) + 1);
-    s->path = NULL;
 }
 
 static int open_ear(struct listener *s, int fd) {
@@ -228,14 +209,16 @@ int listener_open(struct loop *l, const struct endpoint *e,
                   const struct limits *limits, struct listener **out) {
     int fds[LISTENER_SOCKETS];
     if (l->sim) return open_simulated(l, e, limits, out);
-    int count = open_sockets(e, fds), rc = RW_ENOMEM;
+    struct socket_file file = {.lock = -1};
+    int count = open_sockets(e, fds, &file), rc = RW_ENOMEM;
     if (count < 0) return count;
     struct listener *s = mem_zalloc(l->mem, size_of((unsigned)count));
     if (s) {
         s->loop = l;
         s->limits = limits;
         s->room = (unsigned)count;
-        rc = e->kind == ENDPOINT_UNIX ? remember_file(s, e->host) : 0;
+        s->file = file;
+        rc = 0;
         loop_opened(l, LEDGER_LISTENER);
     }
     int opened = 0;
@@ -245,9 +228,9 @@ int listener_open(struct loop *l, const struct endpoint *e,
     }
     *out = s;
     if (rc == 0) return 0;
-    if (e->kind == ENDPOINT_UNIX && e->host[0] != '@') unlink(e->host);
     while (count > opened) close(fds[--count]);
     if (s) listener_close(s);
+    else socket_file_leave(&file);
     return rc;
 }
 
@@ -302,7 +285,7 @@ void listener_close(struct listener *s) {
         loop_defer(s->loop, &s->gone);
         return;
     }
-    forget_file(s); /* now: later it could be somebody else's */
+    socket_file_leave(&s->file); /* now: later it could be somebody else's */
     for (unsigned i = 0; i < s->count; i++) {
         uv_close((uv_handle_t *)&s->ears[i].poll, on_gone);
         close(s->ears[i].fd);

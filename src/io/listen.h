@@ -12,24 +12,28 @@ struct names;
 
 enum endpoint_kind {
     ENDPOINT_TCP, ENDPOINT_UNIX, ENDPOINT_STDIO, ENDPOINT_FD, ENDPOINT_SYSTEMD, ENDPOINT_UDP,
+    ENDPOINT_UNIXGRAM,
 };
 
 enum { LISTENER_SOCKETS = 16 }; /* of one listener: the addresses of a name */
 
 struct endpoint {
     enum endpoint_kind kind;
-    char host[256]; /* tcp: name or address, "" any; unix: path, '@x' abstract;
+    char host[256]; /* tcp: name or address, "" any; unix, unixgram: path, '@x' abstract;
                        systemd: name, "" when it is the index that counts */
     uint16_t port;
     int fd;         /* ENDPOINT_FD; systemd: the index */
     int backlog;    /* 0: 1024 */
     int mode;       /* unix: of the socket file; 0: as umask says */
     char user[33], group[33]; /* unix: whose file; "": ours */
+    bool lock;           /* unix: there is a lock beside it (unix_lock.c) */
+    bool datagram;       /* fd, systemd: of datagrams */
     bool reuse_port, ipv6_only;
     bool reuse_address; /* udp: others may bind it, too (groups) */
     bool delay;          /* Nagle's algorithm stays on */
     int keepalive;       /* s of silence before the peer is asked; 0: never */
     uint32_t timeout_ms; /* connect; 0: 30 s */
+    char bind_path[108]; /* unixgram, connecting: ours; "": the system chooses */
     /* connecting over tcp */
     struct ip bind_ip;   /* ours; family 0: the system chooses */
     uint16_t bind_port;  /* 0: any */
@@ -38,6 +42,8 @@ struct endpoint {
     unsigned address_count;
 };
 
+/* UDP, or UNIX datagrams: see io/datagram.h */
+bool endpoint_is_datagram(const struct endpoint *e);
 /* Is it one connection that is there already (stdio, a connected descriptor),
  * or something to listen at? 1, 0 or < 0. */
 int endpoint_is_stream(const struct endpoint *e);

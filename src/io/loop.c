@@ -272,7 +272,7 @@ void loop_free(struct loop **loop) {
 
     *loop = NULL; /* not before: owners' last hooks may still use it */
     wheel_drop_all(&l->wheel);
-    udp_free_batch(l);
+    datagram_free_batch(l);
     while (deferrals_wait(l)) loop_defer_cancel(l->deferred.next);
     while (l->turn_ends.next != &l->turn_ends)
         loop_turn_end_remove(l->turn_ends.next);

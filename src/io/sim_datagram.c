@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "io/sim.h"
-#include "io/udp.h"
+#include "io/datagram_private.h"
 
 enum {
     DATAGRAM_MOST = 65507, /* bytes that UDP carries */
@@ -240,7 +240,7 @@ static struct datagram_address source(const struct datagram *d, const struct add
         struct address peer = end_of(s, &hears->simulated.peer);
         if (holder(s, peer.host, peer.port) == d) return hears->simulated.peer;
     }
-    datagram_address_make("127.0.0.1", p->port, &from);
+    udp_address("127.0.0.1", p->port, &from);
     return from;
 }
 
@@ -255,7 +255,7 @@ int sim_datagram_send(struct datagram *d, struct str bytes, const struct datagra
     if (bytes.n > DATAGRAM_MOST) return -EMSGSIZE;
     if (is_group(to)) return RW_ESIMULATED;
     if (sim_host_is_any(end.host)) {
-        datagram_address_make("127.0.0.1", end.port, &local);
+        udp_address("127.0.0.1", end.port, &local);
         to = &local;
         end = end_of(s, to);
     }
@@ -301,13 +301,12 @@ static int open_at(struct loop *l, const char *host, uint16_t port, struct datag
     if (rc < 0) return rc;
     if (port == 0) port = free_port(s, text);
     else if (holder(s, text, port)) return -EADDRINUSE;
-    rc = datagram_address_make(address, port, &here);
+    rc = udp_address(address, port, &here);
     if (rc < 0) return rc;
     struct datagram *d = mem_zalloc(l->mem, sizeof *d);
     if (!d) return RW_ENOMEM;
     d->loop = l;
     d->fd = -1;
-    d->queue_end = &d->queue;
     struct sim_datagram *p = &d->simulated;
     p->id = ++s->connections;
     p->port = port;
@@ -347,7 +346,7 @@ int sim_datagram_set_peer(struct datagram *d, const struct datagram_address *to)
     if (is_group(to)) return RW_ESIMULATED;
     if (sim_host_is_any(p->host)) { /* from now on it has one address */
         snprintf(p->host, sizeof p->host, "127.0.0.1");
-        datagram_address_make(p->host, p->port, &p->here);
+        udp_address(p->host, p->port, &p->here);
     }
     p->peer = *to;
     trace_ends(d);
@@ -355,7 +354,7 @@ int sim_datagram_set_peer(struct datagram *d, const struct datagram_address *to)
 }
 
 static void on_gone(struct deferral *later) {
-    udp_gone(socket_of(CONTAINER(later, struct sim_datagram, gone)));
+    datagram_gone(socket_of(CONTAINER(later, struct sim_datagram, gone)));
 }
 
 void sim_datagram_close(struct datagram *d) {

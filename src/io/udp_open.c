@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* UDP sockets come to be: bound, or connected to a peer. Addresses, in the
- * system's form: that of an IPv4 peer of an IPv6 socket is kept as IPv4, so that
- * one peer has one address. */
-#include "io/udp.h"
+/* Datagram sockets come to be: UDP ones, bound or connected to a peer, and those
+ * that were inherited. Addresses, in the system's form: that of an IPv4 peer of an
+ * IPv6 socket is kept as IPv4, so that one peer has one address. */
+#include "io/datagram_private.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* ── addresses ────────────────────────────────────────────────────────────*/
@@ -20,8 +21,16 @@ static void keep(const void *sa, size_t size, struct datagram_address *out) {
     memcpy(out->bytes, sa, size);
 }
 
-void udp_address_of(const struct sockaddr *sa, size_t size, struct datagram_address *out) {
+void datagram_address_of(const struct sockaddr *sa, size_t size, struct datagram_address *out) {
+    static const sa_family_t unnamed = AF_UNIX;
     const struct sockaddr_in6 *in6 = (const void *)sa;
+    if (size < sizeof unnamed) { /* only a UNIX socket may have none */
+        keep(&unnamed, sizeof unnamed, out);
+        return;
+    }
+    /* the system ends a path of 108 bytes with a zero that it does not take back */
+    if (sa->sa_family == AF_UNIX && size > sizeof(struct sockaddr_un))
+        size = sizeof(struct sockaddr_un);
     if (sa->sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
         keep(sa, size, out);
         return;
@@ -31,7 +40,7 @@ void udp_address_of(const struct sockaddr *sa, size_t size, struct datagram_addr
     keep(&in, sizeof in, out);
 }
 
-void udp_address_map(const struct datagram_address *a, struct datagram_address *out) {
+void datagram_address_map(const struct datagram_address *a, struct datagram_address *out) {
     struct sockaddr_in in;
     *out = *a;
     if (a->size != sizeof in) return;
@@ -56,12 +65,21 @@ static int resolve(const char *host, uint16_t port, int flags, struct addrinfo *
     return getaddrinfo(host, service, &hints, all);
 }
 
-int datagram_address_make(const char *host, uint16_t port, struct datagram_address *out) {
+int datagram_address_make(const struct address *a, struct datagram_address *out) {
     struct addrinfo *all;
-    if (resolve(host, port, AI_NUMERICHOST, &all) != 0) return RW_ESYNTAX;
-    udp_address_of(all->ai_addr, all->ai_addrlen, out);
+    if (a->kind == ADDRESS_UNIX) return unixgram_address(a->host, out);
+    if (a->kind != ADDRESS_TCP && a->kind != ADDRESS_UDP) return RW_ESYNTAX;
+    if (resolve(a->host, a->port, AI_NUMERICHOST, &all) != 0) return RW_ESYNTAX;
+    datagram_address_of(all->ai_addr, all->ai_addrlen, out);
     freeaddrinfo(all);
     return 0;
+}
+
+int udp_address(const char *host, uint16_t port, struct datagram_address *out) {
+    struct address at = {.kind = ADDRESS_UDP, .port = port};
+    if (strlen(host) >= sizeof at.host) return RW_ESYNTAX;
+    memcpy(at.host, host, strlen(host) + 1);
+    return datagram_address_make(&at, out);
 }
 
 /* ── binding ──────────────────────────────────────────────────────────────*/
@@ -87,7 +105,7 @@ fail:;
 }
 
 static int adopt(struct loop *l, int fd, int family, struct datagram **out) {
-    int rc = udp_new(l, fd, family, out);
+    int rc = datagram_new(l, fd, family, out);
     if (rc < 0) close(fd);
     return rc;
 }
@@ -104,8 +122,7 @@ static int open_any(struct loop *l, const struct endpoint *e, struct datagram **
     return fd < 0 ? fd : adopt(l, fd, family, out);
 }
 
-int datagram_open(struct loop *l, const struct endpoint *e, struct datagram **out) {
-    if (l->sim) return sim_datagram_open(l, e, out);
+static int open_udp(struct loop *l, const struct endpoint *e, struct datagram **out) {
     if (!e->host[0]) return open_any(l, e, out);
     struct addrinfo *all = NULL;
     int rc = resolve(e->host, e->port, AI_PASSIVE, &all);
@@ -122,20 +139,50 @@ int datagram_open(struct loop *l, const struct endpoint *e, struct datagram **ou
     return rc;
 }
 
+static int open_inherited(struct loop *l, const struct endpoint *e, struct datagram **out) {
+    int family = 0, fd = inherit_datagram(e);
+    socklen_t size = sizeof family;
+    if (fd < 0) return fd;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0)
+        return adopt(l, fd, family, out);
+    int rc = -errno;
+    close(fd);
+    return rc;
+}
+
+int datagram_open(struct loop *l, const struct endpoint *e, struct datagram **out) {
+    if (l->sim) return e->kind == ENDPOINT_UDP ? sim_datagram_open(l, e, out) : RW_ESIMULATED;
+    if (e->kind == ENDPOINT_UNIXGRAM) return unixgram_open(l, e, out);
+    return e->kind == ENDPOINT_UDP ? open_udp(l, e, out) : open_inherited(l, e, out);
+}
+
 /* ── connecting ───────────────────────────────────────────────────────────*/
 
 int datagram_set_peer(struct datagram *d, const struct datagram_address *to) {
     struct datagram_address mapped = *to;
     if (d->closing) return RW_ECLOSED;
     if (d->loop->sim) return sim_datagram_set_peer(d, to);
-    if (d->family == AF_INET6) udp_address_map(to, &mapped);
-    return connect(d->fd, (const void *)mapped.bytes, mapped.size) < 0 ? -errno : 0;
+    if (d->family == AF_INET6) datagram_address_map(to, &mapped);
+    if (connect(d->fd, (const void *)mapped.bytes, mapped.size) < 0) return -errno;
+    if (d->family == AF_UNIX) d->peer = mapped;
+    return 0;
 }
 
-int datagram_connect(struct loop *l, const struct endpoint *e, struct datagram **out) {
+/* A peer that was there when we got it. */
+static int connect_inherited(struct loop *l, const struct endpoint *e, struct datagram **out) {
+    struct address peer;
+    struct datagram *d = NULL;
+    int rc = open_inherited(l, e, &d);
+    if (rc < 0) return rc;
+    if ((rc = datagram_peer(d, &peer)) < 0) datagram_close(d);
+    else *out = d;
+    return rc;
+}
+
+static int connect_udp(struct loop *l, const struct endpoint *e, struct datagram **out) {
     struct datagram_address to;
     const char *host = e->host[0] && strcmp(e->host, "localhost") != 0 ? e->host : "127.0.0.1";
-    if (datagram_address_make(host, e->port, &to) < 0) return RW_ENONAME;
+    if (udp_address(host, e->port, &to) < 0) return RW_ENONAME;
     if (l->sim) return sim_datagram_connect(l, &to, out);
     int family = to.size == sizeof(struct sockaddr_in) ? AF_INET : AF_INET6;
     int fd = new_socket(family);
@@ -146,4 +193,10 @@ int datagram_connect(struct loop *l, const struct endpoint *e, struct datagram *
     if ((rc = datagram_set_peer(d, &to)) < 0) datagram_close(d);
     else *out = d;
     return rc;
+}
+
+int datagram_connect(struct loop *l, const struct endpoint *e, struct datagram **out) {
+    if (l->sim && e->kind != ENDPOINT_UDP) return RW_ESIMULATED;
+    if (e->kind == ENDPOINT_UNIXGRAM) return unixgram_connect(l, e, out);
+    return e->kind == ENDPOINT_UDP ? connect_udp(l, e, out) : connect_inherited(l, e, out);
 }

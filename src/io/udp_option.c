@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Options of datagram sockets; groups (multicast). */
-#include "io/udp.h"
+#include "io/datagram_private.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>

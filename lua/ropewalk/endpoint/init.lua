@@ -28,7 +28,7 @@ local MAX_TEXT <const> = 4096 -- a path is at most this long
 local MAX_DEPTH <const> = 8   -- of wrappers
 
 ---@class ropewalk.Endpoint
----@field kind string "tcp", "udp", "unix", "stdio", "fd", "systemd"
+---@field kind string "tcp", "udp", "unix", "unixgram", "stdio", "fd", "systemd"
 ---@field text string as text again, in its canonical form
 local Endpoint = { __name = "Endpoint" }
 Endpoint.__index = Endpoint
@@ -100,7 +100,7 @@ local function misfit(result)
       what == "integer" and "n integer" or " " .. what)
   end
   if kind == "tcp" then return wants("port", "integer") or wants("host", "string", true) end
-  if kind == "unix" then return wants("path", "string") end
+  if kind == "unix" or kind == "unixgram" then return wants("path", "string") end
   if kind == "fd" then return wants("fd", "integer") end
   return nil
 end

@@ -12,7 +12,7 @@ local check = require "ropewalk.endpoint.check"
 local grammar = require "ropewalk.endpoint.grammar"
 local read_bind = require "ropewalk.bind_option"
 
-local tonumber = tonumber
+local pairs, tonumber = pairs, tonumber
 local remove = table.remove
 local find, format = string.find, string.format
 
@@ -87,6 +87,7 @@ end
 
 kinds.unix = { options = {
   group = { account, NAME },
+  lockfile = { check.flag, FLAG },
   mode = {
     function(word) return find(word, "^[0-7][0-7][0-7][0-7]?$") and tonumber(word, 8) or nil end,
     "must be octal like 660",
@@ -94,13 +95,37 @@ kinds.unix = { options = {
   user = { account, NAME },
 } }
 
-function kinds.unix.build(words, options)
+-- What is wrong with it, or nil.
+local function misnamed(path, what)
+  if not path or path == "" then return what .. " is missing" end
+  if path == "@" then return "the name of the abstract socket is missing" end
+  if #path > 107 then return what .. " is longer than 107 bytes" end
+  return nil
+end
+
+local function socket(kind, words, options)
   local path = take(options, "path") or remove(words, 1)
-  if #words > 0 then return nil, "too many words; unix:PATH is meant" end
-  if not path or path == "" then return nil, "the path is missing" end
-  if path == "@" then return nil, "the name of the abstract socket is missing" end
-  if #path > 107 then return nil, "the path is longer than 107 bytes" end
+  if #words > 0 then return nil, "too many words; " .. kind .. ":PATH is meant" end
+  local why = misnamed(path, "the path")
+  if why then return nil, why end
+  if options.lockfile and find(path, "^@") then return nil, "an abstract socket has no lock file" end
   return { path = path, words = { grammar.escape(path) } }
+end
+
+function kinds.unix.build(words, options) return socket("unix", words, options) end
+
+-- unixgram -------------------------------------------------------------------
+
+kinds.unixgram = { options = kinds.unix.options }
+
+function kinds.unixgram.build(words, options)
+  local own = take(options, "bind")
+  local result, why = socket("unixgram", words, options)
+  if not result or not own then return result, why end
+  why = misnamed(own, "the path of bind")
+  if why then return nil, why end
+  result.bind_path, result.words[2] = own, "bind=" .. grammar.escape(own)
+  return result
 end
 
 -- what the process was given -------------------------------------------------
@@ -112,7 +137,10 @@ function kinds.stdio.build(words)
   return { words = { "" } }
 end
 
-kinds.fd = { options = kinds.tcp.options }
+local INHERITED <const> = { datagram = { check.flag, FLAG } }
+for name, option in pairs(kinds.tcp.options) do INHERITED[name] = option end
+
+kinds.fd = { options = INHERITED }
 
 function kinds.fd.build(words)
   local fd = words[1] and check.number(words[1], 0, 1048576)
@@ -120,7 +148,7 @@ function kinds.fd.build(words)
   return { fd = fd, words = { format("%d", fd) } }
 end
 
-kinds.systemd = { options = kinds.tcp.options }
+kinds.systemd = { options = INHERITED }
 
 function kinds.systemd.build(words, options)
   local name, index = take(options, "name") or remove(words, 1), take(options, "index")
@@ -139,4 +167,9 @@ function kinds.systemd.build(words, options)
   return { name = name, words = { grammar.escape(name) } }
 end
 
-return { kinds = kinds, common = common, take = take }
+-- Has it datagrams instead of connections?
+local function is_datagram(at)
+  return at.kind == "udp" or at.kind == "unixgram" or at.datagram == true
+end
+
+return { kinds = kinds, common = common, take = take, is_datagram = is_datagram }

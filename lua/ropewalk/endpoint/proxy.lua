@@ -54,6 +54,7 @@ return function(_, options, _, inner)
   local at, why = inner "proxy:tcp:8080"
   if not at then return nil, why end
   if at.proxy then return nil, "proxy: inside of proxy:" end
+  if kinds.is_datagram(at) then return nil, "the PROXY protocol needs a stream" end
   local result = {}
   for key, value in pairs(at) do result[key] = value end
   result.proxy, result.text = proxy, "proxy:" .. at.text .. shown

@@ -84,7 +84,7 @@ return function(words, options, _, inner)
   local at, why = inner "tls:8443"
   if not at then return nil, why end
   if at.tls then return nil, "tls: inside of tls:" end
-  if type(at.kind) ~= "string" or at.kind == "udp" then return nil, "TLS needs a stream" end
+  if type(at.kind) ~= "string" or kinds.is_datagram(at) then return nil, "TLS needs a stream" end
   local result = {}
   for key, value in pairs(at) do result[key] = value end
   sort(shown)

@@ -4,7 +4,7 @@
 local words = {}
 
 words.texts = {
-  "", "a", "\0", "tcp:127.0.0.1:0", "unix:door.sock", "udp:127.0.0.1:0", "tcp:127.0.0.1:1",
+  "", "a", "\0", "tcp:127.0.0.1:0", "unix:door.sock", "unixgram:door.gram", "udp:127.0.0.1:0", "tcp:127.0.0.1:1",
   "ssl:127.0.0.1:0", "proxy:tcp:127.0.0.1:0", "tcp:localhost:0:max_line=1", "/bin/cat",
   "/bin/true", "cat", ".", "GET", "POST", "/", "/a/:b/*c", "*", "/a/%00", "%", "%s%n%p",
   "before", "during", "after", "startup", "shutdown", "raw", "line", "netstring", "frame", "http1",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* UDP sockets: ours, watched by a uv_poll, as listeners are.
+/* Datagram sockets: ours, watched by a uv_poll, as listeners are.
  *
  * Input is taken in batches by recvmmsg, into one buffer that all sockets of a
  * loop share, at most TURN_SLICE datagrams per turn and socket: what is left is
@@ -7,11 +7,11 @@
  * max_datagram; what does not fit comes truncated and is dropped.
  *
  * Output is tried at once. What the system does not take now is queued, in
- * order, up to max_datagram_queue bytes.
+ * order, up to max_datagram_queue bytes (UNIX: unixgram_send.c).
  *
  * Errors of a peer (ICMP) are told for connected sockets, and end nothing.
  */
-#include "io/udp.h"
+#include "io/datagram_private.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -23,14 +23,6 @@ enum {
     BATCH_MOST = 32,  /* datagrams in one call */
     TURN_SLICE = 128, /* datagrams in one turn */
     PAUSE = 100,      /* ms, when the system is out of memory */
-};
-
-/* A datagram that waits to be sent; the bytes are behind it. */
-struct queued {
-    struct queued *next;
-    struct datagram_address to;
-    size_t n;
-    char data[];
 };
 
 static void watch(struct datagram *d);
@@ -96,7 +88,7 @@ static unsigned take_batch(struct datagram *d) {
         }
         /* What is taken is delivered, also when a hook stops the socket. */
         if (d->closing) break;
-        udp_address_of((struct sockaddr *)head->msg_name, head->msg_namelen, &from);
+        datagram_address_of(head->msg_name, head->msg_namelen, &from);
         d->hooks->on_datagram(d, str_of(b.slots[i].iov_base, b.heads[i].msg_len), &from);
     }
     return (unsigned)n < room ? 0 : (unsigned)n;
@@ -109,10 +101,10 @@ static void on_readable(struct datagram *d) {
 
 /* ── output ───────────────────────────────────────────────────────────────*/
 
-static int send_now(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+int datagram_send_now(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+    const void *address = to && to->size ? to->bytes : NULL;
     ssize_t n;
-    do n = sendto(d->fd, bytes.p, bytes.n, MSG_DONTWAIT, to && to->size ? (const void *)to->bytes : NULL,
-                  to ? to->size : 0);
+    do n = sendto(d->fd, bytes.p, bytes.n, MSG_DONTWAIT, address, address ? to->size : 0);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : 0;
 }
@@ -124,42 +116,56 @@ static void run_refused(struct deferral *later) {
 
 /* An error that an earlier datagram met is not this one's. */
 static int send_again(struct datagram *d, struct str bytes, const struct datagram_address *to) {
-    int rc = send_now(d, bytes, to);
+    int rc = datagram_send_now(d, bytes, to);
     if (rc != -ECONNREFUSED) return rc;
     loop_defer(d->loop, &d->refused);
-    rc = send_now(d, bytes, to);
+    rc = datagram_send_now(d, bytes, to);
     return rc == -ECONNREFUSED ? 0 : rc;
 }
 
-static int enqueue(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+static int try_to_send(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+    return d->family == AF_UNIX ? unixgram_send_to_peer(d, bytes) : send_again(d, bytes, to);
+}
+
+int datagram_enqueue(struct datagram *d, struct datagram_queue *queue, struct str bytes,
+                     const struct datagram_address *to) {
     uint64_t most = d->limits ? d->limits->max_datagram_queue : limits_default.max_datagram_queue;
-    if (d->queued_bytes + bytes.n > most) return RW_ELIMIT;
-    struct queued *q = mem_alloc(d->loop->mem, sizeof *q + bytes.n);
+    size_t size = sizeof(struct queued) + bytes.n;
+    if (d->queued_bytes + size > most) return RW_ELIMIT;
+    struct queued *q = mem_alloc(d->loop->mem, size);
     if (!q) return RW_ENOMEM;
     *q = (struct queued){.n = bytes.n};
     if (to) q->to = *to;
     if (bytes.n) memcpy(q->data, bytes.p, bytes.n);
-    *d->queue_end = q;
-    d->queue_end = &q->next;
-    d->queued_bytes += bytes.n;
-    watch(d);
+    if (!queue->first) queue->end = &queue->first;
+    *queue->end = q;
+    queue->end = &q->next;
+    queue->bytes += size;
+    d->queued_bytes += size;
     return 0;
 }
 
-static void dequeue(struct datagram *d) {
-    struct queued *q = d->queue;
-    d->queue = q->next;
-    if (!d->queue) d->queue_end = &d->queue;
-    d->queued_bytes -= q->n;
-    mem_free(d->loop->mem, q, sizeof *q + q->n);
+void datagram_dequeue(struct datagram *d, struct datagram_queue *queue) {
+    struct queued *q = queue->first;
+    size_t size = sizeof *q + q->n;
+    queue->first = q->next;
+    queue->bytes -= size;
+    d->queued_bytes -= size;
+    mem_free(d->loop->mem, q, size);
+}
+
+static int wait_for_room(struct datagram *d, struct str bytes, const struct datagram_address *to) {
+    int rc = datagram_enqueue(d, &d->queue, bytes, to);
+    watch(d);
+    return rc;
 }
 
 static void on_writable(struct datagram *d) {
-    for (int i = 0; i < TURN_SLICE && d->queue; i++) {
-        struct queued *q = d->queue;
-        int rc = send_again(d, str_of(q->data, q->n), q->to.size ? &q->to : NULL);
+    for (int i = 0; i < TURN_SLICE && d->queue.first; i++) {
+        struct queued *q = d->queue.first;
+        int rc = try_to_send(d, str_of(q->data, q->n), q->to.size ? &q->to : NULL);
         if (rc == RW_EAGAIN || rc == -ENOBUFS) break;
-        dequeue(d); /* sent, or never will be */
+        datagram_dequeue(d, &d->queue); /* sent, or never will be */
     }
 }
 
@@ -168,12 +174,13 @@ int datagram_send(struct datagram *d, struct str bytes, const struct datagram_ad
     if (d->closing) return RW_ECLOSED;
     if (d->loop->sim) return sim_datagram_send(d, bytes, to);
     if (to && d->family == AF_INET6) {
-        udp_address_map(to, &mapped);
+        datagram_address_map(to, &mapped);
         to = &mapped;
     }
-    if (d->queue) return enqueue(d, bytes, to);
-    int rc = send_again(d, bytes, to);
-    return rc == RW_EAGAIN || rc == -ENOBUFS ? enqueue(d, bytes, to) : rc;
+    if (to && d->family == AF_UNIX) return unixgram_send(d, bytes, to);
+    if (d->queue.first) return wait_for_room(d, bytes, to);
+    int rc = try_to_send(d, bytes, to);
+    return rc == RW_EAGAIN || rc == -ENOBUFS ? wait_for_room(d, bytes, to) : rc;
 }
 
 /* ── watching ─────────────────────────────────────────────────────────────*/
@@ -194,7 +201,7 @@ static void watch(struct datagram *d) {
         sim_datagram_watch(d);
         return;
     }
-    int events = d->queue ? UV_WRITABLE : 0;
+    int events = d->queue.first ? UV_WRITABLE : 0;
     if (is_reading(d) && !timer_active(&d->pause)) events |= UV_READABLE;
     if (d->closing || events == d->events) return;
     d->events = events;
@@ -218,7 +225,7 @@ void datagram_stop(struct datagram *d) {
 
 /* ── life ─────────────────────────────────────────────────────────────────*/
 
-int udp_new(struct loop *l, int fd, int family, struct datagram **out) {
+int datagram_new(struct loop *l, int fd, int family, struct datagram **out) {
     struct datagram *d = mem_zalloc(l->mem, sizeof *d);
     if (d && !l->batch) l->batch = mem_alloc(l->mem, BATCH_BYTES);
     int rc = d && l->batch ? uv_poll_init(&l->uv, &d->poll, fd) : RW_ENOMEM;
@@ -229,19 +236,19 @@ int udp_new(struct loop *l, int fd, int family, struct datagram **out) {
     d->loop = l;
     d->fd = fd;
     d->family = family;
-    d->queue_end = &d->queue;
+    d->file.lock = -1;
     d->refused.run = run_refused;
     loop_opened(l, LEDGER_DATAGRAM);
     *out = d;
     return 0;
 }
 
-void udp_free_batch(struct loop *l) {
+void datagram_free_batch(struct loop *l) {
     mem_free(l->mem, l->batch, BATCH_BYTES);
     l->batch = NULL;
 }
 
-void udp_gone(struct datagram *d) {
+void datagram_gone(struct datagram *d) {
     struct loop *l = d->loop;
     if (d->hooks && d->hooks->on_close) d->hooks->on_close(d);
     l->closing--;
@@ -249,7 +256,7 @@ void udp_gone(struct datagram *d) {
     mem_free(l->mem, d, sizeof *d);
 }
 
-static void on_gone(uv_handle_t *h) { udp_gone(CONTAINER(h, struct datagram, poll)); }
+static void on_gone(uv_handle_t *h) { datagram_gone(CONTAINER(h, struct datagram, poll)); }
 
 void datagram_close(struct datagram *d) {
     if (d->closing) return;
@@ -262,12 +269,21 @@ void datagram_close(struct datagram *d) {
     }
     timer_stop(d->loop, &d->pause);
     loop_defer_cancel(&d->refused);
-    while (d->queue) dequeue(d);
+    while (d->queue.first) datagram_dequeue(d, &d->queue);
+    unixgram_forget(d);
+    socket_file_leave(&d->file); /* now: later it could be somebody else's */
     uv_close((uv_handle_t *)&d->poll, on_gone);
     close(d->fd);
 }
 
 void *datagram_owner(const struct datagram *d) { return d->owner; }
+
+bool datagram_can_reach(const struct datagram *d, const struct datagram_address *to) {
+    sa_family_t family;
+    memcpy(&family, to->bytes, sizeof family);
+    return (family == AF_UNIX) == (d->family == AF_UNIX);
+}
+
 uint64_t datagram_oversized(const struct datagram *d) { return d->oversized; }
 
 static int address_at(const struct datagram *d, bool peer, struct address *out) {
