@@ -167,7 +167,10 @@ describe("A UNIX datagram socket", function()
 
   it("leaves no descriptor and no file behind, whatever goes wrong", function()
     assert(io.open(dir .. "/file", "w")):close()
-    local function descriptors() return tonumber(shell "ls /proc/$PPID/fd | wc -l") end
+    local function descriptors()
+      rw.sleep(0.1):await() -- the last ones are being closed
+      return tonumber(shell "ls /proc/$PPID/fd | wc -l")
+    end
     local function all()
       for _, what in ipairs { "none/s", "none/s:lockfile=1", "file", "file:lockfile=1", "t:user=no_such_user",
         "t:user=no_such_user:lockfile=1" } do
