@@ -157,6 +157,12 @@ static bool asked_to_end(void) {
     return signal_was_caught(SIGTERM) || signal_was_caught(SIGINT);
 }
 
+static bool is_over_budget(const struct task *t) {
+    const struct rw *rw = t->gen->rw;
+    return t->slices * rw->limits.script_slice > t->budget ||
+           (rw->given_up && atomic_load(rw->given_up));
+}
+
 /* Of the first line that Lua tells of it may be in the midst: it compares with where
  * it was when it looked the last time, which is long ago. */
 static bool is_between_lines(struct task *t, lua_State *L, const lua_Debug *ar) {
@@ -176,9 +182,16 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
         return;
     }
     bool fresh = ar->event == LUA_HOOKCOUNT && lua_gethookcount(L) == FRESH;
-    if (t && fresh && t->graces < GRACES) {
-        lua_sethook(L, on_slice_end, LUA_MASKCOUNT, GRACE_STEPS >> 3 * t->graces++);
-        return;
+    if (t && fresh) {
+        t->slices++;
+        if (is_over_budget(t)) {
+            task_doom(t, L); /* the next instruction raises */
+            return;
+        }
+        if (t->graces < GRACES) {
+            lua_sethook(L, on_slice_end, LUA_MASKCOUNT, GRACE_STEPS >> 3 * t->graces++);
+            return;
+        }
     }
     if (t && door_in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
         /* setting it walks the whole stack of calls: not each time */
@@ -189,12 +202,6 @@ static void on_slice_end(lua_State *L, lua_Debug *ar) {
     if (t && !is_between_lines(t, L, ar)) return;
     door_clear_hook(L);
     if (!t) return;
-    t->slices++;
-    if (t->slices * rw->limits.script_slice > t->budget ||
-        (rw->given_up && atomic_load(rw->given_up))) {
-        task_doom(t, L); /* the next instruction raises */
-        return;
-    }
     if (rw->simulated) return; /* when it is interrupted would be real time's chance */
     if (rw->given_up) return; /* in a thread nobody waits for a turn */
     if (lua_isyieldable(L) && !t->pins) {
