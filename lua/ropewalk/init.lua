@@ -76,6 +76,7 @@ local LAZY <const> = {
   client = { "client" },
   pipe = { "pipe", "pipe" },
   FileSender = { "filesender" },
+  INotify = { "inotify" },
   policy = { "policy" },
   Forwarder = { "pipe", "Forwarder" },
   listen = { "listen", "listen" },
@@ -98,6 +99,9 @@ local LAZY <const> = {
   thread = { "thread" },
   defer_to_thread = { "thread", "defer_to_thread" },
   call_in_thread = { "thread", "call_in_thread" },
+  call_multiple_in_thread = { "thread", "call_multiple_in_thread" },
+  call_from_thread = { "threadcall", "call_from_thread" },
+  blocking_call_from_thread = { "threadcall", "blocking_call_from_thread" },
   ThreadPool = { "thread", "ThreadPool" },
 }
 

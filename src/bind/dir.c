@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bind/bind.h"
@@ -62,9 +63,17 @@ static int l_file_close(lua_State *L) {
     return 0;
 }
 
-static void push_entry(lua_State *L, const struct dirent *e) {
+/* Some file systems do not say it with the name. */
+static bool is_directory(DIR *listing, const struct dirent *e) {
+    if (e->d_type != DT_UNKNOWN) return e->d_type == DT_DIR;
+    struct stat st;
+    return fstatat(dirfd(listing), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISDIR(st.st_mode);
+}
+
+static void push_entry(lua_State *L, DIR *listing, const struct dirent *e) {
     lua_pushstring(L, e->d_name);
-    if (e->d_type == DT_DIR) {
+    if (is_directory(listing, e)) {
         lua_pushliteral(L, "/");
         lua_concat(L, 2);
     }
@@ -78,11 +87,12 @@ static int l_listing_gc(lua_State *L) {
     return 0;
 }
 
-/* file:names() → {"a.txt", "sub/", …} of a directory, unsorted, without "."
+/* file:names([most]) → {"a.txt", "sub/", …} of a directory, unsorted, without "."
  * and ".."; true as second result when there are more. */
 static int l_file_names(lua_State *L) {
     struct bind_file *f = file_check(L, 1);
     luaL_argcheck(L, f->info.is_directory, 1, "not a directory");
+    lua_Integer most = luaL_optinteger(L, 2, DIR_MAX_NAMES);
     DIR **listing = lua_newuserdatauv(L, sizeof *listing, 0);
     *listing = NULL;
     luaL_setmetatable(L, "ropewalk.listing");
@@ -97,9 +107,9 @@ static int l_file_names(lua_State *L) {
     lua_newtable(L);
     lua_Integer count = 0;
     struct dirent *e;
-    while ((e = readdir(*listing)) && count < DIR_MAX_NAMES) {
+    while ((e = readdir(*listing)) && count < most) {
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        push_entry(L, e);
+        push_entry(L, *listing, e);
         lua_rawseti(L, -2, ++count);
     }
     lua_pushboolean(L, e != NULL);
