@@ -1,0 +1,235 @@
+-- SPDX-License-Identifier: MIT
+-- Functions that a thread has the loop run.
+local rw = require "ropewalk"
+local testing = require "ropewalk.testing"
+local e2e = require "spec.support.e2e"
+
+local function failure_of(d)
+  local ok, failure = pcall(d.await, d)
+  assert.is_false(ok)
+  return failure
+end
+
+describe("rw.blocking_call_from_thread", function()
+  it("has the loop run a function, and waits for its result", function()
+    rw.thread.expose("where", function(n) return { inside = rw.thread.inside(), n = n + 1 } end)
+    local result = rw.defer_to_thread(function()
+      local answer = rw.blocking_call_from_thread("where", 41)
+      return { rw.thread.inside(), answer.inside, answer.n }
+    end):await()
+    assert.same({ true, false, 42 }, result)
+  end)
+
+  it("finds the functions of modules in the loop's state", function()
+    local first = rw.generation
+    assert.equal(first, rw.defer_to_thread(function()
+      return rw.blocking_call_from_thread(rw.await, rw.generation)
+    end):await())
+    local seconds = rw.defer_to_thread(function()
+      return rw.blocking_call_from_thread(rw.sleep, 0.01) == nil
+    end):await()
+    assert.is_true(seconds)
+  end)
+
+  it("waits for Deferreds of the function", function()
+    rw.thread.expose("later", function(value) return rw.sleep(0.02, value) end)
+    rw.thread.expose("awaits", function(value)
+      rw.sleep(0.01):await()
+      return value
+    end)
+    assert.same({ "a", "b" }, rw.defer_to_thread(function()
+      return { rw.blocking_call_from_thread("later", "a"), rw.blocking_call_from_thread("awaits", "b") }
+    end):await())
+  end)
+
+  it("copies a function that is of no module, with its upvalues", function()
+    local n = 5
+    assert.equal(50, rw.defer_to_thread(function()
+      return rw.blocking_call_from_thread(function(m) return n * m end, 10)
+    end):await())
+  end)
+
+  it("raises the failure in the thread", function()
+    rw.thread.expose("fails", function() error(rw.Failure.new("no_such_row", "there is none")) end)
+    local code = rw.defer_to_thread(function()
+      local ok, failure = pcall(rw.blocking_call_from_thread, "fails")
+      return { ok, failure.code, failure.message }
+    end):await()
+    assert.same({ false, "no_such_row", "there is none" }, code)
+    local failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "fails" end))
+    assert.equal("no_such_row", failure.code)
+    failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "unknown" end))
+    assert.truthy(failure.message:find("there is no function 'unknown'", 1, true))
+  end)
+
+  it("refuses what cannot go, either way", function()
+    rw.thread.expose("userdata", function() return io.tmpfile() end)
+    local failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "userdata" end))
+    assert.truthy(failure.message:find("the result for a thread", 1, true), failure.message)
+    failure = failure_of(rw.defer_to_thread(function()
+      rw.blocking_call_from_thread("userdata", coroutine.create(print))
+    end))
+    assert.truthy(failure.message:find("is a coroutine", 1, true), failure.message)
+  end)
+
+  it("fails when the function is ended by its budget", function()
+    testing.patch(rw.limits, "script_budget", 50)
+    rw.thread.expose("endless", function() while true do string.rep("x", 10) end end)
+    local failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "endless" end))
+    assert.truthy(failure.code)
+    testing.flush_logged_errors()
+  end)
+
+  it("waits no longer than the limit, and the thread is of use afterwards", function()
+    testing.patch(rw.limits, "thread_answer", 50)
+    local pool = rw.ThreadPool { max = 1 }
+    local late = rw.Deferred()
+    rw.thread.expose("never", function() return late end)
+    local failure = failure_of(pool:defer(function() rw.blocking_call_from_thread "never" end))
+    assert.equal("timeout", failure.code)
+    assert.equal(2, pool:defer(function() return 2 end):await())
+    late:callback "too late"
+    rw.sleep(0.01):await()
+    assert.equal(3, pool:defer(function() return 3 end):await())
+    pool:stop()
+  end)
+
+  it("ends with the call when that is cancelled", function()
+    local pool = rw.ThreadPool { max = 1 }
+    local late, asked = rw.Deferred(), rw.Deferred()
+    rw.thread.expose("hang", function()
+      asked:callback()
+      return late
+    end)
+    local d = pool:defer(function()
+      while true do pcall(rw.blocking_call_from_thread, "hang") end
+    end)
+    asked:await()
+    d:cancel()
+    assert.equal("cancelled", failure_of(d).code)
+    assert.equal(4, pool:defer(function() return 4 end):add_timeout(10):await())
+    late:callback()
+    pool:stop()
+  end)
+
+  it("does not hold up a pool that is stopped", function()
+    local pool = rw.ThreadPool { max = 4 }
+    local late, count, all = rw.Deferred(), 0, rw.Deferred()
+    rw.thread.expose("hang", function()
+      count = count + 1
+      if count == 4 then all:callback() end
+      return late
+    end)
+    local list = {}
+    for i = 1, 4 do
+      list[i] = pool:defer(function() return rw.blocking_call_from_thread "hang" end)
+      list[i]:add_errback(function(failure) return failure.code end)
+    end
+    all:await()
+    pool:stop()
+    assert.same({ "cancelled", "cancelled", "cancelled", "cancelled" }, rw.gather(list):await())
+    late:callback()
+    rw.sleep(0.05):await()
+  end)
+
+  it("is for threads only", function()
+    local ok, why = pcall(rw.blocking_call_from_thread, print)
+    assert.is_false(ok)
+    assert.truthy(tostring(why):find("for functions that run in a thread", 1, true))
+  end)
+end)
+
+describe("rw.call_from_thread", function()
+  it("has the loop run functions in their order, and does not wait", function()
+    local got, done = {}, rw.Deferred()
+    rw.thread.expose("note", function(n)
+      got[#got + 1] = n
+      if n == 10 then done:callback() end
+    end)
+    local went = rw.defer_to_thread(function()
+      local all = true
+      for i = 1, 10 do all = rw.call_from_thread("note", i) and all end
+      return all
+    end):await()
+    assert.is_true(went)
+    done:await()
+    assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, got)
+  end)
+
+  it("logs a failure", function()
+    rw.thread.expose("fails", function() error "broken" end)
+    rw.defer_to_thread(function() rw.call_from_thread "fails" end):await()
+    rw.sleep(0.01):await()
+    local logged = testing.flush_logged_errors()
+    assert.equal(1, #logged)
+  end)
+end)
+
+describe("rw.call_multiple_in_thread", function()
+  it("runs functions in one thread, one after the other", function()
+    local got, done = {}, rw.Deferred()
+    rw.thread.expose("note", function(...)
+      got[#got + 1] = { ... }
+      if #got == 2 then done:callback() end
+    end)
+    local function note(...) rw.call_from_thread("note", ...) end
+    rw.call_multiple_in_thread { { note, 1, "a" }, { note, 2, "b" } }
+    done:await()
+    assert.same({ { 1, "a" }, { 2, "b" } }, got)
+  end)
+
+  it("ends at the first that fails, which is logged", function()
+    local called = false
+    rw.thread.expose("note", function() called = true end)
+    rw.call_multiple_in_thread { { error, "broken" }, { function() rw.call_from_thread "note" end } }
+    rw.defer_to_thread(function() end):await()
+    rw.sleep(0.1):await()
+    assert.is_false(called)
+    assert.equal(1, #testing.flush_logged_errors())
+  end)
+
+  it("refuses what is no list of calls", function()
+    local ok, why = pcall(rw.call_multiple_in_thread, { { "print" } })
+    assert.is_false(ok)
+    assert.truthy(tostring(why):find("item 1", 1, true))
+  end)
+end)
+
+describe("A server whose threads ask", function()
+  after_each(e2e.finish)
+
+  local APP <const> = [[
+local never = rw.Deferred()
+rw.thread.expose("version", function() return "VERSION" end)
+rw.thread.expose("never", function() rw.log.info "asked" return never end)
+local site = web.Site()
+site:get("/version", function()
+  return rw.defer_to_thread(function() return rw.blocking_call_from_thread "version" end):await()
+end)
+site:get("/never", function()
+  rw.defer_to_thread(function() rw.blocking_call_from_thread "never" end):await()
+end)
+return rw.server(rw.config.listen, site)]]
+
+  local function app(version) return (APP:gsub("VERSION", version)) end
+
+  it("has its own generation answer, before and after a reload", function()
+    local child = e2e.start(app "one")
+    assert.equal("one", child:get("/version").body)
+    assert.is_true((child:reload(app "two")))
+    assert.equal("two", child:get("/version").body)
+    assert.equal(0, child:stop())
+  end)
+
+  it("stops at once when threads wait for an answer that never comes", function()
+    local child = e2e.start(app "one", { args = { "--limit", "drain_timeout=200" } })
+    e2e.talk(child, [[
+      for i in range(3): Client().get("/never")
+      time.sleep(0.5)
+    ]])
+    child:await_log "asked"
+    local start = os.time()
+    assert.equal(0, child:stop())
+    assert.is_true(os.time() - start < 5)
+  end)
+end)
