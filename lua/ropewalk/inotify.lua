@@ -109,11 +109,11 @@ end
 -- Events were lost: one for each path that the script has named takes their place.
 local function overflow(self)
   if self.lost then return end
-  self.lost = true
   self.queue, self.last, self.head, self.tail = {}, {}, 1, 0
   for _, path in ipairs(paths_of(self)) do
     append(self, self.watches[path], path, BITS.Q_OVERFLOW)
   end
+  self.lost = self.tail > 0
   schedule(self)
 end
 

@@ -57,7 +57,7 @@ local function walk(root, path, found)
     local at = remove(waiting)
     local watch = setmetatable({ inotify = root.inotify, path = at, root = root }, Watch)
     local ok, failure = true
-    if at ~= root.path and not root.below[at] then
+    if (root.name or at ~= root.path) and not root.below[at] then
       ok, failure = attach(watch, at, wishes(root) | BITS.DONT_FOLLOW)
       if ok then root.below[at] = watch
       elseif not NO_DIRECTORY[failure.code] then return nil, failure end
@@ -97,9 +97,9 @@ end
 
 -- It is over, not by the script's wish, which is told.
 local function ended(root)
+  root.inotify:_tell(root, root.path, BITS.IGNORED)
   root.inotify.watches[root.path] = nil
   prune(root, root.path)
-  root.inotify:_tell(root, root.path, BITS.IGNORED)
 end
 
 -- The path that it is about; nil: nothing to be told.

@@ -73,7 +73,6 @@ describe("rw.blocking_call_from_thread", function()
   end)
 
   it("fails when the function is ended by its budget", function()
-    testing.patch(rw.limits, "script_budget", 50)
     rw.thread.expose("endless", function() while true do string.rep("x", 10) end end)
     local failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "endless" end))
     assert.truthy(failure.code)

@@ -116,6 +116,14 @@ describe("rw.INotify", function()
     assert.is_nil(table.concat(seen, ","):find "other")
   end)
 
+  it("watches a directory that is not there yet", function()
+    watch("/later", { mask = { "create" }, recursive = true })
+    shell("mkdir -p %s/later/sub && echo >%s/later/sub/f", dir, dir)
+    expect "later/sub/f create"
+    write(dir .. "/later/g", "")
+    expect "later/g create"
+  end)
+
   it("follows a link to a directory, or watches the link", function()
     shell("mkdir %s/one %s/two && ln -s one %s/current", dir, dir, dir)
     watch("/current", { mask = { "create" } })
