@@ -72,13 +72,6 @@ describe("rw.blocking_call_from_thread", function()
     assert.truthy(failure.message:find("is a coroutine", 1, true), failure.message)
   end)
 
-  it("fails when the function is ended by its budget", function()
-    rw.thread.expose("endless", function() while true do string.rep("x", 10) end end)
-    local failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "endless" end))
-    assert.truthy(failure.code)
-    testing.flush_logged_errors()
-  end)
-
   it("waits no longer than the limit, and the thread is of use afterwards", function()
     testing.patch(rw.limits, "thread_answer", 50)
     local pool = rw.ThreadPool { max = 1 }
