@@ -75,6 +75,7 @@ local LAZY <const> = {
   server = { "server" },
   client = { "client" },
   pipe = { "pipe", "pipe" },
+  FilePath = { "filepath" },
   FileSender = { "filesender" },
   INotify = { "inotify" },
   policy = { "policy" },

@@ -153,6 +153,22 @@ static int l_dir_open(lua_State *L) {
     return 1;
 }
 
+/* dir:sub(path) → dir beneath; nil, code, message */
+static int l_dir_sub(lua_State *L) {
+    struct bind_dir *d = dir_check(L, 1);
+    struct str path;
+    path.p = luaL_checklstring(L, 2, &path.n);
+    if (str_find(path, 0) < path.n) return push_failure(L, -ENOENT);
+    struct bind_dir *sub = lua_newuserdatauv(L, sizeof *sub, 0);
+    sub->fd = -1;
+    luaL_setmetatable(L, dir_name);
+    struct file_info info;
+    int fd = dir_open_file(d->fd, path, &info);
+    if (fd < 0) return push_failure(L, fd);
+    sub->fd = fd;
+    return info.is_directory ? 1 : push_failure(L, -ENOTDIR);
+}
+
 static struct str check_name(lua_State *L, int index) {
     size_t n;
     const char *p = luaL_checklstring(L, index, &n);
@@ -223,7 +239,7 @@ void dir_open_lib(lua_State *L) {
                                             {"close", l_file_close},
                                             {NULL, NULL}};
     static const luaL_Reg dir_methods[] = {
-        {"open", l_dir_open}, {"write", l_dir_write}, {"remove", l_dir_remove},
+        {"open", l_dir_open}, {"sub", l_dir_sub}, {"write", l_dir_write}, {"remove", l_dir_remove},
         {"lock", l_dir_lock}, {"close", l_dir_close}, {NULL, NULL}};
 
     luaL_newmetatable(L, file_name);

@@ -1,0 +1,276 @@
+-- SPDX-License-Identifier: MIT
+-- Paths below a directory. A FilePath that was made from a name or a path of a
+-- stranger's stays beneath the one it was made from: as text, since ".." and the
+-- like are refused; and when it is used, since the system looks it up beneath the
+-- first one's directory and nowhere else (core.dir), wherever links may lead.
+
+local core = require "ropewalk.core"
+local argument = require "ropewalk.argument"
+local Failure = require "ropewalk.failure"
+local Object = require "ropewalk.class"
+
+local ipairs, setmetatable, type = ipairs, setmetatable, type
+local find, format, gmatch, match, sub = string.find, string.format, string.gmatch, string.match, string.sub
+local concat, sort = table.concat, table.sort
+local expect = argument.expect
+
+local _ENV <const> = nil
+
+---@class ropewalk.FilePath: ropewalk.Object
+---@field path string
+local FilePath = Object:extend "FilePath"
+
+local MOST_BYTES <const> = 64 << 20
+local OUTSIDE <const> = { EXDEV = true, ELOOP = true } -- what the system says of links that lead out
+
+---A path that is trusted: all made from it stay beneath it.
+---
+---    local uploads = rw.FilePath "/srv/uploads"
+---    local path, failure = uploads:child(request.params.name)
+---@param path string
+function FilePath:init(path)
+  expect("FilePath", 1, path, "string")
+  if path == "" or find(path, "\0", 1, true) then argument.refuse("FilePath", 1, "a path is needed") end
+  path = match(path, "^(.-)/+$") or path
+  self.base, self.inside = path == "" and "/" or path, ""
+  self.path = self.base
+end
+
+local function join(path, name) return (path == "/" and path or path .. "/") .. name end
+
+local function beneath(self, inside)
+  local made = setmetatable({ base = self.base, inside = inside }, FilePath)
+  made.path = inside == "" and self.base or join(self.base, inside)
+  return made
+end
+
+local function insecure(self, path)
+  return nil, Failure.new("insecure_path", format("%q leads out of %s", path, self.path))
+end
+
+-- Paths --------------------------------------------------------------------
+
+---What has this name in it; `nil, failure` (insecure_path) for what is no plain name: "..",
+---"a/b", "".
+---@param name string
+---@return ropewalk.FilePath? path
+---@return ropewalk.Failure? failure
+function FilePath:child(name)
+  expect("child", 1, name, "string")
+  if name == "" or name == "." or name == ".." or find(name, "[/\0]") then return insecure(self, name) end
+  return beneath(self, self.inside == "" and name or join(self.inside, name))
+end
+
+---The same for a path with slashes, which may not begin with one nor have ".." in it.
+---
+---    local file = site:preauth_child(request.params.rest)
+---@param path string
+---@return ropewalk.FilePath? path
+---@return ropewalk.Failure? failure
+function FilePath:preauth_child(path)
+  expect("preauth_child", 1, path, "string")
+  if sub(path, 1, 1) == "/" then return insecure(self, path) end
+  local at = self
+  for name in gmatch(path, "[^/]+") do
+    if name ~= "." then
+      local child = at:child(name)
+      if not child then return insecure(self, path) end
+      at = child
+    end
+  end
+  return at
+end
+
+---The child of the child of …
+---@param names string[]
+---@return ropewalk.FilePath? path
+---@return ropewalk.Failure? failure
+function FilePath:descendant(names)
+  local at, failure = self
+  for _, name in ipairs(expect("descendant", 1, names, "table")) do
+    if type(name) ~= "string" then argument.refuse("descendant", 1, "names are expected") end
+    at, failure = at:child(name)
+    if not at then return nil, failure end
+  end
+  return at
+end
+
+---The directory that it is in; nil: that is outside.
+---@return ropewalk.FilePath?
+function FilePath:parent()
+  if self.inside == "" then return nil end
+  return beneath(self, match(self.inside, "^(.*)/") or "")
+end
+
+---What has this name beside it; as child.
+---@param name string
+---@return ropewalk.FilePath? path
+---@return ropewalk.Failure? failure
+function FilePath:sibling(name)
+  expect("sibling", 1, name, "string")
+  local parent = self:parent()
+  if not parent then return insecure(self, "../" .. name) end
+  return parent:child(name)
+end
+
+---@return string
+function FilePath:basename() return match(self.path, "[^/]+$") or "/" end
+
+---The path without its extension, and that: "/a/b.tar", ".gz".
+---@return string path
+---@return string extension
+function FilePath:splitext()
+  local path, extension = match(self.path, "^(.*[^/])(%.[^./]*)$")
+  return path or self.path, extension or ""
+end
+
+function FilePath:__tostring() return self.path end
+function FilePath.__eq(a, b) return a.path == b.path and a.base == b.base end
+
+-- What is there ------------------------------------------------------------
+
+local function failed(self, op, code, why)
+  if OUTSIDE[code] then code, why = "insecure_path", "a link leads out of " .. self.base end
+  return nil, Failure.new(code, self.path .. ": " .. why, op)
+end
+
+-- The directory that all is looked up beneath, and the path there.
+local function root(self)
+  local dir, code, why = core.dir(self.base)
+  if dir then return dir, self.inside == "" and "." or self.inside end
+  local parent, name = match(self.base, "^(.*)/([^/]+)$")
+  if code ~= "ENOTDIR" or self.inside ~= "" then return nil, code, why end
+  dir, code, why = core.dir(not parent and "." or parent == "" and "/" or parent)
+  if dir then return dir, name or self.base end
+  return nil, code, why
+end
+
+local function open(self, op)
+  local dir, inside, why = root(self)
+  if not dir then return failed(self, op, inside, why) end
+  local file, code
+  file, code, why = dir:open(inside)
+  dir:close()
+  if not file then return failed(self, op, code, why) end
+  return file
+end
+
+-- The directory that it is in, for changes, and its name there.
+local function around(self, op)
+  if self.inside == "" then
+    return failed(self, op, "EPERM", "only what was made by child can be changed")
+  end
+  local dir, code, why = core.dir(self.base)
+  if not dir then return failed(self, op, code, why) end
+  local parent, name = match(self.inside, "^(.*)/([^/]+)$")
+  if not parent then return dir, self.inside end
+  local inner
+  inner, code, why = dir:sub(parent)
+  dir:close()
+  if not inner then return failed(self, op, code, why) end
+  return inner, name
+end
+
+local function ask(self, field)
+  local file = open(self, "stat")
+  if not file then return nil end
+  local value = file[field]
+  file:close()
+  return value
+end
+
+---Is there a file or a directory that can be read?
+---@return boolean
+function FilePath:exists() return ask(self, "size") ~= nil end
+
+---@return boolean
+function FilePath:is_dir() return ask(self, "is_directory") == true end
+
+---@return boolean
+function FilePath:is_file() return ask(self, "is_regular") == true end
+
+---@return integer? bytes nil: it is not there
+function FilePath:get_size() return ask(self, "size") end
+
+---@return integer? seconds since 1970; nil: it is not there
+function FilePath:get_modification_time() return ask(self, "mtime") end
+
+---All that is in it.
+---
+---    local text, failure = path:get_content()
+---@param max? integer bytes: 64 MiB
+---@return string? bytes
+---@return ropewalk.Failure? failure
+function FilePath:get_content(max)
+  max = argument.optional("get_content", 1, max, "number") or MOST_BYTES
+  local file, failure = open(self, "read")
+  if not file then return nil, failure end
+  local _ <close> = file
+  if file.is_directory then return failed(self, "read", "EISDIR", "it is a directory") end
+  if file.size > max then return failed(self, "read", "EFBIG", "it is too large") end
+  local parts, at = {}, 0
+  while at <= max do
+    local bytes, code, why = file:read(at, 1 << 20)
+    if not bytes then return failed(self, "read", code, why) end
+    if bytes == "" then return concat(parts) end
+    parts[#parts + 1], at = bytes, at + #bytes
+  end
+  return failed(self, "read", "EFBIG", "it is too large")
+end
+
+---Replaces it, whole or not at all; only this user may read it, unless `for_all`.
+---@param bytes string
+---@param for_all? boolean
+---@return true? done
+---@return ropewalk.Failure? failure
+function FilePath:set_content(bytes, for_all)
+  expect("set_content", 1, bytes, "string")
+  local dir, name = around(self, "write")
+  if not dir then return nil, name end
+  local ok, code, why = dir:write(name, bytes, false, for_all == true)
+  dir:close()
+  if not ok then return failed(self, "write", code, why) end
+  return true
+end
+
+---Removes a file.
+---@return true? done
+---@return ropewalk.Failure? failure
+function FilePath:remove()
+  local dir, name = around(self, "remove")
+  if not dir then return nil, name end
+  local ok, code, why = dir:remove(name)
+  dir:close()
+  if not ok then return failed(self, "remove", code, why) end
+  return true
+end
+
+---The names in it, sorted.
+---@return string[]? names
+---@return ropewalk.Failure? failure
+function FilePath:list_dir()
+  local file, failure = open(self, "list")
+  if not file then return nil, failure end
+  local _ <close> = file
+  if not file.is_directory then return failed(self, "list", "ENOTDIR", "it is no directory") end
+  local names, code, why = file:names(MOST_BYTES)
+  if not names then return failed(self, "list", code, why) end
+  for i, name in ipairs(names) do names[i] = match(name, "^(.-)/?$") end
+  sort(names)
+  return names
+end
+
+---What is in it, by name.
+---
+---    for _, path in ipairs(uploads:children()) do print(path:basename(), path:get_size()) end
+---@return ropewalk.FilePath[]? paths
+---@return ropewalk.Failure? failure
+function FilePath:children()
+  local names, failure = self:list_dir()
+  if not names then return nil, failure end
+  local list = {}
+  for i, name in ipairs(names) do list[i] = self:child(name) end
+  return list
+end
+
+return FilePath
