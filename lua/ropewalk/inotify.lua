@@ -106,14 +106,19 @@ local function append(self, watch, path, mask)
   return event
 end
 
--- Events were lost: one for each path that the script has named takes their place.
+-- Events were lost: one for each path that the script has named takes their place,
+-- and that of all that wait but the ends of watches.
 local function overflow(self)
   if self.lost then return end
+  local queue, head, tail = self.queue, self.head, self.tail
   self.queue, self.last, self.head, self.tail = {}, {}, 1, 0
   for _, path in ipairs(paths_of(self)) do
     append(self, self.watches[path], path, BITS.Q_OVERFLOW)
   end
   self.lost = self.tail > 0
+  for i = head, tail do
+    if queue[i].mask & BITS.IGNORED ~= 0 then append(self, queue[i].watch, queue[i].path, BITS.IGNORED) end
+  end
   schedule(self)
 end
 
@@ -126,8 +131,9 @@ end
 
 local function enqueue(self, watch, path, mask)
   local event = self.last[path]
-  if self.lost then return end
-  if is_more(event, watch, mask) then
+  if self.lost then -- but that a watch has ended is told in any case
+    if mask & BITS.IGNORED ~= 0 then append(self, watch, path, BITS.IGNORED) end
+  elseif is_more(event, watch, mask) then
     event.mask = event.mask | mask
   elseif self.tail - self.head + 1 >= core.limits.watch_queue then
     logger:warn("events of files were lost", { limit = "watch_queue" })
@@ -180,6 +186,14 @@ function INotify:_tell(root, path, mask)
 end
 
 function INotify:_overflow() overflow(self) end
+
+-- The system lost some: what its watches are is not known, either.
+function INotify:_look_again()
+  overflow(self)
+  for _, path in ipairs(paths_of(self)) do
+    if self.watches[path] then tree.again(self.watches[path]) end
+  end
+end
 
 -- For scripts --------------------------------------------------------------
 

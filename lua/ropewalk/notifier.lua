@@ -10,7 +10,7 @@ local Failure = require "ropewalk.failure"
 local log = require "ropewalk.log"
 local reactor = require "ropewalk.reactor"
 
-local ipairs, next, pairs = ipairs, next, pairs
+local ipairs, next, pairs, setmetatable = ipairs, next, pairs, setmetatable
 local format = string.format
 local insert, remove, unpack = table.insert, table.remove, table.unpack
 local BITS <const> = core.notice_bits
@@ -34,14 +34,18 @@ local function close_unused()
   kernel = nil
 end
 
--- Some were lost, of whom is not known.
+local function for_each_inotify(fn)
+  local all = {}
+  for _, list in pairs(watches) do
+    for _, watch in ipairs(list) do all[watch.inotify] = true end
+  end
+  for inotify in next, all do fn(inotify) end
+end
+
+-- The system has lost some, of whom is not known.
 local function tell_overflow()
   log.logger "inotify":warn("events of files were lost", { limit = "fs.inotify.max_queued_events" })
-  local told = {}
-  for _, list in pairs(watches) do
-    for _, watch in ipairs(list) do told[watch.inotify] = true end
-  end
-  for inotify in next, told do inotify:_overflow() end
+  for_each_inotify(function(inotify) inotify:_look_again() end)
 end
 
 local function tell(number, what, name)
@@ -53,14 +57,23 @@ local function tell(number, what, name)
   end
 end
 
+local function tell_all(notices, mine)
+  for i = 1, #notices, 4 do
+    if kernel ~= mine then return end
+    local number, what = notices[i], notices[i + 1]
+    if what & BITS.Q_OVERFLOW ~= 0 then tell_overflow() else tell(number, what, notices[i + 3]) end
+  end
+end
+
 local function open()
   local mine, code, why
   mine, code, why = core.notifier(function(notices)
-    for i = 1, #notices, 4 do
-      if kernel ~= mine then return end
-      local number, what = notices[i], notices[i + 1]
-      if what & BITS.Q_OVERFLOW ~= 0 then tell_overflow() else tell(number, what, notices[i + 3]) end
-    end
+    local all_told = false
+    local _ <close> = setmetatable({}, { __close = function() -- memory, budget: the rest is lost
+      if not all_told then for_each_inotify(function(inotify) inotify:_overflow() end) end
+    end })
+    tell_all(notices, mine)
+    all_told = true
     close_unused()
   end)
   return mine, code, why

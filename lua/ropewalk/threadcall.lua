@@ -100,6 +100,7 @@ function threadcall.blocking_call_from_thread(fn, ...)
   check_call("blocking_call_from_thread", fn)
   local ok, result = core.thread_ask(true, fn, ...)
   if ok == nil then
+    if result == "timeout" then log.warn("a thread waits no longer", { limit = "thread_answer" }) end
     error(Failure.new(result == "timeout" and result or "cancelled", NO_ANSWER[result]), 0)
   end
   local value = core.unship(result)

@@ -33,6 +33,9 @@ local WISHES <const> = STRUCTURE | BITS.ACCESS | BITS.MODIFY | BITS.ATTRIB | BIT
   | BITS.CLOSE_NOWRITE | BITS.OPEN | BITS.DELETE
 local SELF <const> = BITS.DELETE_SELF | BITS.MOVE_SELF | BITS.UNMOUNT
 local NO_DIRECTORY <const> = { ENOENT = true, ENOTDIR = true, ELOOP = true }
+local UNREACHABLE <const> = { EACCES = true, ENAMETOOLONG = true }
+
+local logger = log.logger "inotify"
 
 local function join(path, name) return (path == "/" and path or path .. "/") .. name end
 
@@ -47,25 +50,35 @@ local function names_in(path)
   local names, more = file:names(MOST_NAMES)
   file:close()
   dir:close()
-  return names or {}, more
+  if more then logger:warn("not all of a directory is watched", { path = path }) end
+  return names or {}
+end
+
+-- Watches one directory. True; false: it cannot be, which is no reason to give up
+-- the others; or nil and why no more can be.
+local function attach_below(root, path)
+  if root.below[path] then return true end
+  local watch = setmetatable({ inotify = root.inotify, path = path, root = root }, Watch)
+  local ok, failure = attach(watch, path, wishes(root) | BITS.DONT_FOLLOW)
+  if ok then
+    root.below[path] = watch
+    return true
+  end
+  if NO_DIRECTORY[failure.code] then return false end
+  if not UNREACHABLE[failure.code] then return nil, failure end
+  logger:warn("a directory is not watched", { path = path, error = failure.message })
+  return false
 end
 
 -- Watches a directory and all below; `found` is called with what is there.
 local function walk(root, path, found)
   local waiting = { path }
-  while #waiting > 0 do
+  while #waiting > 0 and root.inotify.watches[root.path] == root do
     local at = remove(waiting)
-    local watch = setmetatable({ inotify = root.inotify, path = at, root = root }, Watch)
     local ok, failure = true
-    if (root.name or at ~= root.path) and not root.below[at] then
-      ok, failure = attach(watch, at, wishes(root) | BITS.DONT_FOLLOW)
-      if ok then root.below[at] = watch
-      elseif not NO_DIRECTORY[failure.code] then return nil, failure end
-    end
-    local names, more = {}, false
-    if ok then names, more = names_in(at) end
-    if more then log.logger "inotify":warn("not all of a directory is watched", { path = at }) end
-    for _, name in ipairs(names) do
+    if root.name or at ~= root.path then ok, failure = attach_below(root, at) end
+    if ok == nil then return nil, failure end
+    for _, name in ipairs(ok and names_in(at) or {}) do
       local is_directory = sub(name, -1) == "/"
       local child = join(at, is_directory and sub(name, 1, -2) or name)
       found(child, is_directory)
@@ -75,13 +88,19 @@ local function walk(root, path, found)
   return true
 end
 
+local function incomplete(root, failure)
+  logger:warn("not all directories are watched", { path = root.path, error = failure.message })
+end
+
 -- A directory has come to be in one that is watched.
 local function grow(watch, path)
   local root = watch.root
-  local ok = walk(root, path, function(child, is_directory)
+  local ok, failure = walk(root, path, function(child, is_directory)
     root.inotify:_tell(root, child, BITS.CREATE | (is_directory and BITS.ISDIR or 0))
   end)
-  if not ok then root.inotify:_overflow() end
+  if ok then return end
+  incomplete(root, failure)
+  root.inotify:_overflow()
 end
 
 local function prune(root, path)
@@ -136,6 +155,18 @@ end
 
 -- For inotify.lua ----------------------------------------------------------
 
+local function attach_itself(root)
+  return attach(root, root.path, wishes(root) | (root.follow and 0 or BITS.DONT_FOLLOW))
+end
+
+local function attach_by_name(root)
+  local parent, name = match(root.path, "^(.*)/([^/]+)$")
+  root.name = name or root.path
+  return attach(root, not parent and "." or parent == "" and "/" or parent, wishes(root))
+end
+
+local function nothing() end
+
 ---Begins a watch.
 ---@param root table its settings; becomes the watch
 ---@return true? watched
@@ -143,21 +174,34 @@ end
 function tree.add(inotify, path, root)
   root.inotify, root.path, root.root, root.below = inotify, path, root, {}
   setmetatable(root, Watch)
-  local ok, failure = attach(root, path, wishes(root) | (root.follow and 0 or BITS.DONT_FOLLOW))
-  if not ok and NO_DIRECTORY[failure.code] then
-    local parent, name = match(path, "^(.*)/([^/]+)$")
-    root.name = name or path
-    ok, failure = attach(root, not parent and "." or parent == "" and "/" or parent, wishes(root))
-  end
+  local ok, failure = attach_itself(root)
+  if not ok and NO_DIRECTORY[failure.code] then ok, failure = attach_by_name(root) end
   if not ok then return nil, failure end
-  if root.recursive and not root.name then ok, failure = walk(root, path, function() end) end
-  if ok then
-    inotify.watches[path] = root
-    return true
-  end
-  prune(root, path)
-  detach(root)
+  inotify.watches[path] = root
+  if root.recursive and not root.name then ok, failure = walk(root, path, nothing) end
+  if ok then return true end
+  tree.remove(root)
   return nil, failure
+end
+
+---Some events never came, so directories may have come, gone and been renamed.
+function tree.again(root)
+  local paths = {}
+  for path in pairs(root.below) do insert(paths, path) end
+  prune(root, root.path)
+  detach(root)
+  local ok, failure = (root.name and attach_by_name or attach_itself)(root)
+  if not ok then return ended(root) end
+  if root.recursive and root.auto_add then
+    ok, failure = walk(root, root.path, nothing)
+  else -- which were not watched stay so
+    for _, path in ipairs(paths) do
+      ok, failure = attach_below(root, path)
+      if ok == nil then break end
+    end
+  end
+  if ok == nil then incomplete(root, failure) end
+  return nil
 end
 
 ---Ends it; for one of those below: it and what is below that.

@@ -33,4 +33,21 @@ describe("A server that watches files", function()
     assert.equal(1, times)
     assert.equal(0, child:stop())
   end)
+
+  it("says which limit of the system is reached", function()
+    local dir = e2e.directory()
+    e2e.shell(("mkdir -p %s/a %s/b %s/c"):format(dir, dir, dir))
+    e2e.write(dir .. "/app.lua", ([[
+local rw = require "ropewalk"
+local notifier = rw.INotify()
+assert(notifier:watch "DIR")
+local ok, failure = notifier:watch("DIR/a/", { recursive = true })
+print(ok, failure)
+rw.stop()
+return {}]]):gsub("DIR", dir))
+    local output, status = e2e.shell(("unshare -Ur sh -c 'echo 1 >/proc/sys/user/max_inotify_watches && exec %s run %s/app.lua'")
+      :format(e2e.binary, dir))
+    if status ~= 0 and output:find "unshare" then return pending "no user namespaces here" end
+    assert.truthy(output:find("fs.inotify.max_user_watches", 1, true), output)
+  end)
 end)

@@ -62,6 +62,22 @@ describe("rw.blocking_call_from_thread", function()
     assert.truthy(failure.message:find("there is no function 'unknown'", 1, true))
   end)
 
+  it("has the traceback of the loop's side", function()
+    rw.thread.expose("breaks", function() error "broken here" end)
+    local failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "breaks" end))
+    assert.truthy(failure.message:find("thread_ask_spec.lua:%d+: broken here"), failure.message)
+    assert.truthy(failure.traceback:find("ropewalk.threadcall", 1, true), failure.traceback)
+  end)
+
+  it("names the place where something that cannot go was given", function()
+    local failure = failure_of(rw.defer_to_thread(function()
+      rw.blocking_call_from_thread("any", coroutine.create(print))
+    end))
+    assert.truthy(failure.message:find("thread_ask_spec.lua:%d+: a call from a thread", 1), failure.message)
+    failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread(5) end))
+    assert.truthy(failure.message:find("thread_ask_spec.lua:%d+: ", 1), failure.message)
+  end)
+
   it("refuses what cannot go, either way", function()
     rw.thread.expose("userdata", function() return io.tmpfile() end)
     local failure = failure_of(rw.defer_to_thread(function() rw.blocking_call_from_thread "userdata" end))
@@ -70,20 +86,6 @@ describe("rw.blocking_call_from_thread", function()
       rw.blocking_call_from_thread("userdata", coroutine.create(print))
     end))
     assert.truthy(failure.message:find("is a coroutine", 1, true), failure.message)
-  end)
-
-  it("waits no longer than the limit, and the thread is of use afterwards", function()
-    testing.patch(rw.limits, "thread_answer", 50)
-    local pool = rw.ThreadPool { max = 1 }
-    local late = rw.Deferred()
-    rw.thread.expose("never", function() return late end)
-    local failure = failure_of(pool:defer(function() rw.blocking_call_from_thread "never" end))
-    assert.equal("timeout", failure.code)
-    assert.equal(2, pool:defer(function() return 2 end):await())
-    late:callback "too late"
-    rw.sleep(0.01):await()
-    assert.equal(3, pool:defer(function() return 3 end):await())
-    pool:stop()
   end)
 
   it("ends with the call when that is cancelled", function()
@@ -195,11 +197,26 @@ local never = rw.Deferred()
 rw.thread.expose("version", function() return "VERSION" end)
 rw.thread.expose("never", function() rw.log.info "asked" return never end)
 local site = web.Site()
+site:get("/old", function()
+  return rw.defer_to_thread(function()
+    os.execute "sleep 0.8"
+    return rw.blocking_call_from_thread "version"
+  end):await()
+end)
 site:get("/version", function()
   return rw.defer_to_thread(function() return rw.blocking_call_from_thread "version" end):await()
 end)
 site:get("/never", function()
   rw.defer_to_thread(function() rw.blocking_call_from_thread "never" end):await()
+end)
+rw.thread.expose("endless", function() while true do string.rep("x", 10) end end)
+local small = rw.ThreadPool { max = 1 }
+rw.thread.expose("same_pool", function() return small:defer(function() return 1 end) end)
+site:get("/code/:name", function(request)
+  local ok, failure = pcall(rw.await, small:defer(function(name)
+    return rw.blocking_call_from_thread(name)
+  end, request.params.name))
+  return (ok and "ok" or failure.code) .. " " .. small:defer(function() return 2 end):await()
 end)
 return rw.server(rw.config.listen, site)]]
 
@@ -211,6 +228,31 @@ return rw.server(rw.config.listen, site)]]
     assert.is_true((child:reload(app "two")))
     assert.equal("two", child:get("/version").body)
     assert.equal(0, child:stop())
+  end)
+
+  it("has the code that began a call answer it, also after a reload", function()
+    local child = e2e.start(app "one")
+    e2e.talk(child, [[
+      c = Client().get("/old")
+      time.sleep(0.2)
+      os.kill(PID, signal.SIGHUP)
+      time.sleep(0.2)
+      expect(c.response().body, b"one")
+    ]])
+  end)
+
+  it("goes on when the answer is late, and when all of a pool wait for it", function()
+    local child = e2e.start(app "one", { args = { "--limit", "thread_answer=300" } })
+    for _, name in ipairs { "never", "same_pool" } do
+      assert.equal("timeout 2", child:get("/code/" .. name).body)
+      child:await_log "limit=thread_answer"
+    end
+  end)
+
+  it("goes on when the function is ended by its budget", function()
+    local child = e2e.start(app "one", { args = { "--limit", "script_budget=200" } })
+    assert.equal("error 2", child:get("/code/endless").body)
+    child:await_log "script budget exceeded"
   end)
 
   it("stops at once when threads wait for an answer that never comes", function()
