@@ -3,21 +3,17 @@
 -- itself; anything else by its name in the directory around it, since a file that
 -- is replaced by rename would take a watch on itself away.
 --
--- All of a generation share one watcher of the system (notifier.lua). An INotify
--- has a bounded queue; its callbacks run one after the other in a task of their
--- own and may wait meanwhile.
+-- All of a generation share one watcher of the system (notifier.lua); each has a
+-- queue of its own (watchqueue.lua).
 
 local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
-local Deferred = require "ropewalk.deferred"
-local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
-local log = require "ropewalk.log"
 local notifier = require "ropewalk.notifier"
+local queue = require "ropewalk.watchqueue"
 local tree = require "ropewalk.watchtree"
 
-local ipairs, pairs, setmetatable, tostring, type, xpcall =
-  ipairs, pairs, setmetatable, tostring, type, xpcall
+local ipairs, pairs, tostring, type = ipairs, pairs, tostring, type
 local format, gsub, lower, match, upper = string.format, string.gsub, string.lower, string.match, string.upper
 local sort = table.sort
 local expect, optional, refuse = argument.expect, argument.optional, argument.refuse
@@ -41,16 +37,8 @@ INotify.IN_CHANGED = BITS.MODIFY | BITS.ATTRIB
 INotify.IN_WATCH_MASK = INotify.IN_CHANGED | INotify.IN_MOVED | BITS.CREATE | BITS.DELETE
   | BITS.DELETE_SELF | BITS.MOVE_SELF | BITS.UNMOUNT
 
--- What has come to be where it was not, what is there no more, and the rest:
--- several of the rest are one event.
-local APPEARED <const> = BITS.CREATE
-local GONE <const> = BITS.DELETE | BITS.MOVED_FROM | BITS.DELETE_SELF | BITS.MOVE_SELF
-  | BITS.UNMOUNT | BITS.IGNORED | BITS.Q_OVERFLOW
-local CONTENT <const> = INotify.IN_CHANGED | INotify.IN_CLOSE | BITS.ACCESS | BITS.OPEN | BITS.ISDIR
 local ALWAYS <const> = BITS.IGNORED | BITS.Q_OVERFLOW | BITS.UNMOUNT
 local DELAY <const> = 0.05 -- seconds in which what comes is gathered
-
-local logger = log.logger "inotify"
 
 -- Masks --------------------------------------------------------------------
 
@@ -88,111 +76,27 @@ function INotify.mask_of(names)
   return bits_of("mask_of", 1, expect("mask_of", 1, names, "table"))
 end
 
--- The queue ----------------------------------------------------------------
+-- For watchtree.lua, watchqueue.lua, notifier.lua --------------------------
 
-local function paths_of(self)
+---Its watches, by path.
+function INotify:_roots()
   local list = {}
-  for path in pairs(self.watches) do list[#list + 1] = path end
-  sort(list)
+  for _, watch in pairs(self.watches) do list[#list + 1] = watch end
+  sort(list, function(a, b) return a.path < b.path end)
   return list
 end
 
-local schedule
-
-local function append(self, watch, path, mask)
-  local event = { watch = watch, path = path, mask = mask }
-  self.tail = self.tail + 1
-  self.queue[self.tail], self.last[path] = event, event
-  return event
-end
-
--- Events were lost: one for each path that the script has named takes their place,
--- and that of all that wait but the ends of watches.
-local function overflow(self)
-  if self.lost then return end
-  local queue, head, tail = self.queue, self.head, self.tail
-  self.queue, self.last, self.head, self.tail = {}, {}, 1, 0
-  for _, path in ipairs(paths_of(self)) do
-    append(self, self.watches[path], path, BITS.Q_OVERFLOW)
-  end
-  self.lost = self.tail > 0
-  for i = head, tail do
-    if queue[i].mask & BITS.IGNORED ~= 0 then append(self, queue[i].watch, queue[i].path, BITS.IGNORED) end
-  end
-  schedule(self)
-end
-
--- Is the new event more of the one that waits already?
-local function is_more(event, watch, mask)
-  if not event or event.watch ~= watch or event.mask & GONE ~= 0 then return false end
-  if mask & ~CONTENT == 0 then return true end
-  return mask & ~(APPEARED | CONTENT) == 0 and event.mask & APPEARED ~= 0
-end
-
-local function enqueue(self, watch, path, mask)
-  local event = self.last[path]
-  if self.lost then -- but that a watch has ended is told in any case
-    if mask & BITS.IGNORED ~= 0 then append(self, watch, path, BITS.IGNORED) end
-  elseif is_more(event, watch, mask) then
-    event.mask = event.mask | mask
-  elseif self.tail - self.head + 1 >= core.limits.watch_queue then
-    logger:warn("events of files were lost", { limit = "watch_queue" })
-    overflow(self)
-  else
-    append(self, watch, path, mask)
-    schedule(self)
-  end
-end
-
-local function take(self)
-  local event = self.queue[self.head]
-  self.queue[self.head] = nil
-  self.head = self.head + 1
-  if self.last[event.path] == event then self.last[event.path] = nil end
-  if event.mask & BITS.Q_OVERFLOW ~= 0 then self.lost = false end
-  return event
-end
-
-local function call(self, fn, event)
-  local ok, result = xpcall(fn, Failure.caught, self, event.path, event.mask)
-  if ok and Deferred.is(result) then ok, result = xpcall(result.await, Failure.caught, result) end
-  if not ok then logger:failure(result, "a callback of a file watch failed", { path = event.path }) end
-end
-
-local function drain(self)
-  self.timer, self.draining = nil, true
-  local _ <close> = setmetatable({}, { __close = function()
-    self.draining = false
-    if self.head <= self.tail then schedule(self) end
-  end })
-  while self.head <= self.tail do
-    local event = take(self)
-    for _, fn in ipairs(event.watch.callbacks) do
-      if event.watch.ignored then break end
-      call(self, fn, event)
-    end
-  end
-end
-
-function schedule(self)
-  if self.timer or self.draining or self.closed then return end
-  self.timer = core.housekeeping(self.delay, drain, self)
-end
-
--- What the watches of the tree tell (watchtree.lua).
 function INotify:_tell(root, path, mask)
   local told = mask & (root.mask | ALWAYS)
-  if told ~= 0 then enqueue(self, root, path, told | mask & BITS.ISDIR) end
+  if told ~= 0 then self.queue:put(root, path, told | mask & BITS.ISDIR) end
 end
 
-function INotify:_overflow() overflow(self) end
+function INotify:_overflow() self.queue:overflow() end
 
--- The system lost some: what its watches are is not known, either.
+---The system lost some: what its watches are is not known, either.
 function INotify:_look_again()
-  overflow(self)
-  for _, path in ipairs(paths_of(self)) do
-    if self.watches[path] then tree.again(self.watches[path]) end
-  end
+  self.queue:overflow()
+  for _, watch in ipairs(self:_roots()) do tree.again(watch) end
 end
 
 -- For scripts --------------------------------------------------------------
@@ -211,10 +115,8 @@ end)
 ---@param options? { delay?: number } seconds in which events are gathered: 0.05
 function INotify:init(options)
   options = optional("INotify", 1, options, "table") or {}
-  self.delay = argument.seconds("INotify", 1, options.delay or DELAY)
-  self.watches = {} -- path → watch of it (watchtree.lua)
-  self.queue, self.last, self.head, self.tail = {}, {}, 1, 0 -- last: path → the newest that waits
-  self.lost, self.draining, self.closed, self.timer = false, false, false, nil
+  self.queue = queue.new(self, argument.seconds("INotify", 1, options.delay or DELAY))
+  self.watches, self.closed = {}, false -- path → watch of it (watchtree.lua)
 end
 
 local OPTIONS <const> = { mask = true, callbacks = "table", recursive = "boolean", auto_add = "boolean",
@@ -292,12 +194,8 @@ end
 function INotify:lose_connection()
   self.closed = true
   live[self] = nil
-  for _, path in ipairs(paths_of(self)) do
-    tree.remove(self.watches[path])
-  end
-  self.queue, self.last, self.head, self.tail = {}, {}, 1, 0
-  if self.timer then self.timer:cancel() end
-  self.timer = nil
+  for _, watch in ipairs(self:_roots()) do tree.remove(watch) end
+  self.queue:close()
 end
 
 return INotify

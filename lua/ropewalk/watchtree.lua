@@ -7,7 +7,7 @@
 --
 -- Directories that are made and filled at once: what is in one by the time that
 -- it is watched is told as created. So nothing is missed, and nothing is told
--- twice, since creations that wait are one event (inotify.lua).
+-- twice, since creations that wait are one event (watchqueue.lua).
 
 local core = require "ropewalk.core"
 local log = require "ropewalk.log"
@@ -186,6 +186,7 @@ end
 
 ---Some events never came, so directories may have come, gone and been renamed.
 function tree.again(root)
+  if root.inotify.watches[root.path] ~= root then return nil end -- it was ended meanwhile
   local paths = {}
   for path in pairs(root.below) do insert(paths, path) end
   prune(root, root.path)

@@ -33,7 +33,7 @@ struct log_file;
 
 struct log {
     int fd;
-    struct log_file *file; /* borrowed: whose fd that is; NULL: of no file that turns */
+    struct log_file *file; /* whose fd that is, not freed here; NULL: no file that turns */
     enum log_level level; /* what is below is not logged */
     enum log_format format;
     log_sink sink;        /* instead of fd; `line` ends in '\n' */

@@ -23,7 +23,6 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/logfile.h"
 #include "base/map.h"
 #include "base/stat.h"
 #include "bind/door.h"
@@ -44,7 +43,6 @@ struct rw {
     struct mem mem;
     struct loop *loop;
     struct log log;
-    struct log_file *log_file; /* NULL: it is none */
     struct stats stats;
     struct limits limits;
     struct door door;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/logfile.h"
 #include "bind/bind.h"
 #include "bind/conn.h"
 #include "bind/coverage.h"
@@ -90,18 +91,17 @@ static bool set_log_file(struct rw *rw, const struct rw_options *o) {
                  "when is a new log file begun? A size (100K, 10M, 1G) or daily, not '%s'", o->log_rotate);
         return false;
     }
-    int rc = log_file_open(&rw->mem, &file, &rw->log_file);
+    int rc = log_file_open(&rw->mem, &file, &rw->log.file);
     if (rc < 0) {
         snprintf(option_error, sizeof option_error, "log file %s: %s", o->log_file, err_text(rc));
         return false;
     }
-    rw->log.fd = log_file_fd(rw->log_file);
-    rw->log.file = rw->log_file;
+    rw->log.fd = log_file_fd(rw->log.file);
     return true;
 }
 
 static void reopen_log(struct rw *rw) {
-    int rc = rw->log_file ? log_file_reopen(rw->log_file) : 0;
+    int rc = rw->log.file ? log_file_reopen(rw->log.file) : 0;
     if (rc < 0) log_warn(&rw->log, "cannot reopen the log file", LF_ERR("error", rc));
 }
 
@@ -263,7 +263,7 @@ static bool start_watching(struct rw *rw, const struct rw_options *o) {
     }
     if (!o->handle_signals) return true;
     static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
-    for (size_t i = 0; i < (rw->log_file ? 4 : 3); i++) {
+    for (size_t i = 0; i < (rw->log.file ? 4 : 3); i++) {
         rw->signals[i] = signal_watch_new(rw->loop, signals[i], signalled, rw);
         if (!rw->signals[i]) return false;
     }
@@ -339,7 +339,7 @@ void rw_free(struct rw **handle) {
     host_functions_free(rw);
     free_script(rw);
     free_texts(rw);
-    log_file_close(&rw->log_file);
+    log_file_close(&rw->log.file);
     free(rw);
 }
 
