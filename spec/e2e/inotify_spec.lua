@@ -45,8 +45,8 @@ local ok, failure = notifier:watch("DIR/a/", { recursive = true })
 print(ok, failure)
 rw.stop()
 return {}]]):gsub("DIR", dir))
-    local output, status = e2e.shell(("unshare -Ur sh -c 'echo 1 >/proc/sys/user/max_inotify_watches && exec %s run %s/app.lua'")
-      :format(e2e.binary, dir))
+    local output, status = e2e.shell(("unshare -Ur sh -c '%s && exec %s run %s/app.lua'"):format(
+      "echo 1 >/proc/sys/user/max_inotify_watches", e2e.binary, dir))
     if status ~= 0 and output:find "unshare" then return pending "no user namespaces here" end
     assert.truthy(output:find("fs.inotify.max_user_watches", 1, true), output)
   end)
