@@ -21,6 +21,7 @@ local _ENV <const> = nil
 local FilePath = Object:extend "FilePath"
 
 local MOST_BYTES <const> = 64 << 20
+local MOST_NAMES <const> = 200000
 local OUTSIDE <const> = { EXDEV = true, ELOOP = true } -- what the system says of links that lead out
 
 ---A path that is trusted: all made from it stay beneath it.
@@ -134,14 +135,19 @@ local function failed(self, op, code, why)
   return nil, Failure.new(code, self.path .. ": " .. why, op)
 end
 
+-- The directory that the first one is in, and its name there.
+local function outside(self)
+  local parent, name = match(self.base, "^(.*)/([^/]+)$")
+  local dir, code, why = core.dir(not parent and "." or parent == "" and "/" or parent)
+  if not dir then return nil, code, why end
+  return dir, name or self.base
+end
+
 -- The directory that all is looked up beneath, and the path there.
 local function root(self)
   local dir, code, why = core.dir(self.base)
   if dir then return dir, self.inside == "" and "." or self.inside end
-  local parent, name = match(self.base, "^(.*)/([^/]+)$")
-  if code ~= "ENOTDIR" or self.inside ~= "" then return nil, code, why end
-  dir, code, why = core.dir(not parent and "." or parent == "" and "/" or parent)
-  if dir then return dir, name or self.base end
+  if code == "ENOTDIR" and self.inside == "" then return outside(self) end -- it is a file
   return nil, code, why
 end
 
@@ -157,13 +163,15 @@ end
 
 -- The directory that it is in, for changes, and its name there.
 local function around(self, op)
-  if self.inside == "" then
-    return failed(self, op, "EPERM", "only what was made by child can be changed")
-  end
-  local dir, code, why = core.dir(self.base)
-  if not dir then return failed(self, op, code, why) end
   local parent, name = match(self.inside, "^(.*)/([^/]+)$")
-  if not parent then return dir, self.inside end
+  local dir, code, why
+  if self.inside == "" then
+    dir, code, why = outside(self)
+  else
+    dir, code, why = core.dir(self.base)
+  end
+  if not dir then return failed(self, op, code, why) end
+  if not parent then return dir, self.inside == "" and code or self.inside end
   local inner
   inner, code, why = dir:sub(parent)
   dir:close()
@@ -233,6 +241,31 @@ function FilePath:set_content(bytes, for_all)
   return true
 end
 
+---Makes the directory and those around it that are not there yet; only this user may use it,
+---unless `for_all`.
+---@param for_all? boolean
+---@return true? done also if it was there
+---@return ropewalk.Failure? failure
+function FilePath:make_dirs(for_all)
+  local parent = self:parent()
+  if self:is_dir() then return true end
+  if parent then
+    local ok, failure = parent:make_dirs(for_all)
+    if not ok then return nil, failure end
+  end
+  local dir, name = around(self, "make")
+  if not dir then return nil, name end
+  local ok, code, why = dir:make(name, for_all == true)
+  dir:close()
+  if ok then return true end
+  if code ~= "EEXIST" then return failed(self, "make", code, why) end
+  local there, failure = open(self, "make") -- somebody was faster, or it is something else
+  if not there then return nil, failure end
+  local _ <close> = there
+  if there.is_directory then return true end
+  return failed(self, "make", code, why)
+end
+
 ---Removes a file.
 ---@return true? done
 ---@return ropewalk.Failure? failure
@@ -253,8 +286,9 @@ function FilePath:list_dir()
   if not file then return nil, failure end
   local _ <close> = file
   if not file.is_directory then return failed(self, "list", "ENOTDIR", "it is no directory") end
-  local names, code, why = file:names(MOST_BYTES)
-  if not names then return failed(self, "list", code, why) end
+  local names, more, why = file:names(MOST_NAMES)
+  if not names then return failed(self, "list", more, why) end
+  if more then return failed(self, "list", "limit", format("there are more than %d names in it", MOST_NAMES)) end
   for i, name in ipairs(names) do names[i] = match(name, "^(.-)/?$") end
   sort(names)
   return names

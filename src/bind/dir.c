@@ -188,6 +188,12 @@ static int l_dir_write(lua_State *L) {
     return push_done(L, dir_write_file(d->fd, check_name(L, 2), check_name(L, 3), how));
 }
 
+/* dir:make(name[, for_all]) → true; nil, code, message */
+static int l_dir_make(lua_State *L) {
+    struct bind_dir *d = dir_check(L, 1);
+    return push_done(L, dir_make_beneath(d->fd, check_name(L, 2), lua_toboolean(L, 3)));
+}
+
 /* dir:remove(name) → true; nil, code, message */
 static int l_dir_remove(lua_State *L) {
     return push_done(L, dir_remove_file(dir_check(L, 1)->fd, check_name(L, 2)));
@@ -239,8 +245,8 @@ void dir_open_lib(lua_State *L) {
                                             {"close", l_file_close},
                                             {NULL, NULL}};
     static const luaL_Reg dir_methods[] = {
-        {"open", l_dir_open}, {"sub", l_dir_sub}, {"write", l_dir_write}, {"remove", l_dir_remove},
-        {"lock", l_dir_lock}, {"close", l_dir_close}, {NULL, NULL}};
+        {"open", l_dir_open}, {"sub", l_dir_sub}, {"write", l_dir_write}, {"make", l_dir_make},
+        {"remove", l_dir_remove}, {"lock", l_dir_lock}, {"close", l_dir_close}, {NULL, NULL}};
 
     luaL_newmetatable(L, file_name);
     luaL_newlib(L, file_methods);

@@ -52,7 +52,7 @@ static int box_answer(lua_State *L) {
     struct ask_box *b = luaL_checkudata(L, 1, ask_class);
     lua_settop(L, 3);
     struct thread_ask *a = b->ask;
-    if (a && a->gate) {
+    if (a && a->call) { /* else the thread has gone on, and may be reading it */
         buf_clear(&a->out.bytes);
         int rc = ship_pack(L, 3, 1, &a->out);
         if (rc < 0) {
