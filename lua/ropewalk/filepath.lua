@@ -1,18 +1,18 @@
 -- SPDX-License-Identifier: MIT
 -- Paths below a directory. A FilePath that was made from a name or a path of a
 -- stranger's stays beneath the one it was made from: as text, since ".." and the
--- like are refused; and when it is used, since the system looks it up beneath the
--- first one's directory and nowhere else (core.dir), wherever links may lead.
+-- like are refused; and when it is used (beneath.lua).
 
-local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
+local beneath = require "ropewalk.beneath"
 
 local ipairs, setmetatable, type = ipairs, setmetatable, type
 local find, format, gmatch, match, sub = string.find, string.format, string.gmatch, string.match, string.sub
 local concat, sort = table.concat, table.sort
 local expect = argument.expect
+local around, failed, open = beneath.around, beneath.failed, beneath.open
 
 local _ENV <const> = nil
 
@@ -22,7 +22,6 @@ local FilePath = Object:extend "FilePath"
 
 local MOST_BYTES <const> = 64 << 20
 local MOST_NAMES <const> = 200000
-local OUTSIDE <const> = { EXDEV = true, ELOOP = true } -- what the system says of links that lead out
 
 ---A path that is trusted: all made from it stay beneath it.
 ---
@@ -39,7 +38,7 @@ end
 
 local function join(path, name) return (path == "/" and path or path .. "/") .. name end
 
-local function beneath(self, inside)
+local function made_from(self, inside)
   local made = setmetatable({ base = self.base, inside = inside }, FilePath)
   made.path = inside == "" and self.base or join(self.base, inside)
   return made
@@ -59,7 +58,7 @@ end
 function FilePath:child(name)
   expect("child", 1, name, "string")
   if name == "" or name == "." or name == ".." or find(name, "[/\0]") then return insecure(self, name) end
-  return beneath(self, self.inside == "" and name or join(self.inside, name))
+  return made_from(self, self.inside == "" and name or join(self.inside, name))
 end
 
 ---The same for a path with slashes, which may not begin with one nor have ".." in it.
@@ -100,7 +99,7 @@ end
 ---@return ropewalk.FilePath?
 function FilePath:parent()
   if self.inside == "" then return nil end
-  return beneath(self, match(self.inside, "^(.*)/") or "")
+  return made_from(self, match(self.inside, "^(.*)/") or "")
 end
 
 ---What has this name beside it; as child.
@@ -129,55 +128,6 @@ function FilePath:__tostring() return self.path end
 function FilePath.__eq(a, b) return a.path == b.path and a.base == b.base end
 
 -- What is there ------------------------------------------------------------
-
-local function failed(self, op, code, why)
-  if OUTSIDE[code] then code, why = "insecure_path", "a link leads out of " .. self.base end
-  return nil, Failure.new(code, self.path .. ": " .. why, op)
-end
-
--- The directory that the first one is in, and its name there.
-local function outside(self)
-  local parent, name = match(self.base, "^(.*)/([^/]+)$")
-  local dir, code, why = core.dir(not parent and "." or parent == "" and "/" or parent)
-  if not dir then return nil, code, why end
-  return dir, name or self.base
-end
-
--- The directory that all is looked up beneath, and the path there.
-local function root(self)
-  local dir, code, why = core.dir(self.base)
-  if dir then return dir, self.inside == "" and "." or self.inside end
-  if code == "ENOTDIR" and self.inside == "" then return outside(self) end -- it is a file
-  return nil, code, why
-end
-
-local function open(self, op)
-  local dir, inside, why = root(self)
-  if not dir then return failed(self, op, inside, why) end
-  local file, code
-  file, code, why = dir:open(inside)
-  dir:close()
-  if not file then return failed(self, op, code, why) end
-  return file
-end
-
--- The directory that it is in, for changes, and its name there.
-local function around(self, op)
-  local parent, name = match(self.inside, "^(.*)/([^/]+)$")
-  local dir, code, why
-  if self.inside == "" then
-    dir, code, why = outside(self)
-  else
-    dir, code, why = core.dir(self.base)
-  end
-  if not dir then return failed(self, op, code, why) end
-  if not parent then return dir, self.inside == "" and code or self.inside end
-  local inner
-  inner, code, why = dir:sub(parent)
-  dir:close()
-  if not inner then return failed(self, op, code, why) end
-  return inner, name
-end
 
 local function ask(self, field)
   local file = open(self, "stat")
