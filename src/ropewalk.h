@@ -43,6 +43,9 @@ struct rw_options {
     const char *log_level;        /* "debug" "info" "warn" "error" "none" */
     const char *log_format;       /* "text" "json" */
     int log_fd;                   /* 0: standard error */
+    const char *log_file;         /* NULL: log_fd; else a path, which is appended to … */
+    const char *log_rotate;       /* … until it is so large ("10M"), or "daily"; NULL: for ever */
+    const char *log_keep;         /* how many old ones, FILE.1 and so on; NULL: 7 */
     /* a line of the log, ending in a newline; level 0 (debug) to 3 (error). On the
      * instance's thread; nothing goes to log_fd then. */
     void (*log_hook)(void *owner, int level, const char *line, size_t n);

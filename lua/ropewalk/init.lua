@@ -75,7 +75,9 @@ local LAZY <const> = {
   server = { "server" },
   client = { "client" },
   pipe = { "pipe", "pipe" },
+  FilePath = { "filepath" },
   FileSender = { "filesender" },
+  INotify = { "inotify" },
   policy = { "policy" },
   Forwarder = { "pipe", "Forwarder" },
   listen = { "listen", "listen" },
@@ -98,6 +100,9 @@ local LAZY <const> = {
   thread = { "thread" },
   defer_to_thread = { "thread", "defer_to_thread" },
   call_in_thread = { "thread", "call_in_thread" },
+  call_multiple_in_thread = { "thread", "call_multiple_in_thread" },
+  call_from_thread = { "threadcall", "call_from_thread" },
+  blocking_call_from_thread = { "threadcall", "blocking_call_from_thread" },
   ThreadPool = { "thread", "ThreadPool" },
 }
 

@@ -10,17 +10,19 @@ local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 local loader = require "ropewalk.loader"
 local log = require "ropewalk.log"
+local threadcall = require "ropewalk.threadcall"
 
-local error, pairs, setmetatable, tostring, type, xpcall =
-  error, pairs, setmetatable, tostring, type, xpcall
+local error, ipairs, pairs, setmetatable, tostring, type, xpcall =
+  error, ipairs, pairs, setmetatable, tostring, type, xpcall
 local format = string.format
+local unpack = table.unpack
 local package, require = package, require
 local G = _G
 local expect, optional, misuse = argument.expect, argument.optional, argument.misuse
 
 local _ENV <const> = nil
 
-local thread = {}
+local thread = { expose = threadcall.expose }
 
 -- On the loop's side -------------------------------------------------------
 
@@ -171,6 +173,26 @@ function thread.call_in_thread(fn, ...)
     "a function failed in a thread")
 end
 
+local function one_by_one(calls)
+  for _, each in ipairs(calls) do each[1](unpack(each, 2, each.n or #each)) end
+end
+
+---Runs several functions in one thread, one after the other: each is a list of the
+---function and its arguments. Nobody waits; the first failure is logged, and ends it.
+---
+---    rw.call_multiple_in_thread { { write_report, rows }, { remove_old, "reports" } }
+---@param calls table[]
+function thread.call_multiple_in_thread(calls)
+  for i, each in ipairs(expect("call_multiple_in_thread", 1, calls, "table")) do
+    if type(each) ~= "table" or type(each[1]) ~= "function" then
+      argument.refuse("call_multiple_in_thread", 1,
+        format("item %d must be a list of a function and its arguments", i))
+    end
+  end
+  call(thread.pool(), "call_multiple_in_thread", nil, one_by_one, calls):add_errback(log.failure,
+    "a function failed in a thread")
+end
+
 -- In the thread ------------------------------------------------------------
 
 ---In a thread: gives a value to `on_message` of the call. False when the loop
@@ -197,16 +219,7 @@ function thread.enter(script, path, cpath)
   if script then loader.set_script(script) end
 end
 
----C calls it with what a function raised: a Failure as plain data.
----@return table
-function thread.describe(value, code)
-  local failure = Failure.wrap(value)
-  local text = function(v) return v ~= nil and tostring(v) or nil end
-  return {
-    code = code or text(failure.code), message = text(failure.message), name = text(failure.name),
-    op = text(failure.op), where = text(failure.where), traceback = text(failure.traceback),
-    cause = failure.cause and thread.describe(failure.cause),
-  }
-end
+---C calls it with what a function raised, and a code if it knows better.
+thread.describe = threadcall.describe
 
 return thread

@@ -22,6 +22,7 @@ local MAKE <const> = {
   ["rw.DeferredFilesystemLock"] = function(class) return class "/none/lock" end,
   ["rw.DeferredSemaphore"] = function(class) return class(1) end,
   ["rw.Failure"] = function(class) return class.new("code", "message") end,
+  ["rw.FilePath"] = function(class) return class "/none" end,
   ["rw.FileSender"] = function(class) return class() end,
   ["rw.Forwarder"] = function(class) return class "tcp:127.0.0.1:1" end,
   ["rw.LoopingCall"] = function(class) return class(noop) end,

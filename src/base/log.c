@@ -16,6 +16,7 @@
 
 #include "base/codec.h"
 #include "base/err.h"
+#include "base/logfile.h"
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "none"};
 static const char *const format_names[] = {"text", "json"};
@@ -252,6 +253,9 @@ void log_write(struct log *l, enum log_level level, struct str message,
                const struct log_field *fields, size_t n) {
     int saved = errno;
     if (!log_wants(l, level) || level >= LOG_NONE) return;
+    int turned = l->file ? log_file_turn(l->file) : 0;
+    struct log_field why = LF_ERR("error", turned);
+    if (turned < 0) emit(l, LOG_WARN, STR("no new log file can be begun"), &why, 1);
     struct log_field lost = LF_UINT("lines", l->unreported);
     if (l->unreported && emit(l, LOG_WARN, STR("log lines were lost"), &lost, 1))
         l->unreported = 0;

@@ -29,8 +29,11 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 typedef void (*log_sink)(void *context, enum log_level level, struct str line);
 
+struct log_file;
+
 struct log {
     int fd;
+    struct log_file *file; /* whose fd that is, not freed here; NULL: no file that turns */
     enum log_level level; /* what is below is not logged */
     enum log_format format;
     log_sink sink;        /* instead of fd; `line` ends in '\n' */

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bind/bind.h"
@@ -62,9 +63,17 @@ static int l_file_close(lua_State *L) {
     return 0;
 }
 
-static void push_entry(lua_State *L, const struct dirent *e) {
+/* Some file systems do not say it with the name. */
+static bool is_directory(DIR *listing, const struct dirent *e) {
+    if (e->d_type != DT_UNKNOWN) return e->d_type == DT_DIR;
+    struct stat st;
+    return fstatat(dirfd(listing), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISDIR(st.st_mode);
+}
+
+static void push_entry(lua_State *L, DIR *listing, const struct dirent *e) {
     lua_pushstring(L, e->d_name);
-    if (e->d_type == DT_DIR) {
+    if (is_directory(listing, e)) {
         lua_pushliteral(L, "/");
         lua_concat(L, 2);
     }
@@ -78,11 +87,12 @@ static int l_listing_gc(lua_State *L) {
     return 0;
 }
 
-/* file:names() → {"a.txt", "sub/", …} of a directory, unsorted, without "."
+/* file:names([most]) → {"a.txt", "sub/", …} of a directory, unsorted, without "."
  * and ".."; true as second result when there are more. */
 static int l_file_names(lua_State *L) {
     struct bind_file *f = file_check(L, 1);
     luaL_argcheck(L, f->info.is_directory, 1, "not a directory");
+    lua_Integer most = luaL_optinteger(L, 2, DIR_MAX_NAMES);
     DIR **listing = lua_newuserdatauv(L, sizeof *listing, 0);
     *listing = NULL;
     luaL_setmetatable(L, "ropewalk.listing");
@@ -97,9 +107,9 @@ static int l_file_names(lua_State *L) {
     lua_newtable(L);
     lua_Integer count = 0;
     struct dirent *e;
-    while ((e = readdir(*listing)) && count < DIR_MAX_NAMES) {
+    while ((e = readdir(*listing)) && count < most) {
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        push_entry(L, e);
+        push_entry(L, *listing, e);
         lua_rawseti(L, -2, ++count);
     }
     lua_pushboolean(L, e != NULL);
@@ -142,6 +152,22 @@ static int l_dir_open(lua_State *L) {
     return 1;
 }
 
+/* dir:sub(path) → dir beneath; nil, code, message */
+static int l_dir_sub(lua_State *L) {
+    struct bind_dir *d = dir_check(L, 1);
+    struct str path;
+    path.p = luaL_checklstring(L, 2, &path.n);
+    if (str_find(path, 0) < path.n) return push_failure(L, -ENOENT);
+    struct bind_dir *sub = lua_newuserdatauv(L, sizeof *sub, 0);
+    sub->fd = -1;
+    luaL_setmetatable(L, dir_name);
+    struct file_info info;
+    int fd = dir_open_file(d->fd, path, &info);
+    if (fd < 0) return push_failure(L, fd);
+    sub->fd = fd;
+    return info.is_directory ? 1 : push_failure(L, -ENOTDIR);
+}
+
 static struct str check_name(lua_State *L, int index) {
     size_t n;
     const char *p = luaL_checklstring(L, index, &n);
@@ -159,6 +185,12 @@ static int l_dir_write(lua_State *L) {
     struct bind_dir *d = dir_check(L, 1);
     unsigned how = (lua_toboolean(L, 4) ? FILE_NEW : 0u) | (lua_toboolean(L, 5) ? FILE_FOR_ALL : 0u);
     return push_done(L, dir_write_file(d->fd, check_name(L, 2), check_name(L, 3), how));
+}
+
+/* dir:make(name[, for_all]) → true; nil, code, message */
+static int l_dir_make(lua_State *L) {
+    struct bind_dir *d = dir_check(L, 1);
+    return push_done(L, dir_make_beneath(d->fd, check_name(L, 2), lua_toboolean(L, 3)));
 }
 
 /* dir:remove(name) → true; nil, code, message */
@@ -212,8 +244,8 @@ void dir_open_lib(lua_State *L) {
                                             {"close", l_file_close},
                                             {NULL, NULL}};
     static const luaL_Reg dir_methods[] = {
-        {"open", l_dir_open}, {"write", l_dir_write}, {"remove", l_dir_remove},
-        {"lock", l_dir_lock}, {"close", l_dir_close}, {NULL, NULL}};
+        {"open", l_dir_open}, {"sub", l_dir_sub}, {"write", l_dir_write}, {"make", l_dir_make},
+        {"remove", l_dir_remove}, {"lock", l_dir_lock}, {"close", l_dir_close}, {NULL, NULL}};
 
     luaL_newmetatable(L, file_name);
     luaL_newlib(L, file_methods);

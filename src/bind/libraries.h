@@ -12,6 +12,7 @@ void address_open(lua_State *L);
 void transport_open(lua_State *L);
 void dgram_transport_open(lua_State *L);
 void pipe_open(lua_State *L); /* core.pipe */
+void notify_open(lua_State *L); /* core.notifier */
 void request_open(lua_State *L);
 void timer_open(lua_State *L);
 void deferred_open(lua_State *L);

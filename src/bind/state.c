@@ -64,6 +64,7 @@ static void (*const open_anywhere[])(lua_State *) = {
 static void (*const open_with_loop[])(lua_State *) = {
     timer_open, port_open, address_open, transport_open, request_open, thread_open,
     names_open_lib, process_open, simulator_open, dgram_transport_open, pipe_open,
+    notify_open,
 };
 
 static void add_with_loop(lua_State *L) {

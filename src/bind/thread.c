@@ -36,6 +36,7 @@ void thread_call_free(struct thread_call *c) {
 static void call_detach(struct thread_call *c) {
     struct pool_box *box = c->box;
     c->unwanted = true;
+    if (c->ask) thread_ask_end(c->ask);
     scope_remove(&c->item);
     *c->prev = c->next;
     if (c->next) c->next->prev = c->prev;
@@ -46,8 +47,8 @@ static void call_detach(struct thread_call *c) {
 static void call_cancel(struct thread_call *c) {
     struct generation *g = c->box->gen;
     struct thread_pool *pool = c->box->pool;
-    call_detach(c);
     atomic_store(&c->given_up, true);
+    call_detach(c);
     if (g->state != GENERATION_DEAD) door_protect(g, registry_forget, c->handle);
     if (thread_pool_take_back(pool, &c->job)) thread_call_free(c);
 }
@@ -290,6 +291,7 @@ void thread_open(lua_State *L) {
     static const luaL_Reg call_methods[] = {{"cancel", handle_cancel}, {NULL, NULL}};
     class_define(L, pool_class, pool_methods, l_pool_close);
     class_define(L, call_class, call_methods, NULL);
+    thread_ask_open(L);
     lua_pushcfunction(L, core_thread_pool);
     lua_setfield(L, -2, "thread_pool");
 }

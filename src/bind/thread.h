@@ -31,6 +31,7 @@ struct thread_call {
     atomic_bool given_up;    /* the thread may stop */
     /* the loop's: */
     bool unwanted;           /* it is not in the lists below any more */
+    struct thread_ask *ask;  /* what its thread waits for; NULL: for nothing */
     struct thread_call *next, **prev; /* list: box->calls */
     struct pool_box *box;
     struct call_handle *handle;
@@ -47,6 +48,22 @@ struct thread_message { /* what a call says before its end */
 };
 void thread_message_deliver(struct thread_note *n);
 void thread_message_drop(struct thread_note *n);
+
+/* A function that the loop runs for a thread (thread_ask.c). */
+struct thread_ask {
+    struct mem mem; /* this block */
+    struct thread_note note;
+    atomic_uint holders;
+    struct thread_gate *gate;  /* NULL: nobody waits */
+    struct shipment in, out;   /* function and arguments; result or failure */
+    bool ok, answered;         /* set before the gate opens */
+    bool taken;                /* there is a Lua object that will be answered */
+    struct thread_call *call;  /* the loop's: whose; NULL: over */
+};
+struct thread_ask *thread_ask_new(struct thread_call *c, bool waits); /* NULL: no memory */
+void thread_ask_release(struct thread_ask *a);
+void thread_ask_end(struct thread_ask *a); /* on the loop: no more answer than it has */
+void thread_ask_open(lua_State *L);
 
 /* A thread's own worker and generation (thread_inside.c). */
 void *thread_state_new(const struct pool_box *box, struct thread_pool *pool);

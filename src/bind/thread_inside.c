@@ -241,7 +241,47 @@ static int core_thread_post(lua_State *L) {
     return 1;
 }
 
+static int refuse_ask(lua_State *L, int rc) {
+    return script_error(L, "a call from a thread %s",
+                        rc == RW_ENOMEM ? "needs too much memory" : ship_refused());
+}
+
+/* core.thread_ask(wait, fn, …) → did it go; or, if it waits: ok and a shipment;
+ * nil and why there is no answer. */
+static int core_thread_ask(lua_State *L) {
+    struct thread_state *t = state_of(L);
+    bool waits = lua_toboolean(L, 1);
+    int n = lua_gettop(L) - 1;
+    struct shipment *in = shipment_push(L, NULL), *out = shipment_push(L, NULL);
+    int rc = ship_pack(L, 2, n, in);
+    if (rc < 0) return refuse_ask(L, rc);
+    struct thread_ask *a = thread_ask_new(t->call, waits);
+    if (!a) return refuse_ask(L, RW_ENOMEM);
+    shipment_move(&a->in, in);
+    bool went = thread_pool_post(t->pool, &a->note, waits);
+    if (!waits) {
+        if (!went) thread_ask_release(a);
+        lua_pushboolean(L, went);
+        return 1;
+    }
+    bool opened = thread_gate_wait(a->gate, t->rw.limits.thread_answer);
+    bool answered = opened && a->answered, ok = answered && a->ok;
+    if (answered) shipment_move(out, &a->out);
+    thread_ask_release(a);
+    if (atomic_load(&t->call->given_up)) return luaL_error(L, "cancelled");
+    if (!answered) {
+        lua_pushnil(L);
+        lua_pushstring(L, opened ? "ended" : "timeout");
+        return 2;
+    }
+    lua_pushboolean(L, ok);
+    lua_pushvalue(L, -2); /* out */
+    return 2;
+}
+
 void thread_open_inside(lua_State *L) {
+    lua_pushcfunction(L, core_thread_ask);
+    lua_setfield(L, -2, "thread_ask");
     lua_pushcfunction(L, core_thread_post);
     lua_setfield(L, -2, "thread_post");
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/logfile.h"
 #include "bind/bind.h"
 #include "bind/conn.h"
 #include "bind/coverage.h"
@@ -70,8 +71,43 @@ static void log_to_hook(void *context, enum log_level level, struct str line) {
     rw->log_hook(rw->log_owner, (int)level, line.p, line.n);
 }
 
+static bool set_log_file(struct rw *rw, const struct rw_options *o) {
+    enum { KEEP = 7, KEEP_MOST = 1000 };
+    uint64_t keep = KEEP;
+    struct log_file_options file = {.path = o->log_file};
+    if (!o->log_file) {
+        if (!o->log_rotate && !o->log_keep) return true;
+        snprintf(option_error, sizeof option_error, "which log file? (--log-file)");
+        return false;
+    }
+    if (o->log_keep && (str_to_u64(str_c(o->log_keep), &keep) < 0 || !keep || keep > KEEP_MOST)) {
+        snprintf(option_error, sizeof option_error,
+                 "how many old log files are kept? A number from 1 to %d, not '%s'", KEEP_MOST, o->log_keep);
+        return false;
+    }
+    file.keep = (unsigned)keep;
+    if (o->log_rotate && log_rotation_parse(o->log_rotate, &file) < 0) {
+        snprintf(option_error, sizeof option_error,
+                 "when is a new log file begun? A size (100K, 10M, 1G) or daily, not '%s'", o->log_rotate);
+        return false;
+    }
+    int rc = log_file_open(&rw->mem, &file, &rw->log.file);
+    if (rc < 0) {
+        snprintf(option_error, sizeof option_error, "log file %s: %s", o->log_file, err_text(rc));
+        return false;
+    }
+    rw->log.fd = log_file_fd(rw->log.file);
+    return true;
+}
+
+static void reopen_log(struct rw *rw) {
+    int rc = rw->log.file ? log_file_reopen(rw->log.file) : 0;
+    if (rc < 0) log_warn(&rw->log, "cannot reopen the log file", LF_ERR("error", rc));
+}
+
 static bool set_log(struct rw *rw, const struct rw_options *o) {
     log_init(&rw->log, o->log_fd ? o->log_fd : 2);
+    if (!set_log_file(rw, o)) return false;
     if (o->log_hook) {
         rw->log_hook = o->log_hook;
         rw->log_owner = o->log_owner;
@@ -147,6 +183,7 @@ int worker_copy(struct rw *inner, const struct rw *outer) {
     door_init(inner);
     buf_init(&inner->out, &inner->mem, 0);
     inner->log = outer->log;
+    inner->log.file = NULL; /* the loop's thread begins new ones */
     inner->limits = outer->limits;
     bool ok = make_config(inner, outer->config_count);
     for (size_t i = 0; ok && i < outer->config_count; i++)
@@ -196,7 +233,11 @@ void rw_stop(struct rw *rw) { rw_ask_stop(rw); }
 
 static void signalled(void *owner, int signum) {
     struct rw *rw = owner;
-    if (signum == SIGHUP) {
+    if (signum == SIGUSR1) {
+        reopen_log(rw);
+        log_info(&rw->log, "log reopened", LF_Z("by", "SIGUSR1"));
+    } else if (signum == SIGHUP) {
+        reopen_log(rw);
         log_info(&rw->log, "reload asked for", LF_Z("by", "SIGHUP"));
         reload_begin(rw);
     } else if (rw->testing) { /* at once: a test may be a loop without end */
@@ -221,8 +262,8 @@ static bool start_watching(struct rw *rw, const struct rw_options *o) {
         if (!rw->watch) return false;
     }
     if (!o->handle_signals) return true;
-    static const int signals[] = {SIGHUP, SIGTERM, SIGINT};
-    for (size_t i = 0; i < 3; i++) {
+    static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
+    for (size_t i = 0; i < (rw->log.file ? 4 : 3); i++) {
         rw->signals[i] = signal_watch_new(rw->loop, signals[i], signalled, rw);
         if (!rw->signals[i]) return false;
     }
@@ -267,7 +308,7 @@ struct rw *rw_new(const struct rw_options *o, const char **error) {
 }
 
 static void close_handles(struct rw *rw) {
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         if (rw->signals[i]) signal_watch_free(&rw->signals[i]);
     if (rw->watch) file_watch_free(&rw->watch);
     if (rw->waker) waker_free(&rw->waker);
@@ -298,6 +339,7 @@ void rw_free(struct rw **handle) {
     host_functions_free(rw);
     free_script(rw);
     free_texts(rw);
+    log_file_close(&rw->log.file);
     free(rw);
 }
 

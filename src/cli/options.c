@@ -32,7 +32,8 @@ static char *value_of(const char *name, int argc, char **argv, int *i) {
 }
 
 static bool wants_value(const char *name) {
-    static const char *const names[] = {"--set", "--limit", "--log-level", "--log-format"};
+    static const char *const names[] = {"--set", "--limit", "--log-level", "--log-format",
+                                        "--log-file", "--log-rotate", "--log-keep"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], name) == 0) return true;
     return false;
@@ -76,6 +77,12 @@ int options_parse(struct options *o, int argc, char **argv) {
             o->rw.log_level = value;
         } else if ((value = value_of("--log-format", argc, argv, &i))) {
             o->rw.log_format = value;
+        } else if ((value = value_of("--log-file", argc, argv, &i))) {
+            o->rw.log_file = value;
+        } else if ((value = value_of("--log-rotate", argc, argv, &i))) {
+            o->rw.log_rotate = value;
+        } else if ((value = value_of("--log-keep", argc, argv, &i))) {
+            o->rw.log_keep = value;
         } else if (wants_value(argv[i])) {
             return wrong(argv[0], "a value is missing behind", argv[i]);
         } else {

@@ -72,6 +72,13 @@ int dir_write_file(int dir, struct str name, struct str bytes, unsigned how) {
     return fsync(dir) < 0 && errno != EINVAL ? -errno : 0;
 }
 
+int dir_make_beneath(int dir, struct str name, bool for_all) {
+    char path[NAME_SIZE];
+    int rc = copy_name(name, path);
+    if (rc < 0) return rc;
+    return mkdirat(dir, path, for_all ? 0777 : 0700) < 0 ? -errno : 0;
+}
+
 int dir_remove_file(int dir, struct str name) {
     char path[NAME_SIZE];
     int rc = copy_name(name, path);

@@ -137,6 +137,7 @@ int dir_make(const char *path); /* also if it is there */
 enum { FILE_NEW = 1 /* -EEXIST if it is there */, FILE_FOR_ALL = 2 /* as umask says */ };
 /* Whole or not at all. */
 int dir_write_file(int dir, struct str name, struct str bytes, unsigned how);
+int dir_make_beneath(int dir, struct str name, bool for_all);
 int dir_remove_file(int dir, struct str name);
 /* Until it is closed nobody else, in whatever process, gets it: fd, or RW_EAGAIN. */
 int dir_lock_file(int dir, struct str name);

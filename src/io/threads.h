@@ -59,6 +59,13 @@ void thread_pool_unref(struct thread_pool *p);
  * and nothing happened: too many. Dropped at once when the pool is closed. */
 bool thread_pool_post(struct thread_pool *p, struct thread_note *n, bool must);
 
+/* Where a thread waits until somebody opens it, for good; false: not in time. */
+struct thread_gate;
+struct thread_gate *thread_gate_new(void); /* NULL: out of memory */
+bool thread_gate_wait(struct thread_gate *g, uint64_t timeout_ms);
+void thread_gate_open(struct thread_gate *g); /* from any thread */
+void thread_gate_free(struct thread_gate **g);
+
 /* Waiting jobs and undelivered notes are dropped; threads end after what they
  * do, and the loop joins them: it does not wait here. loop_free does, for at
  * most THREAD_PATIENCE ms; then they are left to themselves. */
