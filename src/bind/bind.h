@@ -36,6 +36,7 @@ struct conn;
 struct port;
 struct server;
 struct simulated;
+struct tls_store;
 
 /* ── worker ───────────────────────────────────────────────────────────────*/
 
@@ -66,6 +67,7 @@ struct rw {
     struct limit_lines limit_lines;
     uint8_t ticket_secret[32]; /* of TLS, for all generations … */
     bool has_ticket_secret;    /* … once somebody asked for it */
+    struct tls_store *tls_sessions; /* of clients of all generations; NULL: none yet */
     int64_t tls_second;       /* of the last line about TLS that failed */
 
     struct buf out;         /* what out_owner sends in this round */

@@ -270,6 +270,20 @@ static int core_tls_ticket_secret(lua_State *L) {
     return 1;
 }
 
+/* The store of the process, by this generation's limits. A thread has none: it does not
+ * connect. */
+static struct tls_store *client_sessions(lua_State *L) {
+    struct generation *g = generation_of(L);
+    struct rw *rw = g->rw;
+    uint64_t seed[2];
+    if (!rw->loop) return NULL;
+    if (!rw->tls_sessions && (!random_bytes(rw, seed, sizeof seed) ||
+                              tls_store_new(&rw->mem, seed, &rw->tls_sessions) < 0))
+        return NULL;
+    tls_store_bound(rw->tls_sessions, &g->limits);
+    return rw->tls_sessions;
+}
+
 /* core.tls_expiry(seconds since 1970): of the first certificate that expires. */
 static int core_tls_expiry(lua_State *L) {
     lua_Integer when = luaL_checkinteger(L, 1);
@@ -281,7 +295,8 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
     static const char *const verify[] = {"none", "optional", "required", NULL};
     static const char *const versions[] = {"1.2", "1.3", NULL};
     s->client = bool_field(L, "client");
-    s->tickets = !s->client && bool_field(L, "tickets");
+    s->tickets = bool_field(L, "tickets");
+    if (s->client && s->tickets) s->sessions = client_sessions(L);
     s->verify = (enum tls_verify)option_field(L, "verify", s->client ? "required" : "none",
                                               verify);
     s->min_version = option_field(L, "min_version", "1.2", versions) ? TLS_13 : TLS_12;
@@ -294,7 +309,7 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
         struct str secret = check_str(L, -1);
         luaL_argcheck(L, secret.n == sizeof s->ticket_secret, 1, "ticket_secret: 32 bytes");
         memcpy(s->ticket_secret, secret.p, secret.n);
-    } else if (s->tickets) {
+    } else if (s->tickets && !s->client) {
         luaL_argerror(L, 1, "tickets need a ticket_secret");
     }
     lua_pop(L, 1);

@@ -16,6 +16,8 @@
 
 #include <time.h>
 
+#include <mbedtls/platform.h>
+
 /* ── keys ─────────────────────────────────────────────────────────────────*/
 
 int tls_mix(uint8_t d[DIGEST_SIZE], struct str bytes) {
