@@ -94,7 +94,8 @@ struct tls_settings {
     uint8_t ticket_secret[32];     /* the keys are made from it and the time */
     uint32_t ticket_lifetime;      /* seconds; 0: a day */
     int64_t (*now)(void);          /* for them, seconds since 1970; NULL: the system's clock */
-    struct tls_store *sessions;    /* client: to go on with, and to keep; NULL: neither */
+    struct tls_store *sessions;    /* client that verifies: to go on with, and to keep;
+                                      NULL: neither */
     const char *keylog;            /* file for the sessions' secrets (debugging), or NULL;
                                       read when the context is made */
 };

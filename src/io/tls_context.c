@@ -147,7 +147,8 @@ int tls_context_new(const struct tls_settings *s, struct tls_context **out,
     c->keylog = -1;
     if (s->trust) c->trust = tls_trust_ref(s->trust);
     if (s->identity) c->identity = tls_identity_ref(s->identity);
-    if (s->sessions) tls_store_ref(s->sessions);
+    if (s->verify != TLS_VERIFY_REQUIRED) c->settings.sessions = NULL; /* nothing was checked */
+    if (c->settings.sessions) tls_store_ref(s->sessions);
     mbedtls_ssl_config_init(&c->config);
     int rc = configure(c, why);
     if (rc == 0 && (rc = copy_alpn(c, s)) < 0) rc = tls_explain(why, rc, "ALPN");

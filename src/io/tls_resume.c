@@ -74,7 +74,7 @@ static int load(mbedtls_ssl_context *ssl, const struct tls_saved *saved) {
 void tls_resume(struct tls *t, struct str where) {
     const struct tls_context *c = t->context;
     struct tls_store *store = c->settings.sessions;
-    if (!store || !*t->name || c->settings.verify != TLS_VERIFY_REQUIRED || !c->trust) return;
+    if (!store || !*t->name || !c->trust) return;
     if (make_key(t, where, t->key) < 0) return;
     t->keeps = true;
     struct tls_saved *saved = tls_store_take(store, t->key, seconds_now(t));
