@@ -370,10 +370,17 @@ static void sessions_age(void) {
     CHECK(!resumes(&t));
     pretended = zero + 7 * DAY - 1;
     CHECK(resumes(&t));
-    pretended = zero + 10 * DAY - 2;
-    CHECK(resumes(&t));
-    pretended = zero + 10 * DAY + 2;
+    pretended = zero + 7 * DAY; /* no session is kept for longer */
     CHECK(!resumes(&t));
+    struct tls_identity *brief = pki_issue(&w.pki, TLS_KEY_P256, "test.example", 3, false);
+    t.id = brief;
+    pretended = zero + 1;
+    CHECK(!resumes(&t));
+    pretended = zero + 3 * DAY - 2;
+    CHECK(resumes(&t));
+    pretended = zero + 3 * DAY + 2;
+    CHECK(!resumes(&t));
+    tls_identity_unref(&brief);
     tls_context_unref(&t.sc);
     town_end(&w);
 }

@@ -7,7 +7,7 @@
 
 #include "base/map.h"
 
-enum { KEYS_MAX = 1 << 20 };
+enum { KEYS_MAX = 1 << 20, LIFETIME_MAX = 604800 /* RFC 8446 §4.6.1 */ };
 
 struct tls_store {
     unsigned refs;
@@ -121,7 +121,7 @@ void tls_store_bound(struct tls_store *s, const struct limits *l) {
     s->max = l->tls_sessions;
     s->max_bytes = l->tls_sessions_bytes;
     s->max_of_key = l->tls_sessions_per_server;
-    s->lifetime = (int64_t)l->tls_session_lifetime;
+    s->lifetime = l->tls_session_lifetime < LIFETIME_MAX ? (int64_t)l->tls_session_lifetime : LIFETIME_MAX;
     drop_many(s);
 }
 
