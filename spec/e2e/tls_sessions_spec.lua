@@ -30,6 +30,25 @@ describe("A TLS client that comes back", function()
   end
   local function page(server, options, host) return visit(server.port, options, host, "</HTML>") end
 
+  local NGINX <const> = [[
+daemon off; master_process off; pid nginx.pid; error_log stderr;
+events {}
+http {
+  access_log off;
+  server {
+    listen 127.0.0.1:PORT ssl;
+    ssl_certificate site.pem; ssl_certificate_key site.key;
+    ssl_protocols TLSvVERSION; ssl_session_tickets TICKETS;
+    return 200 "$ssl_session_reused $ssl_protocol\n</HTML>";
+  }
+}]]
+
+  local function nginx(version, tickets)
+    local words = { VERSION = version, TICKETS = tickets, PORT = e2e.free_port() }
+    e2e.write(dir .. "/nginx.conf", (NGINX:gsub("%u%u%u%u+", words)))
+    return tls.peer("nginx -p DIR -e stderr -c DIR/nginx.conf", words.PORT)
+  end
+
   local function same_peer(one, other)
     assert.truthy(one.peer_verified and other.peer_verified)
     assert.same(one.peer_certificate, other.peer_certificate)
@@ -58,18 +77,78 @@ describe("A TLS client that comes back", function()
     end
   end)
 
-  it("resumes those of TLS 1.2, each ticket once", function()
+  it("resumes those of TLS 1.2, whose tickets serve more than once", function()
     local server = tls.s_server(SITE .. " -tls1_2")
     local text, first = page(server)
     has(text, "New, TLSv1.2")
-    for _, expected in ipairs { true, false, true, false } do -- that server gives no new ones in a resumption
+    for _ = 1, 4 do -- that server gives no new ones in a resumption
       local again, session = page(server)
-      has(again, expected and "Reused, TLSv1.2" or "New, TLSv1.2")
-      assert.equal(expected, session.resumed)
+      has(again, "Reused, TLSv1.2")
+      assert.truthy(session.resumed)
       same_peer(first, session)
     end
-    for _ = 1, 2 do -- nor has this one any
-      assert.falsy(select(2, page(tls.s_server(SITE .. " -tls1_2 -no_ticket"))).resumed)
+  end)
+
+  it("shakes hands in full with openssl that gives no tickets, or has no state for them", function()
+    for _, more in ipairs { "-tls1_2 -no_ticket", "-tls1_3 -num_tickets 0", "-tls1_3 -no_ticket -num_tickets 0" } do
+      local server = tls.s_server(SITE .. " " .. more)
+      for _ = 1, 3 do
+        local text, session = page(server)
+        has(text, "New, TLSv1")
+        assert.falsy(session.resumed)
+        assert.truthy(session.peer_verified)
+      end
+    end
+    local server = tls.s_server(SITE .. " -tls1_3 -no_ticket") -- what it gives names a state of its own
+    assert.falsy(select(2, page(server)).resumed)
+    has(page(server), "Reused, TLSv1.3")
+  end)
+
+  it("resumes those of a server that takes early data, and sends it none", function()
+    local server = tls.peer("openssl s_server -accept 127.0.0.1:PORT -tls1_3 -early_data -max_early_data 16384 " .. SITE)
+    for i = 1, 4 do
+      local client = assert(tls.connect(server.port))
+      client.transport:write(("hello %d\n"):format(i))
+      server:expect("hello " .. i)
+      assert.equal(i > 1, client.transport.tls.resumed)
+      client.transport:lose_connection()
+    end
+    local text = server.text[1]
+    assert.equal(3, select(2, text:gsub("Reused session%-id", "")), text)
+    assert.equal(4, select(2, text:gsub("No early data received", "")), text)
+  end)
+
+  it("shakes hands in full when the ticket is refused, and goes on with the new one", function()
+    for _, version in ipairs { "1_2", "1_3" } do
+      local server = tls.s_server(SITE .. " -tls" .. version)
+      local _, first = page(server)
+      assert.truthy(select(2, page(server)).resumed)
+      server.process:kill_group()
+      server:wait "ended"
+      -- the same once more, whose keys for tickets are new ones
+      server = tls.peer(("openssl s_server -www -accept 127.0.0.1:%d %s -tls%s"):format(server.port, SITE, version),
+        server.port)
+      local text, session = page(server)
+      has(text, "New, TLSv1")
+      assert.falsy(session.resumed)
+      same_peer(first, session)
+      has(page(server), "Reused, TLSv1")
+    end
+  end)
+
+  it("resumes those of nginx, if it gives tickets", function()
+    if e2e.shell "command -v nginx" == "" then return pending "nginx is not installed" end
+    for _, version in ipairs { "1.2", "1.3" } do
+      for _, tickets in ipairs { "on", "off" } do
+        local server = nginx(version, tickets)
+        for i = 1, 4 do
+          local text, session = page(server)
+          local resumed = tickets == "on" and i > 1
+          has(text, (resumed and "r" or ".") .. " TLSv" .. version)
+          assert.equal(resumed, session.resumed)
+          assert.truthy(session.peer_verified)
+        end
+      end
     end
   end)
 
@@ -101,6 +180,19 @@ describe("A TLS client that comes back", function()
         same_peer(first, session)
       end
     end
+  end)
+
+  it("shakes hands in full when our server has got another secret for its tickets", function()
+    e2e.write(dir .. "/secret", ("one"):rep(20))
+    local server = tls.server(OURS .. ":ticket_key=DIR/secret")
+    local function resumed() return (select(2, visit(server.port)).resumed) end
+    assert.falsy(resumed())
+    assert.truthy(server:reload())
+    for _ = 1, 2 do assert.truthy(resumed()) end
+    e2e.write(dir .. "/secret", ("two"):rep(20))
+    assert.truthy(server:reload())
+    assert.falsy(resumed())
+    for _ = 1, 2 do assert.truthy(resumed()) end
   end)
 
   it("resumes none that another client, or another server, has left", function()

@@ -27,7 +27,7 @@ static void pass(struct tls *from, struct tls *to) {
     buf_clear(tls_output(from));
 }
 
-/* To the first byte from the server, with which the tickets come. */
+/* Until the tickets have come. */
 static void talk_begin(struct talk *t) {
     const char *name = t->name ? t->name : "test.example";
     char byte;
@@ -45,9 +45,9 @@ static void talk_begin(struct talk *t) {
     }
     t->resumed = false;
     if (t->a != 1 || t->b != 1) return;
-    CHECK_EQ(tls_write(t->server, STR("x"), 0), 0);
+    CHECK_EQ(tls_read(t->server, &byte, 1), 0); /* writes the tickets */
     pass(t->server, t->client);
-    CHECK_EQ(tls_read(t->client, &byte, 1), 1);
+    CHECK_EQ(tls_read(t->client, &byte, 1), 0); /* takes them, though nothing is behind */
     struct tls_info client, server;
     tls_describe(t->client, &client);
     tls_describe(t->server, &server);
@@ -155,26 +155,53 @@ static void tickets_age(void) {
 
 /* ── the client's sessions ────────────────────────────────────────────────*/
 
-static void once_each(void) {
+/* A ticket of TLS 1.3 is used once, that of TLS 1.2 until there is another. */
+static void used_up(void) {
     struct town w;
     struct talk t = town_begin(&w);
     struct tls_settings mute = {0};
     struct tls_context *without = context_of(&mute);
     for (size_t v = 0; v < 2; v++) {
-        only(w.cc, versions[v]);
+        struct tls_settings s = client_settings(&w);
+        t.cc = context_of(&s);
+        only(t.cc, versions[v]);
         CHECK(!resumes(&t));
-        CHECK(tls_store_count(w.store) > 0);
         for (int i = 0; i < 3; i++) CHECK(resumes(&t));
+        mbedtls_ssl_conf_new_session_tickets(&w.sc->config, 0); /* of TLS 1.3 */
+        CHECK_EQ(tls_store_count(w.store), 1);
+        CHECK(resumes(&t));
+        CHECK_EQ(resumes(&t), versions[v] == TLS_12);
+        mbedtls_ssl_conf_new_session_tickets(&w.sc->config, 1);
+        resumes(&t);
+        CHECK_EQ(tls_store_count(w.store), 1);
         t.sc = without; /* refuses it, and gives no other */
-        while (tls_store_count(w.store)) CHECK(!resumes(&t));
+        CHECK(!resumes(&t));
+        CHECK_EQ(tls_store_count(w.store), 0);
         CHECK_EQ(tls_store_bytes(w.store), 0);
         t.sc = w.sc;
-        CHECK(!resumes(&t));
-        tls_context_unref(&w.cc);
-        struct tls_settings s = client_settings(&w);
-        w.cc = t.cc = context_of(&s);
+        tls_context_unref(&t.cc);
     }
     tls_context_unref(&without);
+    town_end(&w);
+}
+
+/* A ticket that is used again serves no longer than it did. */
+static void ends_when_it_said(void) {
+    enum { LIFETIME = 1000 };
+    struct town w;
+    struct talk t = town_begin(&w);
+    const int64_t zero = pretended;
+    struct tls_settings s = {.tickets = true, .ticket_lifetime = LIFETIME};
+    t.sc = context_of(&s); /* by the real clock: it takes it for longer than it said */
+    only(t.cc, TLS_12);
+    CHECK(!resumes(&t));
+    for (int i = 1; i < 4; i++) {
+        pretended = zero + i * LIFETIME / 4;
+        CHECK(resumes(&t));
+    }
+    pretended = zero + LIFETIME + 1;
+    CHECK(!resumes(&t));
+    tls_context_unref(&t.sc);
     town_end(&w);
 }
 
@@ -533,7 +560,8 @@ static void without_memory(void) {
 
 const struct test tls_resume_tests[] = {
     {"a ticket serves for its lifetime, to the second, and under its server name", tickets_age},
-    {"a session that a client keeps is used once", once_each},
+    {"a ticket of TLS 1.3 is used once, that of TLS 1.2 until there is another", used_up},
+    {"a ticket of TLS 1.2 that is used again serves no longer", ends_when_it_said},
     {"a session is resumed by who would have made it, and nobody else", not_for_others},
     {"a session without verification is not kept", not_unverified},
     {"a resumed session says the same of the peer, on both sides", same_peer},

@@ -8,9 +8,10 @@
  * asks for anything else finds nothing. Only a full check counts: resumptions
  * hand on when it was, and what it saw.
  *
- * A session without verification is neither kept nor looked for. A ticket is used
- * once, that of TLS 1.2, too (RFC 8446, appendix C.4); a handshake with one
- * that comes to nothing costs the others of its key.
+ * A session without verification is neither kept nor looked for. A ticket of TLS 1.3
+ * is used once (RFC 8446, appendix C.4). That of TLS 1.2, whose servers give no other
+ * one in a resumption, is back in the store when the handshake is over. A handshake
+ * with a ticket that comes to nothing costs the others of its key.
  */
 #include "io/tls_resume.h"
 
@@ -59,10 +60,12 @@ static int64_t seconds_now(const struct tls *t) {
 }
 
 /* 0 or < 0: then the handshake is a full one, with nothing of the session left in it. */
-static int load(mbedtls_ssl_context *ssl, const struct tls_saved *saved) {
+static int load(mbedtls_ssl_context *ssl, const struct tls_saved *saved, int64_t now) {
     mbedtls_ssl_session session;
     mbedtls_ssl_session_init(&session);
     int rc = mbedtls_ssl_session_load(&session, saved->session, saved->size);
+    if (rc == 0 && session.tls_version == MBEDTLS_SSL_VERSION_TLS1_2)
+        session.ticket_lifetime = (uint32_t)(saved->until - now); /* if it is kept again */
     if (rc == 0 && (rc = mbedtls_ssl_set_session(ssl, &session)) < 0) {
         mbedtls_ssl_session_free(ssl->session_negotiate);
         mbedtls_ssl_session_init(ssl->session_negotiate);
@@ -77,8 +80,9 @@ void tls_resume(struct tls *t, struct str where) {
     if (!store || !*t->name || !c->trust) return;
     if (make_key(t, where, t->key) < 0) return;
     t->keeps = true;
-    struct tls_saved *saved = tls_store_take(store, t->key, seconds_now(t));
-    if (saved && load(&t->ssl, saved) == 0) {
+    int64_t now = seconds_now(t);
+    struct tls_saved *saved = tls_store_take(store, t->key, now);
+    if (saved && load(&t->ssl, saved, now) == 0) {
         t->chain = tls_chain_ref(saved->chain);
         t->offered = t->resumed = true;
     }
@@ -92,18 +96,12 @@ static void forget_ticket(mbedtls_ssl_session *s) {
     s->ticket_len = 0;
 }
 
+/* A resumption does not come to the server's certificate. */
 void tls_resume_stepped(struct tls *t) {
-    mbedtls_ssl_session *s = t->ssl.session_negotiate;
-    switch (t->ssl.state) {
-    case MBEDTLS_SSL_SERVER_HELLO: /* in TLS 1.2 the one that is there at the end is new */
-        if (t->offered && s->tls_version == MBEDTLS_SSL_VERSION_TLS1_2) forget_ticket(s);
-        break;
-    case MBEDTLS_SSL_SERVER_CERTIFICATE: /* not come to in a resumption */
-        t->resumed = false;
-        tls_chain_unref(&t->chain);
-        break;
-    default: break;
-    }
+    if (t->ssl.state != MBEDTLS_SSL_SERVER_CERTIFICATE) return;
+    t->resumed = false;
+    tls_chain_unref(&t->chain);
+    if (t->offered) forget_ticket(t->ssl.session_negotiate);
 }
 
 /* ── keeping ──────────────────────────────────────────────────────────────*/

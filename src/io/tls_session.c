@@ -329,6 +329,11 @@ int tls_handshake(struct tls *t) {
 
 /* ── data ─────────────────────────────────────────────────────────────────*/
 
+/* A client's that has come, but has not been looked at. */
+static bool has_ticket(const struct tls *t) {
+    return t->context->settings.client && t->ssl.state == MBEDTLS_SSL_TLS1_3_NEW_SESSION_TICKET;
+}
+
 int tls_read(struct tls *t, char *out, size_t size) {
     if (t->failed) return RW_ESTATE;
     if (buf_len(&t->in) == 0 && t->parked && !t->ended) return 0;
@@ -345,6 +350,7 @@ int tls_read(struct tls *t, char *out, size_t size) {
             continue;
         }
         if (rc != MBEDTLS_ERR_SSL_WANT_READ) break;
+        if (has_ticket(t)) continue;
         /* after a message that is not data it says so, too, with bytes left */
         if (buf_len(&t->in) == 0 || buf_len(&t->in) == before) return 0;
     }
