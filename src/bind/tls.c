@@ -12,6 +12,7 @@
 static const char identity_class[] = "ropewalk.tls_identity";
 static const char trust_class[] = "ropewalk.tls_trust";
 static const char context_class[] = "ropewalk.tls_context";
+static const char made_class[] = "ropewalk.tls_made";
 
 enum { NAME_MAX_LENGTH = 255, NAMES_MAX = 1 << 20 };
 
@@ -363,12 +364,25 @@ static int core_tls_context(lua_State *L) {
 
 enum { ISSUE_MAX = 1 << 20, WISH_NAMES_MAX = 100 };
 
+/* Pushes a box for what is made: it is freed even if there is no memory to push that. */
+static struct buf *new_made(lua_State *L) {
+    struct buf *b = lua_newuserdatauv(L, sizeof *b, 0);
+    buf_init(b, &generation_of(L)->rw->mem, ISSUE_MAX);
+    luaL_setmetatable(L, made_class);
+    return b;
+}
+
+static int made_gc(lua_State *L) {
+    buf_release(luaL_checkudata(L, 1, made_class));
+    return 0;
+}
+
 static int push_made(lua_State *L, int rc, struct buf *b, const struct tls_why *why) {
     struct str made = buf_str(b);
-    if (rc == 0) lua_pushlstring(L, made.p ? made.p : "", made.n);
-    int results = rc == 0 ? 1 : refuse(L, rc, why);
+    if (rc < 0) return refuse(L, rc, why);
+    lua_pushlstring(L, made.p ? made.p : "", made.n);
     buf_release(b);
-    return results;
+    return 1;
 }
 
 /* core.tls_make_key("p256" | "p384" | "rsa2048" | "rsa4096") → PEM */
@@ -376,9 +390,8 @@ static int core_tls_make_key(lua_State *L) {
     static const char *const kinds[] = {"p256", "p384", "rsa2048", "rsa4096", NULL};
     int kind = luaL_checkoption(L, 1, "p256", kinds);
     struct tls_why why = {""};
-    struct buf pem;
-    buf_init(&pem, &generation_of(L)->rw->mem, ISSUE_MAX);
-    return push_made(L, tls_make_key((enum tls_key_kind)kind, &pem), &pem, &why);
+    struct buf *pem = new_made(L);
+    return push_made(L, tls_make_key((enum tls_key_kind)kind, pem), pem, &why);
 }
 
 static void read_names(lua_State *L, int index, const char **names) {
@@ -411,22 +424,19 @@ static int core_tls_make_certificate(lua_State *L) {
         .issuer = str_field(L, "issuer"), .issuer_key = str_field(L, "issuer_key"),
         .acme = str_field(L, "acme"),
     };
-    struct buf pem;
-    buf_init(&pem, &generation_of(L)->rw->mem, ISSUE_MAX);
-    int rc = tls_make_certificate(&wish, str_field(L, "key"), &pem, &why);
-    return push_made(L, rc, &pem, &why);
+    struct str key = str_field(L, "key");
+    struct buf *pem = new_made(L);
+    return push_made(L, tls_make_certificate(&wish, key, pem, &why), pem, &why);
 }
 
 /* core.tls_make_request(names, key) → DER */
 static int core_tls_make_request(lua_State *L) {
     const char *names[WISH_NAMES_MAX + 1];
     struct tls_why why = {""};
-    struct buf der;
     read_names(L, 1, names);
     struct str key = check_str(L, 2);
-    buf_init(&der, &generation_of(L)->rw->mem, ISSUE_MAX);
-    int rc = tls_make_request(names, key, &der, &why);
-    return push_made(L, rc, &der, &why);
+    struct buf *der = new_made(L);
+    return push_made(L, tls_make_request(names, key, der, &why), der, &why);
 }
 
 /* ── the library ──────────────────────────────────────────────────────────*/
@@ -441,9 +451,11 @@ void tls_open(lua_State *L) {
     };
     static const luaL_Reg context[] = {{"set_names", context_set_names}, {"adopt", context_adopt},
                                        {NULL, NULL}};
+    static const luaL_Reg none[] = {{NULL, NULL}};
     class_define(L, identity_class, identity, identity_gc);
     class_define(L, trust_class, trust, trust_gc);
     class_define(L, context_class, context, context_gc);
+    class_define(L, made_class, none, made_gc);
     static const luaL_Reg functions[] = {
         {"tls_identity", core_tls_identity}, {"tls_certificate", core_tls_certificate},
         {"tls_certificate_serves", core_tls_certificate_serves},
