@@ -105,7 +105,8 @@ http {
   end)
 
   it("resumes those of a server that takes early data, and sends it none", function()
-    local server = tls.peer("openssl s_server -accept 127.0.0.1:PORT -tls1_3 -early_data -max_early_data 16384 " .. SITE)
+    local server = tls.peer("openssl s_server -accept 127.0.0.1:PORT " .. SITE
+      .. " -tls1_3 -early_data -max_early_data 16384")
     for i = 1, 4 do
       local client = assert(tls.connect(server.port))
       client.transport:write(("hello %d\n"):format(i))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The sessions that clients keep, to resume them: whoever shares a store shares
  * them, each under its own key (tls_resume.c), so that a session is found again
- * only by who would have made it. Each is given out once. Bounded by
+ * only by who would have made it. Who takes one has it alone. Bounded by
  * tls_sessions, tls_sessions_bytes and tls_sessions_per_server; the oldest go. */
 #ifndef IO_TLS_STORE_H
 #define IO_TLS_STORE_H
