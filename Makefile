@@ -92,7 +92,7 @@ LUA      := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
 HOSTS    := $(patsubst apps/embed/%.c,%,$(wildcard apps/embed/*.c))
 HEADERS  := $(wildcard src/*.h src/*/*.h src/*/*.def)
 TORTURES := $(foreach t,torture torture_io,$(if $(wildcard spec/$(t)/*.c),$(t)))
-BENCHES  := $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,tls_load), \
+BENCHES  := $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,tls_load tls_idle), \
     $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c)))
 FUZZERS_LUA := $(patsubst spec/fuzz/parsers/%.lua,%, \
     $(filter-out %/property.lua,$(wildcard spec/fuzz/parsers/*.lua)))
@@ -418,7 +418,7 @@ endef
 $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 
 # A measuring program may stand on anything, Lua and libuv bare included.
-$(OUT)/bench/tls_load: BENCH_LIBS := -lssl -lcrypto
+$(OUT)/bench/tls_load $(OUT)/bench/tls_idle: BENCH_LIBS := -lssl -lcrypto
 $(BENCHES:%=$(OUT)/bench/%): $(OUT)/bench/%: $(OUT)/spec/bench/%.o $(DEPS_FILES) $(BELOW_OBJ)
 	@mkdir -p $(@D)
 	@echo "LINK $@"
@@ -475,7 +475,7 @@ $(BUILD)/lint/%.ok: % $(HEADERS) $(OUT)/flags
 # parses the outside's bytes, `make analyze` everything, the C of spec/ too. What has no
 # system under it must also compile for a machine of 32 bits.
 ANALYZE      ?= $(foreach l,$(LAYERS),$(SRC_$(l)))
-ANALYZE_SPEC ?= $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,%/tls_load.c), \
+ANALYZE_SPEC ?= $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,%/tls_load.c %/tls_idle.c), \
     $(wildcard spec/*/*.c spec/*/*/*.c))
 ANALYZE_FAST := $(filter src/base/% src/proto/%,$(ANALYZE))
 ANALYZE_RULES := $(HEADERS) $(wildcard spec/checks/analyze*) .clang-tidy $(OUT)/flags

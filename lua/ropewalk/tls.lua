@@ -118,17 +118,18 @@ local function client_context(options)
   end
   context, failure = made(core.tls_context { client = true, trust = trust, alpn = options.alpn,
     verify = trust and "required" or "none", min_version = options.min,
-    keylog = options.insecurely_log_session_keys_to,
+    tickets = options.tickets ~= false, keylog = options.insecurely_log_session_keys_to,
     identity = identities and identities[1].identity })
   return context, failure, authorities
 end
 
 ---What a client shakes hands with: it checks the server against `ca` or the
----system's authorities.
+---system's authorities. It goes on with an earlier session of that server, unless
+---`tickets` is false.
 ---
 ---    local context = assert(rw.tls.client_context { ca = "ca.pem" })
 ---@param options? { ca: string?, crl: string?, cert: string?, key: string?, chain: string?, alpn: string[]?,
----  min: string?, insecurely_trust_anyone: boolean?,
+---  min: string?, tickets: boolean?, insecurely_trust_anyone: boolean?,
 ---  insecurely_log_session_keys_to: string? }
 ---@return userdata? context
 ---@return ropewalk.Failure? failure

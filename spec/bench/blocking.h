@@ -46,12 +46,12 @@ static int dial(int port, uint32_t from) {
     return fd;
 }
 
-static void send_all(int fd, const char *bytes, size_t n) {
+static inline void send_all(int fd, const char *bytes, size_t n) {
     if (send(fd, bytes, n, MSG_NOSIGNAL) != (ssize_t)n) fail("send");
 }
 
 /* More bytes behind the `have` that are there; returns how many there are. */
-static size_t receive(int fd, char in[ROOM + 1], size_t have) {
+static inline size_t receive(int fd, char in[ROOM + 1], size_t have) {
     ssize_t n = recv(fd, in + have, ROOM - have, 0);
     if (n == 0) errno = 0;
     if (n <= 0) fail("no answer");

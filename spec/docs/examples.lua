@@ -130,7 +130,7 @@ function Page:start(name)
     .. ">%s.log 2>&1 </dev/null & echo $!"):format(name, app.arguments, name))))
   local log = self.dir .. "/" .. name .. ".log"
   app.real = server.wait(function()
-    return read_file(log):match "listening endpoint=tcp:[^ \n]-:(%d+) "
+    return read_file(log):match "listening endpoint=t[cl][ps]:[^ \n]-:(%d+) "
   end)
   if not app.real then error(name .. " does not listen:\n" .. read_file(log), 0) end
   return app

@@ -188,7 +188,7 @@ function server.start(app, options)
   pipe:close()
   if options.wait == false then return self end
   local up = server.wait(function()
-    self.port = self:log():match "listening[^\n]* endpoint=tcp:[^ \n]-:(%d+)"
+    self.port = self:log():match "listening[^\n]* endpoint=t[cl][ps]:[^ \n]-:(%d+)"
     return self.port or not self:alive()
   end)
   if not up or not self.port then

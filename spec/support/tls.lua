@@ -128,9 +128,10 @@ function tls.connect(port, options, host)
   return nil, result
 end
 
---- Starts a program that listens on a port; waits until it does.
-function tls.peer(command)
-  local port = e2e.free_port()
+--- Starts a program that listens on a port, a new one unless it is given; waits until
+--- it does.
+function tls.peer(command, port)
+  port = port or e2e.free_port()
   local job = child.start("sh", { "-c", "exec " .. placed(command):gsub("PORT", port) })
   peers[#peers + 1] = job
   job.port = port

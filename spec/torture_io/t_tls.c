@@ -1,61 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* TLS on streams, both ends ours: every kind of stream and key, both versions,
  * in mid-stream, resumed, refused, cut off, silent. */
-#include <time.h>
-
 #include "io/tls_filter.h"
-#include "io/tls_issue.h"
-#include "torture.h"
-
-/* ── an authority and its certificates ────────────────────────────────────*/
-
-struct pki {
-    struct mem mem;
-    struct buf ca, ca_key;
-    struct tls_trust *trust;
-};
-
-static struct tls_identity *issue(struct pki *p, enum tls_key_kind kind, const char *name,
-                                  int64_t days, bool client) {
-    struct buf key, pem;
-    struct tls_why why = {""};
-    struct tls_identity *id = NULL;
-    const char *names[] = {name, NULL};
-    int64_t now = (int64_t)time(NULL);
-    buf_init(&key, &p->mem, 1 << 20);
-    buf_init(&pem, &p->mem, 1 << 20);
-    CHECK_EQ(tls_make_key(kind, &key), 0);
-    struct tls_wish wish = {.names = names, .not_before = now - 86400 * 30,
-                            .not_after = now + days * 86400, .client = client,
-                            .issuer = buf_str(&p->ca), .issuer_key = buf_str(&p->ca_key)};
-    CHECK_EQ(tls_make_certificate(&wish, buf_str(&key), &pem, &why), 0);
-    CHECK_EQ(tls_identity_new(buf_str(&pem), buf_str(&key), STR(""), &id, &why), 0);
-    if (!id) printf("%s\n", why.text);
-    buf_release(&key);
-    buf_release(&pem);
-    return id;
-}
-
-static void pki_begin(struct pki *p) {
-    struct tls_why why = {""};
-    mem_init(&p->mem, 0);
-    buf_init(&p->ca, &p->mem, 1 << 20);
-    buf_init(&p->ca_key, &p->mem, 1 << 20);
-    CHECK_EQ(tls_make_key(TLS_KEY_P256, &p->ca_key), 0);
-    struct tls_wish wish = {.subject = "CN=Test Authority", .authority = true,
-                            .not_before = (int64_t)time(NULL) - 86400 * 60,
-                            .not_after = (int64_t)time(NULL) + 86400 * 60};
-    CHECK_EQ(tls_make_certificate(&wish, buf_str(&p->ca_key), &p->ca, &why), 0);
-    CHECK_EQ(tls_trust_new(&p->trust), 0);
-    CHECK_EQ(tls_trust_add(p->trust, buf_str(&p->ca), &why), 1);
-}
-
-static void pki_end(struct pki *p) {
-    tls_trust_unref(&p->trust);
-    buf_release(&p->ca);
-    buf_release(&p->ca_key);
-    CHECK_EQ(p->mem.live, 0);
-}
+#include "pki.h"
 
 /* ── sides ────────────────────────────────────────────────────────────────*/
 
@@ -154,7 +101,7 @@ static void both_ways(void) {
     struct pki pki;
     pki_begin(&pki);
     for (size_t i = 0; i < 3; i++) {
-        struct tls_identity *id = issue(&pki, keys[i], "test.example", 10, false);
+        struct tls_identity *id = pki_issue(&pki, keys[i], "test.example", 10, false);
         for (enum kind k = KIND_TCP; k < KINDS; k++) {
             struct pairing p;
             pairing_begin(&p, k, pki.trust, id);
@@ -189,7 +136,7 @@ static void bulk(void) {
     struct pki pki;
     struct pairing p;
     pki_begin(&pki);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_identity *id = pki_issue(&pki, TLS_KEY_P256, "test.example", 10, false);
     pairing_begin(&p, KIND_TCP, pki.trust, id);
     secure(&p, "test.example");
     for (int i = 0; i < 10; i++) {
@@ -222,9 +169,9 @@ static void refuses(void) {
     struct pki pki, other;
     pki_begin(&pki);
     pki_begin(&other);
-    struct tls_identity *good = issue(&pki, TLS_KEY_P256, "*.test.example", 10, false);
-    struct tls_identity *old = issue(&pki, TLS_KEY_P256, "test.example", -1, false);
-    struct tls_identity *wrong = issue(&pki, TLS_KEY_P256, "a.test.example", 10, true);
+    struct tls_identity *good = pki_issue(&pki, TLS_KEY_P256, "*.test.example", 10, false);
+    struct tls_identity *old = pki_issue(&pki, TLS_KEY_P256, "test.example", -1, false);
+    struct tls_identity *wrong = pki_issue(&pki, TLS_KEY_P256, "a.test.example", 10, true);
     refused_with("test.example", good, pki.trust, "it is for another name");
     refused_with("a.b.test.example", good, pki.trust, "it is for another name");
     refused_with("127.0.0.1", good, pki.trust, "it is for another name");
@@ -241,8 +188,8 @@ static void refuses(void) {
 static void client_certificates(void) {
     struct pki pki;
     pki_begin(&pki);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
-    struct tls_identity *mine = issue(&pki, TLS_KEY_P256, "someone", 10, true);
+    struct tls_identity *id = pki_issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_identity *mine = pki_issue(&pki, TLS_KEY_P256, "someone", 10, true);
     for (int with = 0; with < 2; with++) {
         struct pairing p;
         pairing_begin(&p, KIND_TCP, pki.trust, id);
@@ -275,7 +222,7 @@ static void in_mid_stream(void) {
     struct pki pki;
     struct pairing p;
     pki_begin(&pki);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_identity *id = pki_issue(&pki, TLS_KEY_P256, "test.example", 10, false);
     pairing_begin(&p, KIND_TCP, pki.trust, id);
     stream_read(p.a.s, true);
     stream_read(p.b.s, true);
@@ -297,7 +244,7 @@ static void truncated(void) {
     struct pki pki;
     struct pairing p;
     pki_begin(&pki);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_identity *id = pki_issue(&pki, TLS_KEY_P256, "test.example", 10, false);
     for (int polite = 0; polite < 2; polite++) {
         pairing_begin(&p, KIND_TCP, pki.trust, id);
         secure(&p, "test.example");
@@ -322,7 +269,7 @@ static void silent(void) {
     struct pki pki;
     struct pairing p;
     pki_begin(&pki);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_identity *id = pki_issue(&pki, TLS_KEY_P256, "test.example", 10, false);
     for (int i = 0; i < 2; i++) {
         pairing_begin(&p, KIND_TCP, pki.trust, id);
         p.w.limits.handshake_timeout = 60;
@@ -349,7 +296,7 @@ static void chosen_late(void) {
     struct pki pki;
     struct pairing p;
     pki_begin(&pki);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_identity *id = pki_issue(&pki, TLS_KEY_P256, "test.example", 10, false);
     pairing_begin(&p, KIND_TCP, pki.trust, id);
     p.server.later = true;
     secure(&p, "test.example");
@@ -370,15 +317,16 @@ static void chosen_late(void) {
 
 static void resumes(void) {
     struct pki pki;
-    struct buf saved;
     struct pairing p;
     pki_begin(&pki);
-    buf_init(&saved, &pki.mem, 1 << 20);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
+    struct tls_store *store = pki_store(&pki);
+    struct tls_identity *id = pki_issue(&pki, TLS_KEY_P256, "test.example", 10, false);
     for (int i = 0; i < 3; i++) {
         pairing_begin(&p, KIND_TCP, pki.trust, id);
+        tls_context_unref(&p.cc);
+        p.cc = pki_client(&pki, store);
         secure(&p, "test.example");
-        if (i) CHECK_EQ(tls_session_load(tls_filter_session(p.client.f), buf_str(&saved)), 0);
+        tls_resume(tls_filter_session(p.client.f), STR("one place"));
         send_pattern(&p.a, 10);
         send_pattern(&p.b, 10);
         until_got(&p.w, &p.a, 10);
@@ -387,89 +335,10 @@ static void resumes(void) {
         struct tls_info info;
         tls_describe(tls_filter_session(p.client.f), &info);
         CHECK_EQ(info.resumed, i > 0);
-        buf_clear(&saved);
-        CHECK_EQ(tls_session_save(tls_filter_session(p.client.f), &saved), 0);
+        CHECK_EQ(tls_store_count(store), 1);
         pairing_end(&p);
     }
-    buf_release(&saved);
-    tls_identity_unref(&id);
-    pki_end(&pki);
-}
-
-static int64_t pretended;
-static int64_t pretend(void) { return pretended; }
-
-/* One handshake without a network: does the server take the ticket in `session`?
- * What it gives instead is there afterwards. */
-static bool takes_ticket(struct tls_context *sc, struct tls_context *cc, struct tls_identity *id,
-                         const char *asked, struct buf *session) {
-    struct mem mem;
-    struct tls *client, *server;
-    struct tls_info info;
-    char byte;
-    int a = 0, b = 0;
-    mem_init(&mem, 0);
-    CHECK_EQ(tls_new(cc, &mem, "test.example", &client), 0);
-    CHECK_EQ(tls_new(sc, &mem, asked, &server), 0);
-    tls_use(server, id);
-    if (buf_len(session)) CHECK_EQ(tls_session_load(client, buf_str(session)), 0);
-    for (int turn = 0; turn < 20 && (a != 1 || b != 1); turn++) {
-        a = tls_handshake(client);
-        tls_feed(server, buf_str(tls_output(client)));
-        buf_clear(tls_output(client));
-        b = tls_handshake(server);
-        tls_feed(client, buf_str(tls_output(server)));
-        buf_clear(tls_output(server));
-    }
-    CHECK(a == 1 && b == 1);
-    CHECK_EQ(tls_write(server, STR("x"), 0), 0);
-    tls_feed(client, buf_str(tls_output(server)));
-    CHECK_EQ(tls_read(client, &byte, 1), 1);
-    tls_describe(server, &info);
-    buf_clear(session);
-    CHECK_EQ(tls_session_save(client, session), 0);
-    tls_free(&client);
-    tls_free(&server);
-    CHECK_EQ(mem.live, 0);
-    return info.resumed;
-}
-
-/* A ticket serves for its lifetime, to the second, and under its name. */
-static void tickets_age(void) {
-    enum { LIFETIME = 1000, SKEW = 60 };
-    static const struct { int64_t made, used; const char *asked; bool taken; } cases[] = {
-        {0, 0, "test.example", true},
-        {0, LIFETIME, "test.example", true},
-        {0, LIFETIME + 1, "test.example", false},
-        {LIFETIME - 1, LIFETIME, "test.example", true}, /* the next period's */
-        {LIFETIME - 1, 2 * LIFETIME - 1, "test.example", true},
-        {LIFETIME - 1, 2 * LIFETIME, "test.example", false},
-        {SKEW, 0, "test.example", true}, /* another machine's clock is ahead */
-        {SKEW + 1, 0, "test.example", false},
-        {0, 1, "TEST.example", true},
-        {0, 1, "other.example", false},
-        {0, 1, "", false},
-    };
-    struct pki pki;
-    struct buf session;
-    struct tls_why why;
-    pki_begin(&pki);
-    buf_init(&session, &pki.mem, 1 << 20);
-    struct tls_identity *id = issue(&pki, TLS_KEY_P256, "test.example", 10, false);
-    struct tls_context *cc = context(true, pki.trust, TLS_12, TLS_VERIFY_REQUIRED, NULL), *sc;
-    struct tls_settings s = {.tickets = true, .ticket_lifetime = LIFETIME, .now = pretend};
-    CHECK_EQ(tls_context_new(&s, &sc, &why), 0);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const int64_t zero = 1700000 * (int64_t)LIFETIME;
-        buf_clear(&session);
-        pretended = zero + cases[i].made;
-        CHECK(!takes_ticket(sc, cc, id, "test.example", &session));
-        pretended = zero + cases[i].used;
-        CHECK_EQ(takes_ticket(sc, cc, id, cases[i].asked, &session), cases[i].taken);
-    }
-    buf_release(&session);
-    tls_context_unref(&cc);
-    tls_context_unref(&sc);
+    tls_store_unref(&store);
     tls_identity_unref(&id);
     pki_end(&pki);
 }
@@ -484,6 +353,5 @@ const struct test tls_tests[] = {
     {"a TLS peer that is silent, or speaks something else, is closed", silent},
     {"a TLS server may take its time to choose a certificate", chosen_late},
     {"a TLS session is resumed", resumes},
-    {"a ticket serves for its lifetime, to the second, and under its server name", tickets_age},
     {NULL, NULL},
 };

@@ -64,9 +64,9 @@ struct rw {
     size_t arriving;        /* connections that have not been introduced yet */
 
     struct limit_lines limit_lines;
-    uint8_t ticket_secret[32]; /* of TLS, for all generations … */
-    bool has_ticket_secret;    /* … once somebody asked for it */
-    int64_t tls_second;       /* of the last line about TLS that failed */
+    uint8_t ticket_secret[32];      /* of TLS, for all generations; see has_ticket_secret */
+    struct tls_store *tls_sessions; /* of clients of all generations; NULL: none yet */
+    int64_t tls_second;             /* of the last line about TLS that failed */
 
     struct buf out;         /* what out_owner sends in this round */
     struct conn *out_owner; /* whose bytes are in `out` */
@@ -84,7 +84,7 @@ struct rw {
     struct host_call *host_calls; /* list; from rw_call, not over yet */
     char *script; /* owned; the text from rw_script, NULL: rw->app is a file */
     size_t script_size;
-    bool watched, checking, testing, stopping, reload_again;
+    bool watched, checking, testing, stopping, reload_again, has_ticket_secret;
     struct leftovers *leftovers; /* tests only (leftover.c) … */
     struct coverage *coverage;   /* … and when asked for (coverage.c) */
     int status;             /* what rw_run returns */

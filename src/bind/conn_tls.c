@@ -122,13 +122,22 @@ static bool was_challenge(const struct conn *c, struct tls_filter *f) {
     return info.alpn && strcmp(info.alpn, TLS_ALPN_ACME) == 0;
 }
 
+static void count_handshake(struct stats *stats, struct tls_filter *f) {
+    struct tls_info info;
+    tls_describe(tls_filter_session(f), &info);
+    if (info.client) {
+        stats->tls_client_handshakes++;
+        stats->tls_client_resumed += info.resumed;
+    } else {
+        stats->tls_handshakes++;
+        stats->tls_resumed += info.resumed;
+    }
+}
+
 static void on_established(void *owner, struct tls_filter *f) {
     struct stream *s = owner;
     struct conn *c = s->owner;
-    struct tls_info info;
-    tls_describe(tls_filter_session(f), &info);
-    c->rw->stats.tls_handshakes++;
-    c->rw->stats.tls_resumed += info.resumed;
+    count_handshake(&c->rw->stats, f);
     if (was_challenge(c, f)) conn_close(c);
     else if (c->ops->secured) c->ops->secured(c);
 }
@@ -170,7 +179,7 @@ int conn_tls_push(struct stream *s, const struct bind_tls *t, const char *name) 
 /* ── a client's handshake, before there is a connection ───────────────────*/
 
 struct securing {
-    struct mem *mem;
+    struct rw *rw;
     struct stream *stream;
     tls_secured *done;
     void *owner;
@@ -180,13 +189,14 @@ struct securing {
 
 static void securing_end(struct securing *w, int status, struct stream *s) {
     struct securing over = *w;
-    mem_free(over.mem, w, sizeof *w);
+    mem_free(&over.rw->mem, w, sizeof *w);
     over.done(over.owner, status, over.why.text, s);
 }
 
 static void client_established(void *owner, struct tls_filter *f) {
     struct securing *w = owner;
     struct stream *s = w->stream;
+    count_handshake(&w->rw->stats, f);
     tls_filter_own(f, &conn_tls_hooks, s);
     s->hooks = NULL;
     s->owner = NULL;
@@ -215,15 +225,15 @@ static const struct stream_hooks securing_hooks = {
     securing_data, NULL, securing_drain, securing_close, NULL,
 };
 
-int tls_secure(struct mem *mem, struct stream *s, const struct bind_tls *t, const char *name,
+int tls_secure(struct rw *rw, struct stream *s, const struct bind_tls *t, const char *name,
                tls_secured *done, void *owner) {
-    struct securing *w = mem_alloc(mem, sizeof *w);
+    struct securing *w = mem_alloc(&rw->mem, sizeof *w);
     struct tls_filter *f;
     if (!w) return RW_ENOMEM;
-    *w = (struct securing){.mem = mem, .stream = s, .done = done, .owner = owner};
+    *w = (struct securing){.rw = rw, .stream = s, .done = done, .owner = owner};
     int rc = tls_filter_push(s, t->context, name, &client_hooks, w, &f);
     if (rc < 0) {
-        mem_free(mem, w, sizeof *w);
+        mem_free(&rw->mem, w, sizeof *w);
         return rc;
     }
     s->hooks = &securing_hooks;

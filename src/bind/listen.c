@@ -340,7 +340,7 @@ static void connect_done(void *owner, int status, struct stream *s) {
     if (a.status == 0 && c->tls) {
         c->connector = NULL;
         c->stream = s;
-        a.status = tls_secure(&c->gen->rw->mem, s, c->tls, c->name, connect_secured, c);
+        a.status = tls_secure(c->gen->rw, s, c->tls, c->name, connect_secured, c);
         if (a.status == 0) return;
     }
     if (status == 0 && a.status < 0) stream_abort(s, a.status); /* nobody's yet */

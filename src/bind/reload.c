@@ -128,7 +128,7 @@ static void stage_timed_out(struct timer *timer) {
     stage_failed(g, "it took too long (limit load_timeout)");
 }
 
-/* "tcp:127.0.0.1:80", with the real port; false: there is no such socket. */
+/* "tcp:127.0.0.1:80", or tls: or udp:, with the real port; false: there is no such socket. */
 static bool port_socket(const struct port *p, unsigned n, char *out, size_t size,
                         struct str *at) {
     struct address a;
@@ -136,7 +136,7 @@ static bool port_socket(const struct port *p, unsigned n, char *out, size_t size
              : n == 0    ? port_address(p, &a)
                          : RW_ENONAME;
     if (rc < 0 || (a.kind != ADDRESS_TCP && a.kind != ADDRESS_UDP)) return false;
-    memcpy(out, a.kind == ADDRESS_UDP ? "udp:" : "tcp:", 4);
+    memcpy(out, a.kind == ADDRESS_UDP ? "udp:" : p->server->tls ? "tls:" : "tcp:", 4);
     *at = address_format(&a, out + 4, size - 4);
     *at = str_of(out, at->n + 4);
     return true;

@@ -12,6 +12,7 @@
 static const char identity_class[] = "ropewalk.tls_identity";
 static const char trust_class[] = "ropewalk.tls_trust";
 static const char context_class[] = "ropewalk.tls_context";
+static const char made_class[] = "ropewalk.tls_made";
 
 enum { NAME_MAX_LENGTH = 255, NAMES_MAX = 1 << 20 };
 
@@ -264,6 +265,20 @@ static int core_tls_ticket_secret(lua_State *L) {
     return 1;
 }
 
+/* The store of the process, by this generation's limits. A thread has none: it does not
+ * connect. */
+static struct tls_store *client_sessions(lua_State *L) {
+    struct generation *g = generation_of(L);
+    struct rw *rw = g->rw;
+    uint64_t seed[2];
+    if (!rw->loop) return NULL;
+    if (!rw->tls_sessions && (!random_bytes(rw, seed, sizeof seed) ||
+                              tls_store_new(&rw->mem, seed, &rw->tls_sessions) < 0))
+        return NULL;
+    tls_store_bound(rw->tls_sessions, &g->limits);
+    return rw->tls_sessions;
+}
+
 /* core.tls_expiry(seconds since 1970): of the first certificate that expires. */
 static int core_tls_expiry(lua_State *L) {
     lua_Integer when = luaL_checkinteger(L, 1);
@@ -275,7 +290,8 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
     static const char *const verify[] = {"none", "optional", "required", NULL};
     static const char *const versions[] = {"1.2", "1.3", NULL};
     s->client = bool_field(L, "client");
-    s->tickets = !s->client && bool_field(L, "tickets");
+    s->tickets = bool_field(L, "tickets");
+    if (s->client && s->tickets) s->sessions = client_sessions(L);
     s->verify = (enum tls_verify)option_field(L, "verify", s->client ? "required" : "none",
                                               verify);
     s->min_version = option_field(L, "min_version", "1.2", versions) ? TLS_13 : TLS_12;
@@ -288,7 +304,7 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
         struct str secret = check_str(L, -1);
         luaL_argcheck(L, secret.n == sizeof s->ticket_secret, 1, "ticket_secret: 32 bytes");
         memcpy(s->ticket_secret, secret.p, secret.n);
-    } else if (s->tickets) {
+    } else if (s->tickets && !s->client) {
         luaL_argerror(L, 1, "tickets need a ticket_secret");
     }
     lua_pop(L, 1);
@@ -342,12 +358,25 @@ static int core_tls_context(lua_State *L) {
 
 enum { ISSUE_MAX = 1 << 20, WISH_NAMES_MAX = 100 };
 
+/* Pushes a box for what is made: it is freed even if there is no memory to push that. */
+static struct buf *new_made(lua_State *L) {
+    struct buf *b = lua_newuserdatauv(L, sizeof *b, 0);
+    buf_init(b, &generation_of(L)->rw->mem, ISSUE_MAX);
+    luaL_setmetatable(L, made_class);
+    return b;
+}
+
+static int made_gc(lua_State *L) {
+    buf_release(luaL_checkudata(L, 1, made_class));
+    return 0;
+}
+
 static int push_made(lua_State *L, int rc, struct buf *b, const struct tls_why *why) {
     struct str made = buf_str(b);
-    if (rc == 0) lua_pushlstring(L, made.p ? made.p : "", made.n);
-    int results = rc == 0 ? 1 : refuse(L, rc, why);
+    if (rc < 0) return refuse(L, rc, why);
+    lua_pushlstring(L, made.p ? made.p : "", made.n);
     buf_release(b);
-    return results;
+    return 1;
 }
 
 /* core.tls_make_key("p256" | "p384" | "rsa2048" | "rsa4096") → PEM */
@@ -355,9 +384,8 @@ static int core_tls_make_key(lua_State *L) {
     static const char *const kinds[] = {"p256", "p384", "rsa2048", "rsa4096", NULL};
     int kind = luaL_checkoption(L, 1, "p256", kinds);
     struct tls_why why = {""};
-    struct buf pem;
-    buf_init(&pem, &generation_of(L)->rw->mem, ISSUE_MAX);
-    return push_made(L, tls_make_key((enum tls_key_kind)kind, &pem), &pem, &why);
+    struct buf *pem = new_made(L);
+    return push_made(L, tls_make_key((enum tls_key_kind)kind, pem), pem, &why);
 }
 
 static void read_names(lua_State *L, int index, const char **names) {
@@ -390,22 +418,19 @@ static int core_tls_make_certificate(lua_State *L) {
         .issuer = str_field(L, "issuer"), .issuer_key = str_field(L, "issuer_key"),
         .acme = str_field(L, "acme"),
     };
-    struct buf pem;
-    buf_init(&pem, &generation_of(L)->rw->mem, ISSUE_MAX);
-    int rc = tls_make_certificate(&wish, str_field(L, "key"), &pem, &why);
-    return push_made(L, rc, &pem, &why);
+    struct str key = str_field(L, "key");
+    struct buf *pem = new_made(L);
+    return push_made(L, tls_make_certificate(&wish, key, pem, &why), pem, &why);
 }
 
 /* core.tls_make_request(names, key) → DER */
 static int core_tls_make_request(lua_State *L) {
     const char *names[WISH_NAMES_MAX + 1];
     struct tls_why why = {""};
-    struct buf der;
     read_names(L, 1, names);
     struct str key = check_str(L, 2);
-    buf_init(&der, &generation_of(L)->rw->mem, ISSUE_MAX);
-    int rc = tls_make_request(names, key, &der, &why);
-    return push_made(L, rc, &der, &why);
+    struct buf *der = new_made(L);
+    return push_made(L, tls_make_request(names, key, der, &why), der, &why);
 }
 
 /* ── the library ──────────────────────────────────────────────────────────*/
@@ -420,9 +445,11 @@ void tls_open(lua_State *L) {
     };
     static const luaL_Reg context[] = {{"set_names", context_set_names}, {"adopt", context_adopt},
                                        {NULL, NULL}};
+    static const luaL_Reg none[] = {{NULL, NULL}};
     class_define(L, identity_class, identity, identity_gc);
     class_define(L, trust_class, trust, trust_gc);
     class_define(L, context_class, context, context_gc);
+    class_define(L, made_class, none, made_gc);
     static const luaL_Reg functions[] = {
         {"tls_identity", core_tls_identity}, {"tls_certificate", core_tls_certificate},
         {"tls_certificate_serves", core_tls_certificate_serves},

@@ -41,7 +41,7 @@ int conn_tls_push(struct stream *s, const struct bind_tls *t, const char *name);
 /* A client's handshake on a stream that has no owner yet. `done` is told once:
  * 0 and the stream, again without an owner, or < 0, why, and no stream. */
 typedef void tls_secured(void *owner, int status, const char *why, struct stream *s);
-int tls_secure(struct mem *mem, struct stream *s, const struct bind_tls *t, const char *name,
+int tls_secure(struct rw *rw, struct stream *s, const struct bind_tls *t, const char *name,
                tls_secured *done, void *owner);
 bool conn_is_secure(const struct stream *s);
 bool conn_in_handshake(const struct stream *s);

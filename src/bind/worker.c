@@ -15,6 +15,7 @@
 #include "bind/state.h"
 #include "bind/tool.h"
 #include "io/accel.h"
+#include "io/tls_store.h"
 #include "ropewalk.h"
 
 enum { WATCH_DEBOUNCE_MS = 75, OUT_MAX = 1 << 26, PEERS_MAX = 1 << 22 };
@@ -334,6 +335,7 @@ void rw_free(struct rw **handle) {
     if (rw->watched) door_unwatch();
     coverage_free(rw);
     leftover_free(rw);
+    tls_store_unref(&rw->tls_sessions);
     buf_release(&rw->out);
     map_release(&rw->peers);
     host_functions_free(rw);

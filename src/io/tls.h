@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "io/tls_store.h"
 
 #define TLS_ALPN_ACME "acme-tls/1" /* RFC 8737 */
 
@@ -93,6 +94,8 @@ struct tls_settings {
     uint8_t ticket_secret[32];     /* the keys are made from it and the time */
     uint32_t ticket_lifetime;      /* seconds; 0: a day */
     int64_t (*now)(void);          /* for them, seconds since 1970; NULL: the system's clock */
+    struct tls_store *sessions;    /* client that verifies: to go on with, and to keep;
+                                      NULL: neither */
     const char *keylog;            /* file for the sessions' secrets (debugging), or NULL;
                                       read when the context is made */
 };
@@ -110,6 +113,10 @@ struct tls;
  * for, which its tickets are bound to; NULL: nobody. */
 int tls_new(struct tls_context *c, struct mem *mem, const char *name, struct tls **out);
 void tls_free(struct tls **t);
+/* A client's, before the handshake: if its context keeps sessions it goes on with one
+ * of this server, whose address (or whatever tells it from others) is `where`, and
+ * keeps those that it gets. */
+void tls_resume(struct tls *t, struct str where);
 /* A server's, before the handshake. */
 void tls_use(struct tls *t, struct tls_identity *id);
 
@@ -131,6 +138,7 @@ struct buf *tls_output(struct tls *t);
 void tls_idle(struct tls *t);
 
 struct tls_info {
+    bool client;
     unsigned version;        /* TLS_12, TLS_13 */
     const char *cipher;      /* "TLS1-3-AES-128-GCM-SHA256" */
     const char *alpn;        /* "" when none was agreed on */
@@ -146,9 +154,5 @@ const char *tls_why_failed(const struct tls *t);
 
 /* Bytes for applications that bind to the session (RFC 5705, 8446 §7.5). */
 int tls_export(struct tls *t, const char *label, struct str context, void *out, size_t size);
-
-/* A client's session, to resume it later: plain bytes. */
-int tls_session_save(struct tls *t, struct buf *out);
-int tls_session_load(struct tls *t, struct str session);
 
 #endif

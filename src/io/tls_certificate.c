@@ -55,7 +55,7 @@ int tls_read_any(mbedtls_x509_crt *crt, struct str der) {
 
 /* ── saying ───────────────────────────────────────────────────────────────*/
 
-static int64_t seconds_of(const mbedtls_x509_time *t) {
+int64_t tls_seconds_of(const mbedtls_x509_time *t) {
     struct tm tm = {.tm_year = t->year - 1900, .tm_mon = t->mon - 1, .tm_mday = t->day,
                     .tm_hour = t->hour, .tm_min = t->min, .tm_sec = t->sec};
     return (int64_t)timegm(&tm);
@@ -106,8 +106,8 @@ static void describe(const mbedtls_x509_crt *crt, struct tls_certificate *out) {
     mbedtls_x509_dn_gets(out->subject, sizeof out->subject, &crt->subject);
     mbedtls_x509_dn_gets(out->issuer, sizeof out->issuer, &crt->issuer);
     mbedtls_x509_serial_gets(out->serial, sizeof out->serial, &crt->serial);
-    out->not_before = seconds_of(&crt->valid_from);
-    out->not_after = seconds_of(&crt->valid_to);
+    out->not_before = tls_seconds_of(&crt->valid_from);
+    out->not_after = tls_seconds_of(&crt->valid_to);
     out->self_signed = crt->subject_raw.len == crt->issuer_raw.len &&
                        memcmp(crt->subject_raw.p, crt->issuer_raw.p, crt->subject_raw.len) == 0;
     out->authority = crt->ca_istrue;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "io/accel.h"
-#include "io/tls_internal.h"
+#include "io/tls_resume.h"
 
 /* AEAD with forward secrecy only. With AES in the processor GCM comes first:
  * it is several times faster there, and elsewhere ChaCha20 is. */
@@ -69,12 +69,21 @@ static int give_identity(mbedtls_ssl_context *ssl) {
     return mbedtls_ssl_set_hs_own_cert(ssl, &t->identity->chain, &t->identity->key);
 }
 
-/* The library checks the chain; the name is checked here, since a name that is
- * an address must not go into the server name extension. */
-int tls_check_name(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags) {
+static void good_until(struct tls *t, const mbedtls_x509_time *end) {
+    int64_t seconds = tls_seconds_of(end);
+    if (seconds < t->good_until) t->good_until = seconds;
+}
+
+/* The library checks the chain; a server's name is checked here, since a name that
+ * is an address must not go into the server name extension. */
+int tls_check_peer(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags) {
     struct tls *t = p;
-    t->resumed = false; /* no certificate is looked at in a resumption */
-    if (depth == 0 && *t->name && !tls_certificate_is_for(crt, str_c(t->name)))
+    const struct tls_context *c = t->context;
+    good_until(t, &crt->valid_to);
+    if (depth) return 0;
+    for (const mbedtls_x509_crl *crl = c->trust ? &c->trust->revoked : NULL; crl; crl = crl->next)
+        if (crl->version) good_until(t, &crl->next_update);
+    if (c->settings.client && *t->name && !tls_certificate_is_for(crt, str_c(t->name)))
         *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
     return 0;
 }
@@ -94,9 +103,9 @@ static void configure_peer(struct tls_context *c) {
 static void configure_tickets(struct tls_context *c) {
     mbedtls_ssl_config *config = &c->config;
     if (c->settings.client) {
-        mbedtls_ssl_conf_session_tickets(config, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
-        mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
-            config, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+        bool wanted = c->settings.sessions;
+        mbedtls_ssl_conf_session_tickets(config, wanted);
+        mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(config, wanted);
     } else if (c->settings.tickets) {
         if (!c->settings.ticket_lifetime) c->settings.ticket_lifetime = 86400;
         mbedtls_ssl_conf_session_tickets_cb(config, tls_ticket_write, tls_ticket_parse, c);
@@ -138,6 +147,8 @@ int tls_context_new(const struct tls_settings *s, struct tls_context **out,
     c->keylog = -1;
     if (s->trust) c->trust = tls_trust_ref(s->trust);
     if (s->identity) c->identity = tls_identity_ref(s->identity);
+    if (s->verify != TLS_VERIFY_REQUIRED) c->settings.sessions = NULL; /* nothing was checked */
+    if (c->settings.sessions) tls_store_ref(s->sessions);
     mbedtls_ssl_config_init(&c->config);
     int rc = configure(c, why);
     if (rc == 0 && (rc = copy_alpn(c, s)) < 0) rc = tls_explain(why, rc, "ALPN");
@@ -161,6 +172,7 @@ void tls_context_unref(struct tls_context **handle) {
     tls_buffers_free(&c->spare);
     tls_trust_unref(&c->trust);
     tls_identity_unref(&c->identity);
+    tls_store_unref(&c->settings.sessions);
     mbedtls_platform_zeroize(c->settings.ticket_secret, sizeof c->settings.ticket_secret);
     free(c->alpn_text);
     free(c);

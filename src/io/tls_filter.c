@@ -231,12 +231,21 @@ static int advance(struct tls_filter *t) {
     return t->state == OPEN ? deliver(t) : 0;
 }
 
+/* Not of a pair, and the like: they have no address of their own. */
+static void resume(struct tls_filter *t) {
+    struct address a;
+    char text[sizeof a.host + 16];
+    if (stream_peer(t->f.stream, &a) < 0 || (a.kind != ADDRESS_TCP && a.kind != ADDRESS_UNIX)) return;
+    tls_resume(t->tls, address_format(&a, text, sizeof text));
+}
+
 /* From here on it has a session, which has buffers. */
 static int begin(struct tls_filter *t, const char *name) {
     struct loop *l = t->loop;
     if (t->server && l->handshakes >= t->f.stream->limits->max_handshakes) return RW_ELIMIT;
     int rc = tls_new(t->context, l->mem, name, &t->tls);
     if (rc < 0) return rc;
+    if (!t->server) resume(t);
     count_handshake(t, true);
     t->state = HANDSHAKE;
     return 0;

@@ -28,6 +28,7 @@ struct tls_trust {
     unsigned refs;
     mbedtls_x509_crt authorities;
     mbedtls_x509_crl revoked;
+    uint8_t digest[32];     /* of all that was added */
 };
 
 /* A session's record buffers. Those of the session that was idle last wait for
@@ -53,6 +54,7 @@ struct tls_context {
 
 enum { PREFIX_MAX = 64 }; /* of a record buffer: counter and header */
 
+struct tls_chain;
 struct tls {
     mbedtls_ssl_context ssl;
     struct tls_context *context; /* a reference */
@@ -62,6 +64,10 @@ struct tls {
     struct buf in, out;
     char name[256];      /* client: who is expected; server: who is asked for; or "" */
     bool established, ended, resumed, failed, parked;
+    bool offered, keeps; /* client: a session; those that it gets */
+    uint8_t key[32];     /* … in its context's store */
+    struct tls_chain *chain; /* a reference, or NULL: see tls_resume.h */
+    int64_t checked, good_until; /* of the peer's certificates, as in a chain */
     uint8_t prefix[2][PREFIX_MAX]; /* of the buffers that tls_idle freed */
     struct tls_why why;
 };
@@ -88,8 +94,10 @@ bool tls_name_matches(struct str pattern, struct str name);
 /* Of this certificate, any of its names. */
 bool tls_certificate_is_for(const mbedtls_x509_crt *crt, struct str name);
 
-/* For mbedtls_ssl_set_verify; p: the session. */
-int tls_check_name(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
+/* For mbedtls_ssl_set_verify, of each certificate that counts; p: the session. */
+int tls_check_peer(void *p, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
+
+int64_t tls_seconds_of(const mbedtls_x509_time *t); /* since 1970 */
 
 /* The session that this thread is in the library with: its callbacks know
  * no more than the configuration. */

@@ -15,7 +15,7 @@
 
 #include "base/codec.h"
 #include "io/accel.h"
-#include "io/tls_internal.h"
+#include "io/tls_resume.h"
 
 enum { RECORD_MAX = 16384, RECORD_EXTRA = 64, BUFFERED_MAX = 1 << 20 };
 
@@ -48,8 +48,9 @@ static int set_up(struct tls *t) {
     mbedtls_ssl_set_user_data_p(&t->ssl, t);
     mbedtls_ssl_set_bio(&t->ssl, t, transmit, receive, NULL);
     if (t->context->keylog >= 0) mbedtls_ssl_set_export_keys_cb(&t->ssl, tls_keylog_write, t);
+    t->good_until = INT64_MAX;
+    mbedtls_ssl_set_verify(&t->ssl, tls_check_peer, t);
     if (!t->context->settings.client) return 0;
-    mbedtls_ssl_set_verify(&t->ssl, tls_check_name, t);
     bool is_address = strchr(t->name, ':') || (*t->name && strspn(t->name, "0123456789.") ==
                                                               strlen(t->name));
     return mbedtls_ssl_set_hostname(&t->ssl, *t->name && !is_address ? t->name : NULL);
@@ -158,6 +159,7 @@ void tls_free(struct tls **handle) {
     struct tls *t = *handle;
     *handle = NULL;
     if (!t) return;
+    tls_resume_end(t);
     if (t->parked) t->ssl.in_buf = t->ssl.out_buf = NULL;
     mbedtls_ssl_free(&t->ssl);
     buf_release(&t->in);
@@ -303,6 +305,7 @@ static int shake_hands(struct tls *t) {
         rc = mbedtls_ssl_handshake_step(&t->ssl);
         if (rc == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) say_certificate_required(t, said, number);
         accel_step_ended();
+        tls_resume_stepped(t);
         if (rc == 0 && !t->context->settings.client) leave_handshake_keys(&t->ssl);
         if (rc < 0 && buf_len(&t->out) == said) say_that_it_failed(t, rc);
     }
@@ -317,6 +320,7 @@ int tls_handshake(struct tls *t) {
     tls_current = NULL;
     if (rc == 0) {
         t->established = true;
+        tls_resume_established(t);
         return 1;
     }
     if (rc == MBEDTLS_ERR_SSL_WANT_READ) return 0;
@@ -324,6 +328,11 @@ int tls_handshake(struct tls *t) {
 }
 
 /* ── data ─────────────────────────────────────────────────────────────────*/
+
+/* A client's that has come, but has not been looked at. */
+static bool has_ticket(const struct tls *t) {
+    return t->context->settings.client && t->ssl.state == MBEDTLS_SSL_TLS1_3_NEW_SESSION_TICKET;
+}
 
 int tls_read(struct tls *t, char *out, size_t size) {
     if (t->failed) return RW_ESTATE;
@@ -336,8 +345,12 @@ int tls_read(struct tls *t, char *out, size_t size) {
         rc = mbedtls_ssl_read(&t->ssl, (unsigned char *)out, size);
         tls_current = NULL;
         if (rc > 0) return rc;
-        if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) continue;
+        if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
+            tls_resume_keep(t);
+            continue;
+        }
         if (rc != MBEDTLS_ERR_SSL_WANT_READ) break;
+        if (has_ticket(t)) continue;
         /* after a message that is not data it says so, too, with bytes left */
         if (buf_len(&t->in) == 0 || buf_len(&t->in) == before) return 0;
     }
@@ -378,19 +391,22 @@ int tls_end(struct tls *t) {
 void tls_describe(const struct tls *t, struct tls_info *out) {
     const mbedtls_ssl_context *ssl = &t->ssl;
     const char *alpn = mbedtls_ssl_get_alpn_protocol(ssl), *suite = mbedtls_ssl_get_ciphersuite(ssl);
+    bool verified = t->context->settings.verify != TLS_VERIFY_NONE &&
+                    mbedtls_ssl_get_verify_result(ssl) == 0;
     *out = (struct tls_info){
+        .client = t->context->settings.client,
         .version = (unsigned)mbedtls_ssl_get_version_number(ssl),
         .cipher = suite ? suite : "",
         .alpn = alpn ? alpn : "",
         .resumed = t->resumed,
+        .peer = tls_peer_certificate(t, 0),
     };
-    const mbedtls_x509_crt *peer = mbedtls_ssl_get_peer_cert(ssl);
-    if (peer) out->peer = str_of((const char *)peer->raw.p, peer->raw.len);
-    out->peer_verified = peer && t->context->settings.verify != TLS_VERIFY_NONE &&
-                         mbedtls_ssl_get_verify_result(ssl) == 0;
+    if (t->resumed) verified = t->chain && t->chain->verified;
+    out->peer_verified = out->peer.n && verified;
 }
 
 struct str tls_peer_certificate(const struct tls *t, size_t n) {
+    if (t->resumed) return t->chain ? tls_chain_nth(t->chain, n) : STR_NONE;
     const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(&t->ssl);
     while (crt && n--) crt = crt->next;
     return crt ? str_of((const char *)crt->raw.p, crt->raw.len) : STR_NONE;
@@ -402,27 +418,4 @@ int tls_export(struct tls *t, const char *label, struct str context, void *out, 
                                                 (const unsigned char *)context.p, context.n,
                                                 context.p != NULL);
     return rc < 0 ? RW_ETLS : 0;
-}
-
-int tls_session_save(struct tls *t, struct buf *out) {
-    mbedtls_ssl_session session;
-    mbedtls_ssl_session_init(&session);
-    size_t n = 0;
-    int rc = mbedtls_ssl_get_session(&t->ssl, &session);
-    if (rc == 0) mbedtls_ssl_session_save(&session, NULL, 0, &n);
-    unsigned char *room = rc == 0 && n ? (unsigned char *)buf_reserve(out, n) : NULL;
-    if (!room || mbedtls_ssl_session_save(&session, room, n, &n) < 0) rc = RW_ESTATE;
-    else buf_commit(out, n);
-    mbedtls_ssl_session_free(&session);
-    return rc < 0 ? RW_ESTATE : 0;
-}
-
-int tls_session_load(struct tls *t, struct str bytes) {
-    mbedtls_ssl_session session;
-    mbedtls_ssl_session_init(&session);
-    int rc = mbedtls_ssl_session_load(&session, (const unsigned char *)bytes.p, bytes.n);
-    if (rc == 0) rc = mbedtls_ssl_set_session(&t->ssl, &session);
-    t->resumed = rc == 0; /* until it has to show a certificate again */
-    mbedtls_ssl_session_free(&session);
-    return rc < 0 ? RW_ESTATE : 0;
 }

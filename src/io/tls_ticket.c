@@ -6,15 +6,17 @@
  * from the name that the client asked for, too: what one server name has sealed
  * means nothing under another (RFC 6066 §3, RFC 8446 §4.6.1).
  *
- *      ticket = when (8) | nonce (12) | AES-256-GCM(session) with its tag (16)
+ *      ticket = when (8) | nonce (12) | AES-256-GCM(content) with its tag (16)
+ *      content = size (4) | session | what the client has shown (tls_chain.c), if anything
  */
 #include <stdlib.h>
 #include <time.h>
 
-#include "io/tls_internal.h"
+#include "io/tls_resume.h"
 
 enum { WHEN_SIZE = 8, NONCE_SIZE = 12, TAG_SIZE = 16, KEY_BITS = 256,
-       OVERHEAD = WHEN_SIZE + NONCE_SIZE + TAG_SIZE,
+       OVERHEAD = WHEN_SIZE + NONCE_SIZE + TAG_SIZE, SIZE_SIZE = 4,
+       CHAIN_MAX = 8192, /* a ClientHello has to hold the ticket */
        SKEW = 60 }; /* seconds by which clocks of machines with one secret may differ */
 enum { LABEL_MAX = 15 + WHEN_SIZE + sizeof((struct tls *)0)->name };
 
@@ -34,7 +36,7 @@ static uint64_t get_u64(const uint8_t *p) {
 /* What a key is for: "ropewalk ticket", the period, the name in lower case. */
 static size_t label_of(const struct tls_context *c, uint64_t when, uint8_t label[LABEL_MAX]) {
     static const char what[] = "ropewalk ticket";
-    const char *name = tls_current ? tls_current->name : "";
+    const char *name = tls_current->name;
     uint8_t *at = label;
     memcpy(at, what, sizeof what - 1);
     at += sizeof what - 1;
@@ -71,6 +73,52 @@ static psa_key_id_t period_key(const struct tls_context *c, uint64_t when) {
     return key;
 }
 
+/* ── the content ──────────────────────────────────────────────────────────*/
+
+/* 0, or a code of mbedTLS. */
+static int pack(struct tls *t, const mbedtls_ssl_session *session, unsigned char *out, size_t room,
+                size_t *n) {
+    size_t size;
+    const struct tls_chain *chain = tls_resume_chain(t, session);
+    if (!chain && session->peer_cert && !t->resumed) return MBEDTLS_ERR_SSL_ALLOC_FAILED;
+    size_t packed = chain ? tls_chain_packed(chain) : 0;
+    if (packed > CHAIN_MAX || room < SIZE_SIZE + packed) return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
+    int rc = tls_resume_save(session, out + SIZE_SIZE, room - SIZE_SIZE - packed, &size);
+    if (rc < 0) return rc;
+    for (int i = 0; i < SIZE_SIZE; i++) out[i] = (unsigned char)(size >> (24 - 8 * i));
+    if (chain) tls_chain_pack(chain, out + SIZE_SIZE + size);
+    *n = SIZE_SIZE + size + packed;
+    return 0;
+}
+
+static int unpack(struct tls *t, struct str content, mbedtls_ssl_session *session) {
+    size_t size = 0;
+    if (content.n < SIZE_SIZE) return MBEDTLS_ERR_SSL_INVALID_MAC;
+    for (int i = 0; i < SIZE_SIZE; i++) size = size << 8 | (uint8_t)content.p[i];
+    content = str_skip(content, SIZE_SIZE);
+    if (size > content.n) return MBEDTLS_ERR_SSL_INVALID_MAC; /* of another version */
+    tls_chain_unref(&t->chain);
+    struct str shown = str_skip(content, size);
+    if (shown.n && tls_chain_unpack(&t->account, shown, &t->chain) < 0)
+        return MBEDTLS_ERR_SSL_ALLOC_FAILED;
+    if (t->chain && t->chain->verified && (int64_t)seconds_now(t->context) >= t->chain->good_until)
+        return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;
+    return mbedtls_ssl_session_load(session, (const unsigned char *)content.p, size);
+}
+
+/* A client with so many certificates that no ticket holds them gets one that is worth
+ * nothing: TLS 1.3 gives up without any. */
+static int write_void(unsigned char *start, const unsigned char *end, size_t *length,
+                      uint32_t *lifetime) {
+    if (start == end) return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
+    *start = 0;
+    *length = 1;
+    *lifetime = 0;
+    return 0;
+}
+
+/* ── sealing ──────────────────────────────────────────────────────────────*/
+
 int tls_ticket_write(void *p, const mbedtls_ssl_session *session, unsigned char *start,
                      const unsigned char *end, size_t *length, uint32_t *lifetime) {
     struct tls_context *c = p;
@@ -80,8 +128,10 @@ int tls_ticket_write(void *p, const mbedtls_ssl_session *session, unsigned char 
     if (room < OVERHEAD) return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
     unsigned char *plain = malloc(room - OVERHEAD);
     if (!plain) return MBEDTLS_ERR_SSL_ALLOC_FAILED;
-    int rc = mbedtls_ssl_session_save(session, plain, room - OVERHEAD, &n);
-    if (rc == 0) {
+    int rc = pack(tls_current, session, plain, room - OVERHEAD, &n);
+    if (rc == MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL) {
+        rc = write_void(start, end, length, lifetime);
+    } else if (rc == 0) {
         uint8_t *nonce = start + WHEN_SIZE;
         uint64_t when = seconds_now(c);
         put_u64(start, when);
@@ -115,9 +165,9 @@ int tls_ticket_parse(void *p, mbedtls_ssl_session *session, unsigned char *bytes
                                 WHEN_SIZE, bytes + WHEN_SIZE + NONCE_SIZE,
                                 n - WHEN_SIZE - NONCE_SIZE, plain, n,
                                 &opened) == PSA_SUCCESS) {
-        rc = mbedtls_ssl_session_load(session, plain, opened);
+        rc = unpack(tls_current, str_of((const char *)plain, opened), session);
         mbedtls_platform_zeroize(plain, opened);
-        if (rc == 0 && tls_current) tls_current->resumed = true;
+        if (rc == 0) tls_current->resumed = true;
     }
     if (key) psa_destroy_key(key);
     free(plain);

@@ -135,12 +135,19 @@ def settled(server):
     return last
 
 
+def holder(server, build, connections, requests):
+    """The program that opens connections and holds them: with so many requests
+    on each, unless the server speaks TCP only."""
+    protocol = server.kind.protocol
+    return [tool(build, "tls_idle" if protocol == "https" else "idle"), "-p", str(server.port),
+            "-n", str(connections), *([] if protocol == "tcp" else ["-r", str(requests)])]
+
+
 def warm_up(server, build, core):
     """Code and heap are touched before the first look: what is counted is
     connections, not the first request's page faults."""
-    requests = ["-r", "500"] if server.kind.protocol == "http" else []
     for _ in range(2):
-        if subprocess.run([tool(build, "idle"), "-p", str(server.port), "-n", "16", *requests],
+        if subprocess.run(holder(server, build, 16, 500),
                           stdin=subprocess.DEVNULL, preexec_fn=child(core),
                           stdout=subprocess.DEVNULL, timeout=60).returncode:
             raise Failed("%s: the warm-up failed" % server.kind.name)
@@ -148,12 +155,10 @@ def warm_up(server, build, core):
 
 
 def memory(server, build, core, connections):
-    """Bytes per idle connection: after one request each (HTTP) or after none."""
+    """Bytes per idle connection: after one request each (HTTP, HTTPS) or after none."""
     warm_up(server, build, core)
-    requests = ["-r", "1"] if server.kind.protocol == "http" else []
     sockets, before = server.sockets(), settled(server)
-    process = subprocess.Popen([tool(build, "idle"), "-p", str(server.port),
-                                "-n", str(connections)] + requests,
+    process = subprocess.Popen(holder(server, build, connections, 1),
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                preexec_fn=child(core))
     try:
