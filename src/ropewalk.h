@@ -152,11 +152,12 @@ RW_API void rw_stop(struct rw *rw);
 RW_API void rw_free(struct rw **rw);
 
 /* Runs the initialisers with nothing bound, and the script's self-tests. 0, or
- * RW_ESCRIPT with the reason in the log. */
+ * RW_ESCRIPT with the reason in the log; 128 and the signal's number if one that the
+ * instance handles (handle_signals) ended it. */
 RW_API int rw_check(struct rw *rw);
 
 /* Runs the specs with busted: argv as busted wants it (without the program's
- * name). Returns the exit status. */
+ * name). Returns the exit status, of a signal as rw_check. */
 RW_API int rw_test(struct rw *rw, int argc, const char *const *argv);
 
 /* Runs a command of the Lua library ("cert") with these arguments; its results go
