@@ -20,11 +20,12 @@ TITLES = {"tcp": "an exchange of 64 bytes", "http": "a request"}
 class Crowd:
     """The load program, told line by line."""
 
-    def __init__(self, server, build, core, quiet):
+    def __init__(self, server, build, core, quiet, share=5000):
         self.name = server.kind.name
         options = ["-h"] * (server.kind.protocol == "http") + ["-q"] * quiet
         self.process = subprocess.Popen(
-            [tool(build, "crowd"), "-p", str(server.port), *options], text=True,
+            [tool(build, "crowd"), "-p", str(server.port), "-a", str(share), *options],
+            text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             preexec_fn=child(core))
 

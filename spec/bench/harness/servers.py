@@ -286,8 +286,8 @@ class Server:
 
     running = []
 
-    def __init__(self, kind, build, core, wrapper=(), load_core=None):
-        self.kind, self.behind = kind, None
+    def __init__(self, kind, build, core, wrapper=(), load_core=None, port=None):
+        self.kind, self.behind, self.port = kind, None, port or free_port()
         self.place = tempfile.mkdtemp(prefix="rw-bench-")
         os.chmod(self.place, 0o777)  # nginx' worker is another user
         self.process = None
@@ -301,7 +301,6 @@ class Server:
             raise
 
     def _start(self, build, core, wrapper):
-        self.port = free_port()
         self.output = os.path.join(self.place, "output")
         behind = [self.behind.port] if self.behind else []
         argv = wrapper + self.kind.command(build, self.place, self.port, *behind)
