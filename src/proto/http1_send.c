@@ -43,7 +43,7 @@ static int room(struct http1 *e, size_t n, char **at) {
     struct buf *out = e->env.out;
     *at = buf_reserve(out, n);
     if (*at) return 0;
-    return n > out->max || buf_len(out) > out->max - n ? RW_ELIMIT : RW_ENOMEM;
+    return buf_fits(out, n) ? RW_ENOMEM : RW_ELIMIT;
 }
 
 static void wrote(struct http1 *e, const char *end) {
