@@ -15,7 +15,7 @@ struct buf {
     size_t head;     /* first live byte */
     size_t tail;     /* behind the last live byte */
     size_t cap;      /* size of the block */
-    size_t max;      /* bytes that may be live */
+    size_t max;      /* bytes that may be live; never less than those that are */
     struct mem *mem; /* borrowed, outlives the buffer */
 };
 
@@ -36,7 +36,7 @@ static inline void buf_clear(struct buf *b) { b->head = b->tail = 0; }
 
 /* May n more bytes be live? (The block may be larger than the maximum.) */
 static inline bool buf_fits(const struct buf *b, size_t n) {
-    return n <= b->max && buf_len(b) <= b->max - n;
+    return n <= b->max - buf_len(b);
 }
 
 /* Makes room in the block, whatever the maximum: 0 or RW_ENOMEM. */
