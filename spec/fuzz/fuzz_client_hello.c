@@ -44,11 +44,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     must(rc == 1 || rc == 0 || rc == RW_ESYNTAX || rc == RW_ELIMIT);
     if (rc != 1) return 0;
     for (size_t i = 0; i < n && i < 300; i++) must(parse(str_of(all.p, i), again, &other) != RW_ESYNTAX);
-    /* the first record again, in records of 5 bytes */
+    /* the first record again, in smaller ones, as many as may be */
     size_t record = (size_t)data[3] << 8 | data[4], at = 0;
     if (n < 5 + record || record > CLIENT_HELLO_MAX / 2) return 0;
-    for (size_t i = 0; i < record; i += 5) {
-        size_t part = record - i < 5 ? record - i : 5;
+    size_t size = record / CLIENT_HELLO_RECORDS + 4;
+    for (size_t i = 0; i < record; i += size) {
+        size_t part = record - i < size ? record - i : size;
         memcpy(cut + at, data, 3);
         cut[at + 3] = 0;
         cut[at + 4] = (char)part;

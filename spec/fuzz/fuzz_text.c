@@ -75,8 +75,6 @@ static void check_hex(struct str in) {
     CHECK(hex_decode(str_of(text, 2 * in.n), back) == (int64_t)in.n);
     CHECK(str_eq(in, str_of(back, in.n)));
     (void)hex_decode(in, bytes);
-    uint64_t number;
-    (void)str_hex_to_u64(in, &number);
 }
 
 /* ---- UTF-8 and JSON: three readers agree ---- */

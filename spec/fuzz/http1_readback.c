@@ -46,10 +46,21 @@ static struct sent sent_head(struct str *s) {
     return a;
 }
 
+static size_t chunk_size(struct str digits) {
+    size_t n = 0;
+    MUST(digits.n > 0 && digits.n < 8);
+    for (size_t i = 0; i < digits.n; i++) {
+        MUST(hex_digit(digits.p[i]) >= 0);
+        n = n << 4 | (unsigned)hex_digit(digits.p[i]);
+    }
+    return n;
+}
+
 static void sent_chunks(struct str *s, struct buf *to) {
-    uint64_t n;
+    size_t n;
     do {
-        MUST(str_hex_to_u64(sent_line(s), &n) == 0 && n + 2 <= s->n);
+        n = chunk_size(sent_line(s));
+        MUST(n + 2 <= s->n);
         MUST(buf_add(to, s->p, n) == 0);
         *s = str_skip(*s, n);
         MUST(sent_line(s).n == 0);

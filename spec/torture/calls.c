@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The doors of single engines that stand beside the contract, for `call`
  * blocks. A row per door; questions take the expected answer as an argument
- * and fail with RW_EINVAL on another. `feed`, for every engine, is the
- * driver's: it feeds the next piece now, before any event is asked for. */
+ * and fail with RW_EINVAL on another. Two are for every engine: `limit` sets a
+ * limit, `feed`, the driver's, feeds the next piece now, before any event is
+ * asked for. */
 #include "proto/frame.h"
 #include "proto/http1.h"
 #include "proto/line.h"
@@ -83,8 +84,18 @@ CALL(call_http1_finished) {
     return expect(http1_finished(e) == (args[0].num != 0));
 }
 
+/* The driver may exchange them between two calls. */
+CALL(call_limit) {
+    static struct limits changed;
+    struct engine_env *env = e; /* its first member */
+    changed = *env->limits;
+    env->limits = &changed;
+    return limits_set(&changed, args[0].str, (uint64_t)args[1].num);
+}
+
 static const struct call calls[] = {
     {NULL, "feed", "", NULL},
+    {NULL, "limit", "str:name int:value", call_limit},
     {&line_engine, "raw", "int:bytes", call_line_raw}, /* -1: for ever */
     {&line_engine, "lines", "", call_line_lines},
     {&line_engine, "ending", "str:name", call_line_ending},

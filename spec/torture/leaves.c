@@ -6,7 +6,6 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "base/map.h"
-#include "base/stat.h"
 #include "torture.h"
 
 bool leaf_fine;
@@ -210,34 +209,13 @@ static void check_fields(void) {
     }
 }
 
-/* ---- stat ---- */
-
-static void check_stats(void) {
-    struct mem mem;
-    struct buf out;
-    struct stats one = {.requests = 3, .connections_open = 2}, total = {.requests = 4};
-    mem_init(&mem, 0);
-    buf_init(&out, &mem, 1 << 16);
-    stats_add(&total, &one);
-    CHECK(stat_get(&total, stat_find(STR("requests"))) == 7 && !stat_find(STR("request")));
-    CHECK(stats_print(&total, &out) == 0 && buf_add_char(&out, '\0') == 0);
-    CHECK(strstr(out.data, "\nrequests 7\n") && strstr(out.data, "\nconnections_open 2\n"));
-    buf_clear(&out);
-    CHECK(stats_print_prometheus(&total, &out) == 0 && buf_add_char(&out, '\0') == 0);
-    CHECK(strstr(out.data, "# TYPE ropewalk_requests_total counter\nropewalk_requests_total 7\n"));
-    CHECK(strstr(out.data, "# TYPE ropewalk_connections_open gauge\nropewalk_connections_open 2\n"));
-    mem.limit = 1;
-    buf_release(&out);
-    CHECK(stats_print(&total, &out) == RW_ENOMEM);
-    buf_release(&out);
-}
-
 static const struct leaf { const char *name; void (*check)(void); } checks[] = {
     {"map", check_map}, {"siphash", check_siphash}, {"base64", check_base64},
     {"percent and hex", check_percent}, {"dates", check_dates}, {"calendar", check_calendar},
     {"UTF-8 and JSON", check_utf8}, {"forms, cookies, media types", check_fields},
-    {"stats", check_stats}, {"log lines", check_log_lines}, {"log files", check_log_files},
+    {"log lines", check_log_lines}, {"log files", check_log_files},
     {"networks", check_cidr}, {"PROXY headers", check_proxy},
+    {"buffers", check_buf}, {"routes' limits", check_route_limits}, {"ClientHellos", check_hello},
 };
 
 void check_leaves(size_t *passed, size_t *failed) {

@@ -33,6 +33,10 @@ void check_cidr(void) {
     CHECK(has("::/0", "2001:db8::1") && !has("::/0", "127.0.0.1"));
     CHECK(has("fe80::/10", "fe80::1%eth0") && !has("fe80::/10", "fec0::1"));
     CHECK(has("127.0.0.0/8", "::ffff:127.0.0.1") && !has("127.0.0.0/8", ""));
+    CHECK(has("::ffff:10.0.0.0/104", "10.1.2.3") && has("::ffff:10.0.0.0/104", "::ffff:10.1.2.3"));
+    CHECK(!has("::ffff:10.0.0.0/104", "11.0.0.1") && !has("::ffff:10.0.0.0/104", "::1"));
+    CHECK(has("::ffff:10.1.2.3", "10.1.2.3") && !has("::ffff:10.1.2.3", "10.1.2.4"));
+    CHECK(has("::ffff:0:0/96", "203.0.113.9") && !has("::ffff:0:0/96", "2001:db8::1"));
     CHECK(!has("127.0.0.0/8", "localhost") && !has("127.0.0.0/8", "127.0.0.1x"));
 }
 
@@ -174,12 +178,12 @@ static void check_encoder(void) {
         struct buf out = buf_over(bytes, sizeof bytes);
         h.local = false;
         h.family = PROXY_IPV6; /* not what the ends are */
-        CHECK(proxy_encode(&h, &out) == RW_EINVAL);
+        CHECK(proxy_encode(&h, &out) == RW_EINVAL && buf_len(&out) == 0);
     }
     struct buf small = buf_over((char[20]){0}, 20);
     h.version = 2;
     h.family = PROXY_IPV4;
-    CHECK(proxy_encode(&h, &small) == RW_ELIMIT);
+    CHECK(proxy_encode(&h, &small) == RW_ELIMIT && buf_len(&small) == 0);
 }
 
 void check_proxy(void) {

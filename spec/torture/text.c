@@ -22,7 +22,6 @@ static bool take_byte(struct str *in, char *out) {
     if (in->n == 0) return false;
     c = in->p[0];
     *in = str_skip(*in, 1);
-    uint64_t code;
     switch (c) {
     case 'r': *out = '\r'; return true;
     case 'n': *out = '\n'; return true;
@@ -30,9 +29,8 @@ static bool take_byte(struct str *in, char *out) {
     case '0': *out = '\0'; return true;
     case '\\': case '"': case '{': case '}': *out = c; return true;
     case 'x':
-        if (in->n < 2 || str_hex_to_u64(str_of(in->p, 2), &code) < 0) return false;
+        if (in->n < 2 || hex_decode(str_of(in->p, 2), out) < 0) return false;
         *in = str_skip(*in, 2);
-        *out = (char)code;
         return true;
     default: return false;
     }

@@ -167,6 +167,9 @@ void check_log_lines(void);
 void check_log_files(void);
 void check_proxy(void);
 void check_cidr(void);
+void check_buf(void);
+void check_route_limits(void);
+void check_hello(void);
 
 extern bool leaf_fine;
 #define CHECK(holds)                                                           \

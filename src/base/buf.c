@@ -17,19 +17,19 @@ void buf_release(struct buf *b) {
     b->head = b->tail = b->cap = 0;
 }
 
+/* What is copied stays in proportion to what came and went: live bytes move to
+ * the front when a quarter of the block is dead, else the block doubles. (A
+ * queue that stays as long as its block would be copied for each few bytes.) */
 int buf_grow(struct buf *b, size_t n) {
     size_t live = buf_len(b);
-    if (n > b->max || live > b->max - n) return RW_ELIMIT;
-
-    /* Moving the live bytes to the front is cheaper than a larger block as
-     * long as at least half of the block is dead. */
-    if (b->head >= b->cap / 2 && b->cap - live >= n) {
+    if ((b->head >= b->cap / 4 || !b->mem) && b->cap - live >= n) {
         memmove(b->data, b->data + b->head, live);
         b->head = 0;
         b->tail = live;
         return 0;
     }
-    size_t cap = b->cap ? b->cap : BUF_MIN_BLOCK;
+    if (!b->mem) return RW_ENOMEM; /* buf_over's */
+    size_t cap = b->cap ? 2 * b->cap : BUF_MIN_BLOCK;
     while (cap - live < n) cap *= 2;
     char *data = mem_alloc(b->mem, cap);
     if (!data) return RW_ENOMEM;
@@ -44,28 +44,29 @@ int buf_grow(struct buf *b, size_t n) {
 
 int buf_add(struct buf *b, const void *p, size_t n) {
     if (n == 0) return 0;
-    if (buf_len(b) + n > b->max) return RW_ELIMIT;
-    if (b->cap - b->tail < n) {
-        int rc = buf_grow(b, n);
-        if (rc < 0) return rc;
-    }
+    if (!buf_fits(b, n)) return RW_ELIMIT;
+    if (b->cap - b->tail < n && buf_grow(b, n) < 0) return RW_ENOMEM;
     memcpy(b->data + b->tail, p, n);
     b->tail += n;
     return 0;
 }
 
+/* printf's NUL counts for the block, not for the maximum. */
 int buf_addf(struct buf *b, const char *format, ...) {
+    char few[128];
     va_list args;
     va_start(args, format);
-    int need = vsnprintf(NULL, 0, format, args);
+    int n = vsnprintf(few, sizeof few, format, args);
     va_end(args);
-    if (need < 0) return RW_EINVAL;
-    char *room = buf_reserve(b, (size_t)need + 1);
-    if (!room) return buf_len(b) + (size_t)need + 1 > b->max ? RW_ELIMIT : RW_ENOMEM;
+    if (n < 0) return RW_EINVAL;
+    size_t size = (size_t)n + 1;
+    if (size <= sizeof few) return buf_add(b, few, (size_t)n);
+    if (!buf_fits(b, (size_t)n)) return RW_ELIMIT;
+    if (b->cap - b->tail < size && buf_grow(b, size) < 0) return RW_ENOMEM;
     va_start(args, format);
-    vsnprintf(room, (size_t)need + 1, format, args);
+    vsnprintf(b->data + b->tail, size, format, args);
     va_end(args);
-    buf_commit(b, (size_t)need);
+    buf_commit(b, (size_t)n);
     return 0;
 }
 

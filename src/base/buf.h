@@ -15,7 +15,7 @@ struct buf {
     size_t head;     /* first live byte */
     size_t tail;     /* behind the last live byte */
     size_t cap;      /* size of the block */
-    size_t max;      /* bytes that may be live */
+    size_t max;      /* bytes that may be live; never less than those that are */
     struct mem *mem; /* borrowed, outlives the buffer */
 };
 
@@ -34,12 +34,18 @@ static inline struct str buf_str(const struct buf *b) {
 }
 static inline void buf_clear(struct buf *b) { b->head = b->tail = 0; }
 
-/* 0, RW_ENOMEM or RW_ELIMIT. */
+/* May n more bytes be live? (The block may be larger than the maximum.) */
+static inline bool buf_fits(const struct buf *b, size_t n) {
+    return n <= b->max - buf_len(b);
+}
+
+/* Makes room in the block, whatever the maximum: 0 or RW_ENOMEM. */
 int buf_grow(struct buf *b, size_t n);
 
-/* Room for n more bytes behind the tail: where to write them before
- * buf_commit, or NULL for either of buf_grow's reasons. */
+/* Room for n more bytes (> 0) behind the tail: where to write them before
+ * buf_commit, or NULL: they do not fit, or there is no memory. */
 static inline char *buf_reserve(struct buf *b, size_t n) {
+    if (!buf_fits(b, n)) return NULL;
     if (b->cap - b->tail < n && buf_grow(b, n) < 0) return NULL;
     return b->data + b->tail;
 }
@@ -56,6 +62,9 @@ static inline int buf_add_char(struct buf *b, char c) {
 int buf_addf(struct buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 int buf_add_u64(struct buf *b, uint64_t n); /* decimal */
+
+/* Forgets all but the first n bytes (n ≤ buf_len). */
+static inline void buf_cut(struct buf *b, size_t n) { b->tail = b->head + n; }
 
 /* Forgets the first n bytes (n ≤ buf_len). */
 static inline void buf_drop(struct buf *b, size_t n) {

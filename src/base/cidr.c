@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* An IPv4 address within IPv6 (::ffff:a.b.c.d) is IPv4: what a dual-stack socket
- * calls its peers must not get them past a list. */
+/* An IPv4 address within IPv6 (::ffff:a.b.c.d) is IPv4, in a list as well as
+ * coming from a peer: what a dual-stack socket calls its peers must not get them
+ * past a list, nor a list be without effect for how it is written. */
 #include "base/cidr.h"
 
 #include <arpa/inet.h>
@@ -27,16 +28,26 @@ static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits) {
     return left == 0 || (a[bytes] ^ b[bytes]) >> (8 - left) == 0;
 }
 
+static void unmap(struct cidr *c) {
+    unsigned before = 8 * sizeof mapped;
+    if (!c->v6 || c->bits < before || memcmp(c->address, mapped, sizeof mapped) != 0) return;
+    c->v6 = false;
+    c->bits = (uint8_t)(c->bits - before);
+    memmove(c->address, c->address + sizeof mapped, 4);
+}
+
 int cidr_parse(struct str text, struct cidr *out) {
     size_t slash = str_find(text, '/');
-    uint64_t bits;
     if (text.n == 0 || !read_address(str_of(text.p, slash), out)) return RW_ESYNTAX;
-    if (slash == text.n) return 0;
-    if (str_to_u64(str_skip(text, slash + 1), &bits) < 0 || bits > out->bits)
-        return RW_ESYNTAX;
-    out->bits = (uint8_t)bits;
-    for (unsigned bit = out->bits; bit < (out->v6 ? 128 : 32); bit++)
-        if (out->address[bit / 8] & 0x80 >> bit % 8) return RW_ESYNTAX;
+    if (slash < text.n) {
+        uint64_t bits;
+        if (str_to_u64(str_skip(text, slash + 1), &bits) < 0 || bits > out->bits)
+            return RW_ESYNTAX;
+        for (unsigned bit = (unsigned)bits; bit < out->bits; bit++)
+            if (out->address[bit / 8] & 0x80 >> bit % 8) return RW_ESYNTAX;
+        out->bits = (uint8_t)bits;
+    }
+    unmap(out);
     return 0;
 }
 
@@ -44,10 +55,7 @@ bool cidr_has(const struct cidr *network, const char *address) {
     struct cidr a;
     struct str text = str_c(address);
     if (!read_address(str_of(text.p, str_find(text, '%')), &a)) return false;
-    if (a.v6 && memcmp(a.address, mapped, sizeof mapped) == 0) {
-        a.v6 = false;
-        memmove(a.address, a.address + sizeof mapped, 4);
-    }
+    unmap(&a);
     return a.v6 == network->v6 &&
            same_prefix(a.address, network->address, network->bits);
 }

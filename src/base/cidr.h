@@ -16,7 +16,7 @@ struct cidr {
 int cidr_parse(struct str text, struct cidr *out);
 
 /* Is the numeric address in it? A zone ("%eth0") is not looked at; an IPv4
- * address within IPv6 counts as IPv4. */
+ * address within IPv6 counts as IPv4, and "::ffff:10.0.0.0/104" is 10.0.0.0/8. */
 bool cidr_has(const struct cidr *network, const char *address);
 
 #endif

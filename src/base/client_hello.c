@@ -55,7 +55,8 @@ static int check_record(struct str rest) {
 static int join_records(struct str bytes, char *scratch, struct str *message) {
     size_t have = 0, want = 0; /* of the message; want 0: not known yet */
     struct str rest = bytes;
-    while (rest.n) {
+    for (unsigned records = 0; rest.n; records++) {
+        if (records == CLIENT_HELLO_RECORDS) return RW_ELIMIT;
         int rc = check_record(rest);
         if (rc <= 0) return rc;
         size_t record = u16_at(rest, 3), here = rest.n - RECORD_HEADER;

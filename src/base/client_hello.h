@@ -7,7 +7,10 @@
 
 #include "base/str.h"
 
-enum { CLIENT_HELLO_MAX = 16 * 1024 }; /* bytes of the message, more is refused */
+enum {
+    CLIENT_HELLO_MAX = 16 * 1024, /* bytes of the message, more is refused */
+    CLIENT_HELLO_RECORDS = 32,    /* that it may come in */
+};
 
 struct client_hello {
     struct str server_name; /* "" without one; as sent, a valid host name */
@@ -15,9 +18,14 @@ struct client_hello {
     bool tls13;             /* it offers 1.3 */
 };
 
-/* 1: it is whole, *out borrows from `bytes` or, when it came in several
+/* To be asked with all bytes so far whenever more have come; which is why the
+ * records are counted: who sends a byte in each would make us walk over
+ * thousands of them at each of his bytes.
+ *
+ * 1: it is whole, *out borrows from `bytes` or, when it came in several
  * records, from `scratch` (CLIENT_HELLO_MAX bytes). 0: more bytes are needed.
- * RW_ESYNTAX: this is no ClientHello; RW_ELIMIT: a longer one than we read. */
+ * RW_ESYNTAX: this is no ClientHello; RW_ELIMIT: it is longer, or in more records, than
+ * we read. */
 int client_hello_parse(struct str bytes, char *scratch, struct client_hello *out);
 
 /* The next name of out->alpn; false at the end. */

@@ -7,12 +7,6 @@
 
 #include "base/err.h"
 
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool is_alnum(char c) {
     return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z');
 }
@@ -35,8 +29,8 @@ int64_t percent_decode(struct str in, enum percent flavour, char *out) {
         char c = in.p[i];
         if (c == '+' && flavour == PERCENT_QUERY) c = ' ';
         if (c == '%') {
-            int high = in.n - i > 2 ? hex_value(in.p[i + 1]) : -1;
-            int low = in.n - i > 2 ? hex_value(in.p[i + 2]) : -1;
+            int high = in.n - i > 2 ? hex_digit(in.p[i + 1]) : -1;
+            int low = in.n - i > 2 ? hex_digit(in.p[i + 2]) : -1;
             if (high < 0 || low < 0) return RW_ESYNTAX;
             c = (char)(high << 4 | low);
             i += 2;
@@ -119,7 +113,7 @@ int64_t base64_encode(struct str in, enum base64 flavour, char *out) {
 int64_t hex_decode(struct str in, char *out) {
     if (in.n % 2) return RW_ESYNTAX;
     for (size_t i = 0; i < in.n; i += 2) {
-        int high = hex_value(in.p[i]), low = hex_value(in.p[i + 1]);
+        int high = hex_digit(in.p[i]), low = hex_digit(in.p[i + 1]);
         if (high < 0 || low < 0) return RW_ESYNTAX;
         out[i / 2] = (char)(high << 4 | low);
     }
@@ -207,12 +201,13 @@ bool utf8_next(struct str *rest, uint32_t *code) {
     return true;
 }
 
-/* ---- JSON ---- */
-
-/* Beyond what JSON wants: what a terminal or a script would act on. */
-static bool json_hides(uint32_t code) {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029;
+bool utf8_hidden(uint32_t code) {
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) ||   /* controls */
+           (code >= 0x2028 && code <= 0x202e) ||             /* line ends, direction */
+           (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
 }
+
+/* ---- JSON ---- */
 
 int64_t json_escape(struct str in, char *out) {
     static const char digits[] = "0123456789abcdef";
@@ -229,7 +224,7 @@ int64_t json_escape(struct str in, char *out) {
         } else if (hit) {
             *at++ = '\\';
             *at++ = names[hit - named];
-        } else if (json_hides(code)) {
+        } else if (utf8_hidden(code)) {
             memcpy(at, "\\u", 2);
             for (int i = 0; i < 4; i++) at[2 + i] = digits[code >> (12 - 4 * i) & 15];
             at += 6;

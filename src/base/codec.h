@@ -70,6 +70,9 @@ static inline bool utf8_open(const struct utf8 *u) { return u->need != 0; }
  * *code, when it is not UTF-8. `rest` is not empty. */
 bool utf8_next(struct str *rest, uint32_t *code);
 
+/* Would a terminal, an editor or a script act on it instead of showing it? */
+bool utf8_hidden(uint32_t code);
+
 /* application/x-www-form-urlencoded: next name and value, still encoded
  * (PERCENT_QUERY). Empty members are skipped, a member without '=' has an
  * empty value. */
@@ -92,7 +95,7 @@ int param_next(struct str *rest, struct str *name, struct str *value);
 int64_t quoted_decode(struct str in, char *out);
 
 /* The inside of a JSON string (RFC 8259 §7); bytes that are not UTF-8 become
- * U+FFFD. Never fails. */
+ * U+FFFD, and what is hidden is escaped. Never fails. */
 #define JSON_ESCAPE_MAX(n) (6 * (n))
 int64_t json_escape(struct str in, char *out);
 

@@ -275,8 +275,7 @@ static int add_port(uint16_t port, struct buf *out) {
     return buf_add(out, bytes, sizeof bytes);
 }
 
-int proxy_encode(const struct proxy_header *h, struct buf *out) {
-    if (h->version == 1) return encode_v1(h, out);
+static int encode_v2(const struct proxy_header *h, struct buf *out) {
     enum proxy_family family = h->local ? PROXY_UNKNOWN : h->family;
     struct str tlvs = family == PROXY_UNKNOWN ? STR_NONE : h->tlvs;
     size_t n = size_of_ends(family) + tlvs.n;
@@ -292,4 +291,11 @@ int proxy_encode(const struct proxy_header *h, struct buf *out) {
     if (rc == 0 && family != PROXY_UNIX) rc = add_port(h->source.port, out);
     if (rc == 0 && family != PROXY_UNIX) rc = add_port(h->destination.port, out);
     return rc < 0 ? rc : buf_add_str(out, tlvs);
+}
+
+int proxy_encode(const struct proxy_header *h, struct buf *out) {
+    size_t before = buf_len(out);
+    int rc = h->version == 1 ? encode_v1(h, out) : encode_v2(h, out);
+    if (rc < 0) buf_cut(out, before);
+    return rc;
 }

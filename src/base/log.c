@@ -42,13 +42,6 @@ static void put(struct line *l, struct str piece) {
 
 static void put_z(struct line *l, const char *z) { put(l, str_c(z)); }
 
-/* Would it forge a line, or reach the terminal as more than text? */
-static bool is_hidden(uint32_t code) {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) ||   /* controls */
-           (code >= 0x2028 && code <= 0x202e) ||             /* line ends, direction */
-           (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
-}
-
 /* The printable ASCII at the front, which nothing here escapes. */
 static size_t easy_prefix(struct str s) {
     size_t n = 0;
@@ -69,7 +62,7 @@ static void put_char(struct line *l, struct str *s, const char *escaped) {
         text[0] = '\\';
         text[1] = code == '\n' ? 'n' : code == '\r' ? 'r' : code == '\t' ? 't' : (char)code;
         put(l, str_of(text, 2));
-    } else if (!valid || (code != '\t' && is_hidden(code))) {
+    } else if (!valid || (code != '\t' && utf8_hidden(code))) {
         snprintf(text, sizeof text, valid && code > 0xff ? "\\u%04x" : "\\x%02x", code & 0xffff);
         put_z(l, text);
     } else {
@@ -83,7 +76,7 @@ static bool is_plain(struct str s, const char *also) {
     while (s.n && s.p[0] > ' ' && s.p[0] <= '~' && !strchr(also, s.p[0])) s = str_skip(s, 1);
     while (s.n) {
         uint32_t code;
-        if (!utf8_next(&s, &code) || is_hidden(code) ||
+        if (!utf8_next(&s, &code) || utf8_hidden(code) ||
             (code < 0x80 && strchr(also, (int)code))) return false;
     }
     return true;
@@ -285,5 +278,3 @@ int log_format_parse(struct str name, enum log_format *out) {
     *out = (enum log_format)i;
     return 0;
 }
-
-const char *log_level_name(enum log_level level) { return level_names[level]; }

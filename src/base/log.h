@@ -97,6 +97,5 @@ void log_write(struct log *l, enum log_level level, struct str message,
 /* "debug" … "error", "none"; "text", "json": 0 or RW_EINVAL. */
 int log_level_parse(struct str name, enum log_level *out);
 int log_format_parse(struct str name, enum log_format *out);
-const char *log_level_name(enum log_level level);
 
 #endif

@@ -29,8 +29,9 @@ struct proxy_header {
  * right. */
 int64_t proxy_decode(struct str in, size_t max, struct proxy_header *out);
 
-/* 0, RW_EINVAL when an end is no address of the family, or buf_add's. A header
- * that is local, or whose family cannot be said in its version, says just so. */
+/* 0, RW_EINVAL when an end is no address of the family, or buf_add's; all or
+ * nothing. A header that is local, or whose family cannot be said in its
+ * version, says just so. */
 int proxy_encode(const struct proxy_header *h, struct buf *out);
 
 /* Additions of version 2: type, value. */

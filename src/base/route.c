@@ -71,16 +71,18 @@ static int str_copy(struct mem *mem, struct str s, struct str *out) {
     return 0;
 }
 
-static struct route_node *node_new(struct route_table *t, struct str segment) {
-    if (t->nodes == ROUTE_MAX_NODES) return NULL;
+static int node_new(struct route_table *t, struct str segment, struct route_node **out) {
+    *out = NULL;
+    if (t->nodes == ROUTE_MAX_NODES) return RW_ELIMIT;
     struct route_node *n = mem_zalloc(t->mem, sizeof *n);
-    if (!n) return NULL;
+    if (!n) return RW_ENOMEM;
     if (str_copy(t->mem, segment, &n->segment) < 0) {
         mem_free(t->mem, n, sizeof *n);
-        return NULL;
+        return RW_ENOMEM;
     }
     t->nodes++;
-    return n;
+    *out = n;
+    return 0;
 }
 
 /* Room for one more in an array that grows by doubling. */
@@ -116,22 +118,23 @@ static size_t child_index(const struct route_node *n, struct str segment,
     return low;
 }
 
-static struct route_node *child_make(struct route_table *t,
-                                     struct route_node *n, struct str segment) {
+static int child_make(struct route_table *t, struct route_node *n, struct str segment,
+                      struct route_node **out) {
     bool found;
     size_t at = child_index(n, segment, &found);
-    if (found) return n->children[at];
+    if (found) return *out = n->children[at], 0;
     void *grown = array_grow(t->mem, n->children, n->count, &n->cap,
                              sizeof *n->children);
-    if (!grown) return NULL;
+    if (!grown) return RW_ENOMEM;
     n->children = grown;
-    struct route_node *child = node_new(t, segment);
-    if (!child) return NULL;
+    struct route_node *child;
+    int failed = node_new(t, segment, &child);
+    if (failed < 0) return failed;
     memmove(n->children + at + 1, n->children + at,
             (n->count - at) * sizeof *n->children);
-    n->children[at] = child;
+    n->children[at] = *out = child;
     n->count++;
-    return child;
+    return 0;
 }
 
 static int method_find(const struct route_table *t, struct str method) {
@@ -191,7 +194,7 @@ static int pattern_step(struct route_table *t, struct pattern *p,
                                    : pattern_name(p, str_skip(segment, 1));
         if (failed < 0) return failed;
         slot = rest ? &p->end->rest : &p->end->param;
-        if (!*slot && !(*slot = node_new(t, STR_NONE))) return RW_ENOMEM;
+        if (!*slot && (failed = node_new(t, STR_NONE, slot)) < 0) return failed;
         p->end = *slot;
         return 0;
     }
@@ -201,8 +204,7 @@ static int pattern_step(struct route_table *t, struct pattern *p,
     struct str plain = str_of(decoded, (size_t)n);
     if (str_find(plain, '/') < plain.n || str_find(plain, 0) < plain.n)
         return RW_ESYNTAX;
-    p->end = child_make(t, p->end, plain);
-    return p->end ? 0 : RW_ENOMEM;
+    return child_make(t, p->end, plain, &p->end);
 }
 
 /* Makes the nodes that the pattern needs. */
@@ -210,14 +212,15 @@ static int pattern_walk(struct route_table *t, struct pattern *p) {
     struct str text = p->text;
     if (text.n == 0 || text.p[0] != '/') return RW_ESYNTAX;
     if (text.n > ROUTE_MAX_PATTERN) return RW_ELIMIT;
-    if (!t->root && !(t->root = node_new(t, STR_NONE))) return RW_ENOMEM;
+    int failed = t->root ? 0 : node_new(t, STR_NONE, &t->root);
+    if (failed < 0) return failed;
     p->end = t->root;
     for (unsigned depth = 0; text.n; depth++) {
         if (depth == ROUTE_MAX_DEPTH) return RW_ELIMIT;
         text = str_skip(text, 1);
         struct str segment = str_of(text.p, str_find(text, '/'));
         text = str_skip(text, segment.n);
-        int failed = pattern_step(t, p, segment, text.n == 0);
+        failed = pattern_step(t, p, segment, text.n == 0);
         if (failed < 0) return failed;
     }
     return 0;

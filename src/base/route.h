@@ -47,7 +47,7 @@ struct route_match {
     int id;            /* ≥ 1; 0: none */
     unsigned param_count;
     struct route_param params[ROUTE_MAX_PARAMS];
-    uint32_t allowed;  /* id 0: bit i for route_method(i); also HEAD's GET */
+    uint32_t allowed;  /* id 0: bit i for route_method(i) */
 };
 
 /* `seed`: see map.h. */
@@ -55,7 +55,7 @@ void route_init(struct route_table *t, struct mem *mem, const uint64_t seed[2]);
 void route_fini(struct route_table *t);
 
 /* `id` ≥ 1 for requests with this method ("*": any) and a path like the
- * pattern; both are copied. 0; RW_ESYNTAX: the pattern; RW_EEXIST: it is there
+ * pattern; both are copied. 0; RW_ESYNTAX: the pattern; -EEXIST: it is there
  * already, under whatever parameter names; RW_ELIMIT; RW_ENOMEM. */
 int route_add(struct route_table *t, struct str method, struct str pattern,
               int id);

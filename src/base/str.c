@@ -51,21 +51,3 @@ int str_to_u64(struct str s, uint64_t *out) {
     *out = n;
     return 0;
 }
-
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-int str_hex_to_u64(struct str s, uint64_t *out) {
-    uint64_t n = 0;
-    if (s.n == 0) return RW_ESYNTAX;
-    for (size_t i = 0; i < s.n; i++) {
-        int digit = hex_digit(s.p[i]);
-        if (digit < 0 || n >> 60) return RW_ESYNTAX;
-        n = n << 4 | (unsigned)digit;
-    }
-    *out = n;
-    return 0;
-}

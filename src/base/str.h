@@ -32,6 +32,12 @@ static inline struct str str_skip(struct str s, size_t n) {
 static inline char ascii_lower(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
+/* 0 … 15, or -1. */
+static inline int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c = ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 
 bool str_eq_nocase(struct str a, struct str b); /* ASCII */
 bool str_starts(struct str s, struct str prefix);
@@ -51,6 +57,5 @@ bool str_list_next(struct str *rest, struct str *item);
 
 /* Digits only, no sign, no blank, no overflow: 0, or RW_ESYNTAX. */
 int str_to_u64(struct str s, uint64_t *out);
-int str_hex_to_u64(struct str s, uint64_t *out);
 
 #endif

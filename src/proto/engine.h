@@ -13,13 +13,14 @@
  *
  * When the pulling is interrupted (the script waits) and the fed bytes are about
  * to die, the caller copies them and tells by moved() where they are now; they
- * stay there until next() has returned 0. Slices in an event borrow from the bytes fed or from the engine and die at
- * the next feed() or next(). feed() takes nothing (returns 0) while the engine
- * must not see more, for example a request while the one before is not
- * answered, or after an upgrade: those bytes stay with the caller, who feeds
- * them again later or gives them to the next engine. After a negative return
- * only fini() is legal; what is then in env->out (a 400, say) is still to be
- * sent before the connection is closed.
+ * stay there until next() has returned 0. Slices in an event borrow from the
+ * bytes fed or from the engine and die at the next feed() or next().
+ *
+ * feed() takes nothing (returns 0) while the engine must not see more, for
+ * example a request while the one before is not answered, or after an upgrade:
+ * those bytes stay with the caller, who feeds them again later or gives them to
+ * the next engine. After a negative return only fini() is legal; what is then in
+ * env->out (a 400, say) is still to be sent before the connection is closed.
  *
  * A tick at or after the deadline ends the engine: it puts what is to be said
  * into env->out, and next() gives RW_ETIMEDOUT.

@@ -41,7 +41,7 @@ int frame_configure(struct frame *e, const struct frame_format *f) {
 static int frame_init(void *self, const struct engine_env *env) {
     struct frame *e = self;
     *e = (struct frame){.env = *env, .format = int32_format};
-    buf_init(&e->held, env->mem, SIZE_MAX / 8);
+    buf_init(&e->held, env->mem, SIZE_MAX / 8); /* the limit may change: check_length() */
     return 0;
 }
 
@@ -217,7 +217,7 @@ static int frame_send(void *self, const struct event *ev) {
     if (rc == 0) rc = buf_add(out, made, f->header);
     if (rc == 0) rc = buf_add_str(out, payload);
     if (rc == 0) rc = buf_add_str(out, trailer);
-    if (rc < 0) out->tail = out->head + before;
+    if (rc < 0) buf_cut(out, before);
     return rc;
 }
 

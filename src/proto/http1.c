@@ -21,6 +21,7 @@
  * and next() was not called since.
  */
 #include "proto/http1_inner.h"
+#include "proto/patience.h"
 
 /* Of an incomplete head, so much is copied at a time, because what follows the
  * head within the same bytes must not be. */
@@ -83,7 +84,6 @@ static int over(struct http1 *e, int error, const char *limit) {
 /* Refuses what the peer sent: the response, if one is due and not begun. */
 static int refuse(struct http1 *e, int status) {
     bool in_head = e->in == HTTP1_IN_HEAD;
-    bool many = e->field_count >= e->env.limits->max_headers;
     if (e->out == HTTP1_OUT_IDLE || e->out == HTTP1_OUT_WAITING)
         if (http1_send_refusal(e, status) == RW_ENOMEM) status = 503;
     switch (status) {
@@ -91,7 +91,7 @@ static int refuse(struct http1 *e, int status) {
         return over(e, RW_ETIMEDOUT, in_head ? "head_timeout" : "body_timeout");
     case 413: return over(e, RW_ELIMIT, "max_body");
     case 414: return over(e, RW_ELIMIT, "max_target");
-    case 431: return over(e, RW_ELIMIT, many ? "max_headers" : "max_head");
+    case 431: return over(e, RW_ELIMIT, e->env.limit ? e->env.limit : "max_head");
     case 503: return fail(e, RW_ENOMEM);
     default: return fail(e, RW_EPROTO);
     }
@@ -314,9 +314,7 @@ static uint64_t allowance(const struct http1 *e) {
         if (e->request.expects_continue && !e->sent_continue &&
             e->body_seen == 0 && e->out == HTTP1_OUT_WAITING)
             return 0; /* it waits for us */
-        if (l->min_rate == 0) return l->body_timeout;
-        return l->body_timeout + e->body_seen / l->min_rate * 1000 +
-               e->body_seen % l->min_rate * 1000 / l->min_rate;
+        return patience_with_body(l, e->body_seen);
     default:
         return 0;
     }

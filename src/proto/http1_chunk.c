@@ -15,12 +15,6 @@
 
 enum { MAX_DIGITS = 16 };
 
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* A byte of the chunk's line counts against the excess; 16 are free, and as
  * much as there is data (see size_known). */
 static int line_byte(struct http1 *e) {
@@ -43,7 +37,7 @@ static int size_known(struct http1 *e) {
 }
 
 static int digit(struct http1 *e, char c) {
-    int value = hex_value(c);
+    int value = hex_digit(c);
     if (value < 0) return -400;
     if (e->chunk == CHUNK_SIZE) {
         e->body_left = 0;

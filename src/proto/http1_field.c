@@ -39,11 +39,6 @@ static inline bool is8to17(const char *p, const char *lower, size_t n) {
 
 /* --- authorities and targets --------------------------------------------- */
 
-static bool hex(char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
-           (c >= 'A' && c <= 'F');
-}
-
 /* "[" IPv6 or IPvFuture "]": its length with the brackets, 0 if it is none.
  * Whether the address is one is left to whoever connects to it. */
 static size_t ip_literal(struct str s) {
@@ -57,7 +52,7 @@ static size_t reg_name(struct str s) {
     for (;;) {
         while (i < s.n && scan_is(s.p[i], SCAN_HOST)) i++;
         if (s.n - i < 3 || s.p[i] != '%') return i;
-        if (!hex(s.p[i + 1]) || !hex(s.p[i + 2])) return i;
+        if (hex_digit(s.p[i + 1]) < 0 || hex_digit(s.p[i + 2]) < 0) return i;
         i += 3;
     }
 }
@@ -69,16 +64,20 @@ static bool plain_name(struct str s) {
     return all != 0;
 }
 
+/* Five digits at most, although a URI may have zeros in front. Empty, or 0, is
+ * a port that nobody can connect to (RFC 9110 §9.3.6). */
+static bool port_ok(struct str digits, bool needed) {
+    uint64_t n = 0;
+    if (digits.n == 0) return !needed;
+    return digits.n <= 5 && str_to_u64(digits, &n) == 0 && n <= UINT16_MAX && (n > 0 || !needed);
+}
+
 bool http1_authority_ok(struct str s, bool port) {
     if (plain_name(s)) return !port;
     size_t host = s.n && s.p[0] == '[' ? ip_literal(s) : reg_name(s);
     if (host == 0) return false;
     if (host == s.n) return !port;
-    if (s.p[host] != ':') return false;
-    size_t digits = s.n - host - 1;
-    for (size_t i = host + 1; i < s.n; i++)
-        if (s.p[i] < '0' || s.p[i] > '9') return false;
-    return digits <= 5 && (digits > 0 || !port);
+    return s.p[host] == ':' && port_ok(str_skip(s, host + 1), port);
 }
 
 struct str http1_target_authority(struct str *target) {

@@ -67,7 +67,10 @@ static void set_room(struct http1 *e) {
 
 /* Out of room: for want of memory yet, or for good. */
 static int room_for_field(struct http1 *e) {
-    if (e->field_count >= e->env.limits->max_headers) return -431;
+    if (e->field_count >= e->env.limits->max_headers) {
+        e->env.limit = "max_headers"; /* 431 is for max_head, too */
+        return -431;
+    }
     uint32_t cap = e->field_cap < 16 ? 24 : e->field_cap * 2;
     struct field *at = mem_alloc(e->env.mem, cap * sizeof *at);
     if (!at) return -503;

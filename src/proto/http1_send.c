@@ -43,7 +43,7 @@ static int room(struct http1 *e, size_t n, char **at) {
     struct buf *out = e->env.out;
     *at = buf_reserve(out, n);
     if (*at) return 0;
-    return n > out->max || buf_len(out) > out->max - n ? RW_ELIMIT : RW_ENOMEM;
+    return buf_fits(out, n) ? RW_ENOMEM : RW_ELIMIT;
 }
 
 static void wrote(struct http1 *e, const char *end) {
@@ -274,7 +274,8 @@ int http1_upgrade(struct http1 *e, struct str protocol, struct fields headers) {
     if (size < 0) return (int)size;
     if (!value_ok(protocol) || (protocol.n == 0) != tunnel) return RW_EINVAL;
     if (e->out == HTTP1_OUT_CLOSED) return e->error ? e->error : RW_ECLOSED;
-    if (e->out != HTTP1_OUT_WAITING || http1_body_due(e)) return RW_ESTATE;
+    bool unread = http1_body_due(e) || e->ready == HTTP1_BODY + 1;
+    if (e->out != HTTP1_OUT_WAITING || unread) return RW_ESTATE;
     unsigned both = SEEN_UPGRADE | SEEN_UPGRADE_OPTION;
     if (!tunnel && ((e->seen & both) != both || e->request.version == 10))
         return RW_ESTATE;

@@ -254,10 +254,10 @@ static int line_send(void *self, const struct event *ev) {
     struct str bytes = ev->args[0].str;
     if (ev->type == LINE_RAW) return buf_add_str(out, bytes);
     if (ev->type != LINE_LINE || !is_one_line(e, bytes)) return RW_EINVAL;
+    size_t before = buf_len(out);
     int rc = buf_add_str(out, bytes);
-    if (rc < 0) return rc;
-    rc = buf_add(out, e->delimiter, e->delimiter_len);
-    if (rc < 0) out->tail -= bytes.n;
+    if (rc == 0) rc = buf_add(out, e->delimiter, e->delimiter_len);
+    if (rc < 0) buf_cut(out, before);
     return rc;
 }
 
@@ -298,7 +298,7 @@ int line_set_delimiter(struct line *e, enum line_ending ending, struct str custo
 
 void line_clear(struct line *e) {
     e->pending = STR_NONE;
-    e->held.tail = e->held.head + e->dropping;
+    buf_cut(&e->held, e->dropping);
     e->unsettled = true;
 }
 

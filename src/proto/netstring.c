@@ -25,7 +25,7 @@ static size_t longest(const struct netstring *e) {
 static int netstring_init(void *self, const struct engine_env *env) {
     struct netstring *e = self;
     *e = (struct netstring){.env = *env};
-    buf_init(&e->held, env->mem, longest(e) + MAX_HEAD + 1);
+    buf_init(&e->held, env->mem, SIZE_MAX / 8); /* the limit may change: read_head() */
     return 0;
 }
 
@@ -146,7 +146,7 @@ static int netstring_send(void *self, const struct event *ev) {
     if (rc == 0) rc = buf_add_char(out, ':');
     if (rc == 0) rc = buf_add_str(out, bytes);
     if (rc == 0) rc = buf_add_char(out, ',');
-    if (rc < 0) out->tail = out->head + before;
+    if (rc < 0) buf_cut(out, before);
     return rc;
 }
 

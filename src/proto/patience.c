@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "proto/patience.h"
 
+uint64_t patience_with_body(const struct limits *l, uint64_t seen) {
+    uint64_t rest = seen % l->min_rate;
+    return l->body_timeout + seen / l->min_rate * 1000 + rest * 1000 / l->min_rate;
+}
+
 static uint64_t span(const struct limits *l, enum patience_for what, uint64_t seen) {
     switch (what) {
     case PATIENCE_HEAD: return l->head_timeout;
-    case PATIENCE_BODY: return l->body_timeout + seen / l->min_rate * 1000;
+    case PATIENCE_BODY: return patience_with_body(l, seen);
     default: return l->idle_timeout;
     }
 }

@@ -15,6 +15,9 @@ struct patience {
     bool restart;           /* the wait began anew since; set by the engine */
 };
 
+/* For a body of which `seen` bytes have come. */
+uint64_t patience_with_body(const struct limits *l, uint64_t seen);
+
 /* Of tick(): the deadline. When it is over, *error becomes RW_ETIMEDOUT unless
  * there is one. `seen`: bytes of the body that have come. */
 uint64_t patience_tick(struct patience *p, struct engine_env *env, int *error,
