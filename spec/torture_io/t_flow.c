@@ -373,6 +373,46 @@ static void shares(void) {
     world_end(&w);
 }
 
+/* However many there are in the line, a share is worth being sent. */
+static void shares_are_worth_it(void) {
+    enum { MANY = 2000, LEAST = 400 };
+    struct world w;
+    struct end *a = calloc(MANY, sizeof *a), *b = calloc(MANY, sizeof *b);
+    world_begin(&w);
+    w.limits.rate_burst = 1;
+    w.limits.total_write_rate = 2000000;
+    struct throttle_group *g = throttle_group_new(w.loop);
+    for (int i = 0; i < MANY; i++) {
+        connect_ends(&w, KIND_PAIR, &a[i], &b[i]);
+        throttle_push(a[i].s, g);
+        stream_read(b[i].s, true);
+    }
+    throttle_group_leave(g);
+    for (int i = 0; i < MANY; i++) send_pattern(&a[i], 5000);
+    world_pass(&w, 1000);
+    uint64_t got = 0, pieces = 0, served = 0;
+    for (int i = 0; i < MANY; i++) {
+        got += b[i].got;
+        pieces += b[i].datas;
+        served += b[i].got > 0;
+    }
+    CHECK(got > 1000000 && got < 2500000);
+    CHECK(got / pieces >= LEAST);
+    CHECK_EQ(served, MANY); /* each had its turn */
+    for (int i = 0; i < MANY; i++) {
+        stream_abort(a[i].s, 0);
+        stream_abort(b[i].s, 0);
+    }
+    world_until(&w, &b[MANY - 1].closed, 5000);
+    for (int i = 0; i < MANY; i++) {
+        end_end(&a[i]);
+        end_end(&b[i]);
+    }
+    world_end(&w);
+    free(a);
+    free(b);
+}
+
 /* A flood from the peer stays in its own system; a writer who ignores the
  * pause is ended. */
 static void throttle_bounds(void) {
@@ -460,6 +500,7 @@ const struct test flow_tests[] = {
     {"a throttle keeps the rate", keeps_the_rate},
     {"a throttle sends what comes before the end", ends_wait},
     {"a total rate is shared fairly", shares},
+    {"a total rate among many is not cut into crumbs", shares_are_worth_it},
     {"a throttle holds little", throttle_bounds},
     {"a trace writes down what passes, up to its maximum", traces},
     {0},

@@ -32,7 +32,7 @@ struct flow {
     struct timer deadline;  /* write_timeout, close_timeout or lingering */
     struct deferral later;  /* hooks that a call of the owner made due */
     struct chunk *head, *tail; /* owned: to the peer */
-    struct chunk *backlog;     /* owned: to the owner, who paused */
+    struct chunk *backlog, *backlog_last; /* owned: to the owner, who paused */
     struct filter *dead;       /* popped, not yet detached */
     uint64_t in_files;         /* of s.queued: bytes that are still in files */
     size_t held;               /* of s.queued: bytes that filters keep */
