@@ -12,6 +12,7 @@ enum {
     CHUNK_MAX = 64 * 1024,        /* progress shows at least this often */
     SENDFILE_SLICE = 256 * 1024,  /* per turn and stream: others want theirs */
     FLUSH_SLICE = 1024 * 1024,    /* likewise, from memory */
+    FULL_READS = 2,               /* likewise, buffers that one read fills */
     LINGER_SILENCE = 1000,        /* ms; see closing.c */
 };
 
@@ -39,6 +40,8 @@ struct flow {
     uint64_t taken;            /* by the system, when progress was last seen */
     uint64_t progress;         /* loop_now() then; lingering: its end */
     int reason;                /* on_close's */
+    uint32_t full_turn;        /* the last one in which a whole buffer was read … */
+    uint8_t full_reads;        /* … so often */
     uint8_t ledger;
     uint8_t calls;   /* the owner's calls on the stack: no hooks now */
     uint8_t depth;   /* filters on the stack: nobody detaches now */
