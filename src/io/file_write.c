@@ -51,7 +51,7 @@ int dir_write_file(int dir, struct str name, struct str bytes, unsigned how) {
     char final[NAME_SIZE], fresh[NAME_SIZE + 32];
     int rc = copy_name(name, final);
     if (rc < 0) return rc;
-    snprintf(fresh, sizeof fresh, ".%s.%ld", final, (long)gettid());
+    snprintf(fresh, sizeof fresh, ".%s.%ld", final, (long)gettid()); /* no other thread's */
     if (unlinkat(dir, fresh, 0) < 0 && errno != ENOENT) return -errno; /* of a crash */
     mode_t mode = how & FILE_FOR_ALL ? 0666 : 0600;
     int fd = openat(dir, fresh, O_WRONLY | O_EXCL | CREATE_FLAGS, mode);
