@@ -59,10 +59,13 @@ return rw.server(rw.config.listen, site)]]
     assert.equal("unix\n", ask(path))
     local app = e2e.directory() .. "/app.lua"
     e2e.write(app, e2e.script(SITE))
-    local out, status = e2e.ropewalk("run", app, "--set", "listen=unix:" .. path .. "2:user=no-such-user")
-    assert.equal(1, status)
-    assert.truthy(out:find("no such user or group", 1, true), out)
-    assert.equal(1, select(2, e2e.shell("test -e " .. path .. "2")))
+    -- of 32 bits of these numbers one would be root, the other "as it is"
+    for _, who in ipairs { "user=no-such-user", "user=4294967296", "group=4294967295" } do
+      local out, status = e2e.ropewalk("run", app, "--set", "listen=unix:" .. path .. "2:" .. who)
+      assert.equal(1, status)
+      assert.truthy(out:find("no such user or group", 1, true), out)
+      assert.equal(1, select(2, e2e.shell("test -e " .. path .. "2")))
+    end
   end)
 
   it("stays through a reload", function()

@@ -233,6 +233,7 @@ return rw.server(rw.config.listen or "tcp:127.0.0.1:0", site)]]
   it("options", function()
     refused(2, "run app.lua --fast", "unknown option '--fast'")
     refused(2, "run app.lua --set", "a value is missing behind '--set'")
+    refused(2, "run app.lua" .. (" --set a=b"):rep(65), "64 of --set at most, not also 'a=b'")
     refused(2, "run ''", "which script?")
     refused(2, "run app.lua --limit max_bdy=1", "there is no limit 'max_bdy' (ropewalk limits lists them)")
     refused(2, "run app.lua --limit max_body=10k", "limit max_body: a positive number is expected, not '10k'")

@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
     bool verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
     const char *part = argc > 1 + verbose ? argv[1 + verbose] : NULL;
     const struct test *const all[] = {
-        loop_tests, stream_tests, filter_tests, proxy_tests, flow_tests, accel_tests,
+        loop_tests, threads_tests, stream_tests, filter_tests, proxy_tests, flow_tests, accel_tests,
         tls_tests, tls_resume_tests, tls_store_tests, send_tests,
         listen_tests, datagram_tests, names_tests, file_tests, memory_tests, chaos_tests,
         process_tests, sim_tests, fault_tests,

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -218,9 +219,62 @@ static void watching(void) {
     tree_end();
 }
 
+/* ── files that last ──────────────────────────────────────────────────────*/
+
+enum { WRITERS = 4, WRITES = 60, WRITTEN = 20000 };
+
+struct writer {
+    pthread_t thread;
+    int dir, rc;
+    char text[WRITTEN];
+};
+
+static void *write_again(void *arg) {
+    struct writer *x = arg;
+    for (int i = 0; i < WRITES && x->rc == 0; i++)
+        x->rc = dir_write_file(x->dir, STR("state"), str_of(x->text, WRITTEN), 0);
+    return NULL;
+}
+
+/* Threads of one process do not get in each other's way: it is one of theirs. */
+static void written_by_threads(void) {
+    static struct writer x[WRITERS];
+    char path[128], got[WRITTEN + 1];
+    struct file_info info;
+    struct stat st;
+    tree_begin();
+    int dir = dir_open(root);
+    for (int i = 0; i < WRITERS; i++) {
+        x[i].dir = dir;
+        memset(x[i].text, 'a' + i, WRITTEN);
+        if (pthread_create(&x[i].thread, NULL, write_again, &x[i]) != 0) abort();
+    }
+    for (int round = 0; round < 200; round++) {
+        int fd = dir_open_file(dir, STR("state"), &info);
+        if (fd < 0) continue;
+        CHECK_EQ(file_read(fd, 0, got, sizeof got), WRITTEN);
+        CHECK(memcmp(got, got + 1, WRITTEN - 1) == 0);
+        close(fd);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        pthread_join(x[i].thread, NULL);
+        CHECK_EQ(x[i].rc, 0);
+    }
+    in_root(path, sizeof path, "state");
+    CHECK(stat(path, &st) == 0 && (st.st_mode & 07777) == 0600);
+    mode_t mask = umask(027);
+    CHECK_EQ(dir_write_file(dir, STR("state"), STR("x"), FILE_FOR_ALL), 0);
+    umask(mask);
+    CHECK(stat(path, &st) == 0 && (st.st_mode & 07777) == 0640);
+    CHECK_EQ(dir_write_file(dir, STR("state"), STR("x"), FILE_NEW), -EEXIST);
+    close(dir);
+    CHECK_EQ(dir_remove_tree(root), 0);
+}
+
 const struct test file_tests[] = {
     {"files beneath a directory", beneath},
     {"files beneath a directory, without openat2", without_openat2},
     {"directories are watched", watching},
+    {"a file that threads write is whole", written_by_threads},
     {0},
 };

@@ -345,6 +345,31 @@ static void pause_under_a_filter(void) {
     finish(&w, &a, &b);
 }
 
+/* One that makes tens of thousands of pieces of one read, for an owner who
+ * rests: what waits takes about as much as its bytes, and no time. */
+static void crumbs_under_a_pause(void) {
+    enum { N = 60000 };
+    struct world w;
+    struct end a, b;
+    world_begin(&w);
+    connect_ends(&w, KIND_PAIR, &a, &b);
+    struct xor *x = xor_push(b.s, 0, NULL);
+    x->cut = true;
+    b.pause_on_data = true;
+    stream_read(b.s, true);
+    send_pattern(&a, N);
+    size_t before = w.mem.live;
+    double t = now_seconds();
+    for (int i = 0; i < 100 && !b.got; i++) loop_turn(w.loop, 0);
+    CHECK_EQ(b.got, 1);
+    CHECK(now_seconds() - t < 1);
+    CHECK(w.mem.live < before + 2 * N);
+    b.pause_on_data = false;
+    stream_read(b.s, true);
+    until_got(&w, &b, N);
+    finish(&w, &a, &b);
+}
+
 /* ── failing ──────────────────────────────────────────────────────────────*/
 
 static int refuse(struct filter *f, struct str bytes) {
@@ -382,6 +407,7 @@ const struct test filter_tests[] = {
     {"filters cannot call hooks inside the owner's calls",
      hooks_from_the_loop_only},
     {"a pause under a filter", pause_under_a_filter},
+    {"crumbs of a filter under a pause", crumbs_under_a_pause},
     {"a filter that fails ends the stream", failing},
     {0},
 };

@@ -334,6 +334,14 @@ static void ends_wait(void) {
     }
 }
 
+static void abort_all(struct world *w, struct end *e, int n) {
+    for (int i = 0; i < n; i++) {
+        if (e[i].s) stream_abort(e[i].s, 0);
+        world_until(w, &e[i].closed, 1000);
+        end_end(&e[i]);
+    }
+}
+
 /* One asks for little at a time, the others for all they can: equal shares. */
 static void shares(void) {
     enum { MANY = 6 };
@@ -362,14 +370,38 @@ static void shares(void) {
     }
     CHECK(sum > 350000 && sum < 700000);
     CHECK(least * 10 >= most * 8);
+    abort_all(&w, a, MANY);
+    abort_all(&w, b, MANY);
+    world_end(&w);
+}
+
+/* However many there are in the line, a share is worth being sent. */
+static void shares_are_worth_it(void) {
+    enum { MANY = 2000, LEAST = 400 };
+    struct world w;
+    static struct end a[MANY], b[MANY];
+    world_begin(&w);
+    w.limits.rate_burst = 1;
+    w.limits.total_write_rate = 2000000;
+    struct throttle_group *g = throttle_group_new(w.loop);
     for (int i = 0; i < MANY; i++) {
-        stream_abort(a[i].s, 0);
-        stream_abort(b[i].s, 0);
-        world_until(&w, &a[i].closed, 1000);
-        world_until(&w, &b[i].closed, 1000);
-        end_end(&a[i]);
-        end_end(&b[i]);
+        connect_ends(&w, KIND_PAIR, &a[i], &b[i]);
+        throttle_push(a[i].s, g);
+        stream_read(b[i].s, true);
     }
+    throttle_group_leave(g);
+    for (int i = 0; i < MANY; i++) send_pattern(&a[i], 5000);
+    world_pass(&w, 1000);
+    uint64_t got = 0, pieces = 0;
+    for (int i = 0; i < MANY; i++) {
+        got += b[i].got;
+        pieces += b[i].datas;
+        CHECK(b[i].got > 0); /* each had its turn */
+    }
+    CHECK(got > 1000000 && got < 2500000);
+    CHECK(got / pieces >= LEAST);
+    abort_all(&w, a, MANY);
+    abort_all(&w, b, MANY);
     world_end(&w);
 }
 
@@ -460,6 +492,7 @@ const struct test flow_tests[] = {
     {"a throttle keeps the rate", keeps_the_rate},
     {"a throttle sends what comes before the end", ends_wait},
     {"a total rate is shared fairly", shares},
+    {"a total rate among many is not cut into crumbs", shares_are_worth_it},
     {"a throttle holds little", throttle_bounds},
     {"a trace writes down what passes, up to its maximum", traces},
     {0},

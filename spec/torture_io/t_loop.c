@@ -154,7 +154,8 @@ static void timers_over_days(void) {
             CHECK(m[i].timer.due >= next);
         }
         l->uv.time = now;
-        wheel_fire(&l->wheel, now);
+        do wheel_fire(&l->wheel, now);
+        while (wheel_is_ready(&l->wheel));
         if (round % 50 == 0) CHECK_EQ(fires - before, due);
         armed -= fires - before;
         CHECK_EQ(l->wheel.count, armed);
@@ -243,6 +244,77 @@ static void deferrals(void) {
     CHECK(loop_timeout(w.loop) > 1000);
     timer_stop(w.loop, &far.timer);
     world_end(&w);
+}
+
+/* Thousands that are due at once do not keep the others, and the sockets, from
+ * theirs for long: a turn has a slice of them, in order. */
+enum { BURST = 5000, BURST_OF_A_TURN = 500 };
+
+struct burst {
+    struct world *w;
+    unsigned done, of_turn, most;
+    uint64_t turn;
+};
+
+static struct burst burst;
+
+static void burst_counts(unsigned id) {
+    CHECK_EQ(id, burst.done);
+    burst.done++;
+    if (burst.turn != burst.w->loop->turn) burst.of_turn = 0;
+    burst.turn = burst.w->loop->turn;
+    if (++burst.of_turn > burst.most) burst.most = burst.of_turn;
+}
+
+static void burst_work(struct deferral *d) { burst_counts(((struct work *)d)->id); }
+
+/* In the middle: what is added now comes behind all that wait. */
+static void burst_adds(struct deferral *d) {
+    struct work *k = (struct work *)d;
+    burst_counts(k->id);
+    loop_defer(k->w->loop, &k->cancels->d);
+}
+
+static void burst_timer(struct timer *t) { burst_counts(((struct shot *)t)->id); }
+
+static void bursts(void) {
+    struct world w;
+    world_begin(&w);
+    struct work *k = calloc(BURST, sizeof *k);
+    struct shot *s = calloc(BURST, sizeof *s);
+    burst = (struct burst){.w = &w};
+    for (unsigned i = 0; i < BURST; i++) {
+        k[i] = (struct work){.d.run = burst_work, .w = &w, .id = i};
+        if (i + 1 < BURST) loop_defer(w.loop, &k[i].d);
+    }
+    k[10].d.run = burst_adds;
+    k[10].cancels = &k[BURST - 1];
+    loop_run(w.loop);
+    CHECK_EQ(burst.done, BURST);
+    CHECK(burst.most <= BURST_OF_A_TURN);
+
+    burst = (struct burst){.w = &w};
+    w.loop->turning = true; /* one time for all */
+    for (unsigned i = 0; i < BURST; i++) {
+        s[i].id = i;
+        timer_start(w.loop, &s[i].timer, 3 + i / 1000, burst_timer);
+    }
+    w.loop->turning = false;
+    usleep(20000);
+    loop_run(w.loop);
+    CHECK_EQ(burst.done, BURST);
+    CHECK(burst.most <= BURST_OF_A_TURN);
+
+    burst = (struct burst){.w = &w};
+    for (unsigned i = 0; i < BURST; i++) timer_start(w.loop, &s[i].timer, 0, burst_timer);
+    loop_turn(w.loop, 0); /* what is left can still be stopped */
+    CHECK(burst.done > 0 && burst.done <= BURST_OF_A_TURN);
+    for (unsigned i = 0; i < BURST; i++) timer_stop(w.loop, &s[i].timer);
+    CHECK(!wheel_is_ready(&w.loop->wheel));
+    CHECK_EQ(w.loop->wheel.count, 0);
+    world_end(&w);
+    free(k);
+    free(s);
 }
 
 struct turn {
@@ -374,6 +446,7 @@ const struct test loop_tests[] = {
     {"timers over days against a model", timers_over_days},
     {"a million timers", timers_million},
     {"deferrals run once, in order, without waiting", deferrals},
+    {"a burst of timers or deferrals is spread over turns", bursts},
     {"turn ends come and go", turn_end_hooks},
     {"wakers and signals", wakers_and_signals},
     {"two loops", two_loops},

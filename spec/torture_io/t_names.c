@@ -208,6 +208,54 @@ static void lookups_time_out(void) {
     server_end(&v);
 }
 
+/* Everybody asks for one name, whose server is silent: joining costs the same
+ * whoever waits already, and telling them is spread over turns. */
+enum { CROWD = 30000, CROWD_OF_A_TURN = 1000 };
+
+struct crowd {
+    struct loop *loop;
+    unsigned told, of_turn, most;
+    uint64_t turn;
+    bool done;
+};
+static struct crowd crowd;
+
+static void crowd_told(struct name_query *q, int status, const struct name_answer *a) {
+    (void)q, (void)a;
+    CHECK_EQ(status, RW_ETIMEDOUT);
+    if (crowd.turn != crowd.loop->turn) crowd.of_turn = 0;
+    crowd.turn = crowd.loop->turn;
+    if (++crowd.of_turn > crowd.most) crowd.most = crowd.of_turn;
+    crowd.done = ++crowd.told == CROWD / 2;
+}
+
+static void many_for_one_name(void) {
+    struct server v;
+    struct world w;
+    struct names_config c;
+    struct names *n;
+    struct lookup *k = calloc(CROWD, sizeof *k);
+    server_begin(&v);
+    configure(&c, &v);
+    world_begin(&w);
+    CHECK_EQ(names_open(w.loop, &c, &n), 0);
+    crowd = (struct crowd){.loop = w.loop};
+    double t = now_seconds();
+    for (int i = 0; i < CROWD; i++) {
+        k[i].query.done = crowd_told;
+        CHECK_EQ(names_ask(n, &k[i].query, STR("mute.test"), 1), 0);
+    }
+    CHECK(now_seconds() - t < 0.25);
+    for (int i = CROWD - 1; i > 0; i -= 2) names_forget(&k[i].query);
+    world_until(&w, &crowd.done, 5000);
+    CHECK_EQ(crowd.told, CROWD / 2);
+    CHECK(crowd.most <= CROWD_OF_A_TURN);
+    names_close(&n);
+    world_end(&w);
+    server_end(&v);
+    free(k);
+}
+
 /* ── connecting ───────────────────────────────────────────────────────────*/
 
 struct life {
@@ -284,6 +332,7 @@ const struct test names_tests[] = {
     {"lookups without memory", lookups_without_memory},
     {"lookups are forgotten at any moment", lookups_forgotten},
     {"lookups end in time", lookups_time_out},
+    {"lookups of one name by many", many_for_one_name},
     {"connecting by name: without memory, given up at any moment", connecting_by_name},
     {0},
 };

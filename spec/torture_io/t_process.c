@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "torture_io/faults.h"
+
 struct job {
     struct world *w;
     struct process *p;
@@ -207,6 +209,42 @@ static void nothing_leaks(void) {
     world_end(&w);
 }
 
+/* The end of file is a character: a terminal that is full takes it later. */
+static void terminal_is_full(void) {
+    char *const argv[] = {"sh", "-c", "cat >/dev/null; exit 7", NULL};
+    char *const files[] = {"/bin/sh", NULL};
+    char *const env[] = {"PATH=/usr/bin:/bin", NULL};
+    static const int errors[] = {EAGAIN, EINTR};
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        struct job j = {.w = &w};
+        struct process_fd fds[] = {{.fd = 0, .kind = PROCESS_FD_PTY}};
+        struct process_options o = {
+            .files = files, .argv = argv, .env = env, .fds = fds, .fd_count = 1,
+            .limits = &w.limits, .on_exit = on_exit_status, .owner = &j};
+        const char *step;
+        world_begin(&w);
+        int rc = process_spawn(w.loop, &o, &j.p, &step);
+        CHECK_EQ(rc, 0);
+        if (rc < 0) break;
+        end_begin(&j.in, &w, fds[0].stream);
+        j.in.anything = j.in.close_on_eof = true;
+        stream_read(fds[0].stream, true);
+        end_write(&j.in, "hello\n", 6);
+        world_pass(&w, 20);
+        fault_arm(FAULT_write, errors[i], 1, false);
+        CHECK_EQ(stream_shutdown(fds[0].stream), 0);
+        CHECK_EQ(fault_disarm(), 1);
+        world_until(&w, &j.exited, 5000);
+        world_until(&w, &j.in.closed, 5000);
+        CHECK_EQ(j.in.reason, 0);
+        CHECK_EQ(j.status.code, 7);
+        process_free(&j.p);
+        end_end(&j.in);
+        world_end(&w);
+    }
+}
+
 const struct test process_tests[] = {
     {"processes: memory fails", memory_fails},
     {"processes: descriptors run out", descriptors_fail},
@@ -214,5 +252,6 @@ const struct test process_tests[] = {
     {"processes: a host with SIGCHLD, and two loops", host_and_two_loops},
     {"processes: a host that reaps all", host_reaps_all},
     {"processes: descriptors of the host", nothing_leaks},
+    {"processes: the end of input for a terminal that is full", terminal_is_full},
     {0},
 };

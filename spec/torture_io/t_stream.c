@@ -396,11 +396,42 @@ static void parse_addresses(void) {
     }
 }
 
+/* However much a peer has sent, a turn reads little of it: the others want
+ * theirs. Nothing has to happen for the rest to be read in the next ones. */
+static void a_flood_is_cut(void) {
+    enum { N = 190000 };
+    static char block[N];
+    pattern_fill(block, 0, N);
+    for (enum kind k = KIND_TCP; k <= KIND_UNIX; k++) {
+        struct world w;
+        struct end a, b;
+        world_begin(&w);
+        connect_ends(&w, k, &a, &b);
+        stream_option(b.s, "receive_buffer", 1000000);
+        stream_option(a.s, "send_buffer", 1000000);
+        end_write(&a, block, N);
+        stream_shutdown(a.s);
+        for (int i = 0; i < 500 && a.s->queued; i++) loop_turn(w.loop, 1);
+        CHECK_EQ(a.s->queued, 0);
+        stream_read(b.s, true);
+        unsigned turns = 0;
+        for (uint64_t had = 0; !b.eofs && turns < 200; had = b.got, turns++) {
+            loop_turn(w.loop, 1000);
+            CHECK(b.got - had <= FULL_READS * LOOP_BUFFER);
+        }
+        CHECK(turns >= 2 && turns < 20);
+        CHECK_EQ(b.got, N);
+        CHECK_EQ(b.eofs, 1);
+        finish(&w, &a, &b);
+    }
+}
+
 const struct test stream_tests[] = {
     {"echo over tcp, with a stalled reader", echo_tcp},
     {"echo over unix, with a stalled reader", echo_unix},
     {"echo over a pair, with a stalled reader", echo_pair},
     {"half-close leaves the other direction", half_close},
+    {"a flood is read in slices", a_flood_is_cut},
     {"eof waits while reading is off", eof_while_paused},
     {"abort by the owner", abort_by_owner},
     {"reset by the peer of a stream that only writes", reset_by_peer},

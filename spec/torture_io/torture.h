@@ -16,7 +16,7 @@ struct test {
     const char *name; /* a sentence */
     void (*run)(void);
 };
-extern const struct test loop_tests[], stream_tests[], file_tests[],
+extern const struct test loop_tests[], threads_tests[], stream_tests[], file_tests[],
     filter_tests[], proxy_tests[], flow_tests[], accel_tests[], tls_tests[],
     tls_resume_tests[], tls_store_tests[], listen_tests[], datagram_tests[], send_tests[], memory_tests[], chaos_tests[], names_tests[], process_tests[], sim_tests[],
     fault_tests[];

@@ -14,9 +14,17 @@ static int wrong(const char *command, const char *what, const char *arg) {
     return 2;
 }
 
-static int add_pair(struct rw_setting *list, size_t *count, char *text) {
-    char *equals = strchr(text, '=');
-    if (!equals || equals == text || *count == MAX_SETTINGS) return -1;
+static int add_pair(const char *command, const char *option, const char *form,
+                    struct rw_setting *list, size_t *count, char *text) {
+    char what[64], *equals = strchr(text, '=');
+    if (!equals || equals == text) {
+        snprintf(what, sizeof what, "%s wants %s, not", option, form);
+        return wrong(command, what, text);
+    }
+    if (*count == MAX_SETTINGS) {
+        snprintf(what, sizeof what, "%d of %s at most, not also", MAX_SETTINGS, option);
+        return wrong(command, what, text);
+    }
     *equals = 0;
     list[(*count)++] = (struct rw_setting){text, equals + 1};
     return 0;
@@ -44,7 +52,8 @@ bool options_library(const char *command, const char **path) {
     *path = getenv("ROPEWALK_LUA_PATH");
     if (!*path) return true;
     int n = snprintf(file, sizeof file, "%s/ropewalk/init.lua", *path);
-    if (n < (int)sizeof file && access(file, R_OK) == 0) return true;
+    if (n >= (int)sizeof file) errno = ENAMETOOLONG;
+    else if (access(file, R_OK) == 0) return true;
     fprintf(stderr, "ropewalk %s: ROPEWALK_LUA_PATH: cannot read %s: %s\n", command, file,
             strerror(errno));
     return false;
@@ -68,11 +77,11 @@ int options_parse(struct options *o, int argc, char **argv) {
         } else if (strcmp(argv[i], "--watch") == 0) {
             o->rw.watch = true;
         } else if ((value = value_of("--set", argc, argv, &i))) {
-            if (add_pair(o->settings, &o->rw.setting_count, value) < 0)
-                return wrong(argv[0], "--set wants KEY=VALUE, not", value);
+            if (add_pair(argv[0], "--set", "KEY=VALUE", o->settings, &o->rw.setting_count, value))
+                return 2;
         } else if ((value = value_of("--limit", argc, argv, &i))) {
-            if (add_pair(o->limits, &o->rw.limit_count, value) < 0)
-                return wrong(argv[0], "--limit wants NAME=NUMBER, not", value);
+            if (add_pair(argv[0], "--limit", "NAME=NUMBER", o->limits, &o->rw.limit_count, value))
+                return 2;
         } else if ((value = value_of("--log-level", argc, argv, &i))) {
             o->rw.log_level = value;
         } else if ((value = value_of("--log-format", argc, argv, &i))) {

@@ -53,23 +53,30 @@ static int lock_directory(const char *path) {
 
 /* ── whose it is ──────────────────────────────────────────────────────────*/
 
-static int find_user(const char *name, uid_t *out) {
+/* What is nobody's name may be a number; the highest is none, it says "as it
+ * is" to chown. */
+static int find_number(const char *text, uint32_t *out) {
+    int why = errno;
     uint64_t number;
+    if (str_to_u64(str_c(text), &number) < 0 || number >= UINT32_MAX)
+        return why && why != ENOENT ? -why : RW_ENONAME;
+    *out = (uint32_t)number;
+    return 0;
+}
+
+static int find_user(const char *name, uid_t *out) {
     errno = 0;
     const struct passwd *found = getpwnam(name);
-    if (found) *out = found->pw_uid;
-    else if (str_to_u64(str_c(name), &number) == 0) *out = (uid_t)number;
-    else return errno && errno != ENOENT ? -errno : RW_ENONAME;
+    if (!found) return find_number(name, out);
+    *out = found->pw_uid;
     return 0;
 }
 
 static int find_group(const char *name, gid_t *out) {
-    uint64_t number;
     errno = 0;
     const struct group *found = getgrnam(name);
-    if (found) *out = found->gr_gid;
-    else if (str_to_u64(str_c(name), &number) == 0) *out = (gid_t)number;
-    else return errno && errno != ENOENT ? -errno : RW_ENONAME;
+    if (!found) return find_number(name, out);
+    *out = found->gr_gid;
     return 0;
 }
 
@@ -85,7 +92,7 @@ static int set_owner(const struct endpoint *e) {
     gid_t group;
     int rc = unix_owner(e, &user, &group);
     if (rc < 0 || (!e->user[0] && !e->group[0])) return rc;
-    return chown(e->host, user, group) < 0 ? -errno : 0;
+    return lchown(e->host, user, group) < 0 ? -errno : 0;
 }
 
 /* ── binding ──────────────────────────────────────────────────────────────*/

@@ -25,6 +25,7 @@ struct childpipe {
     struct chunk *waiting; /* borrowed from the queue until stream_taken */
     struct stream **held;  /* who knows of the child's end points here; or NULL */
     bool hung;             /* a terminal that nobody has open, for now */
+    bool end_due;          /* one that was too full for the end of file */
 };
 
 static struct childpipe *childpipe_of(struct stream *s) {
@@ -38,7 +39,7 @@ static int arm(struct childpipe *p) {
     int events = 0;
     if (p->f.dying) return 0;
     if (p->f.polling && !p->hung) events |= UV_READABLE;
-    if (p->waiting) events |= UV_WRITABLE;
+    if (p->waiting || p->end_due) events |= UV_WRITABLE;
     if (p->kind == PROCESS_FD_WRITE) events |= UV_DISCONNECT;
     if (events == 0) return uv_poll_stop(&p->poll);
     return uv_poll_start(&p->poll, events, on_poll);
@@ -119,6 +120,18 @@ static void push(struct childpipe *p) {
     stream_taken(s, rc);
 }
 
+/* A terminal's input ends with a character; when there is no room for it, it
+ * follows. */
+static int send_end(struct childpipe *p) {
+    static const char end_of_file = 4;
+    ssize_t n;
+    do n = write(p->fd, &end_of_file, 1);
+    while (n < 0 && errno == EINTR);
+    p->end_due = n < 0 && errno == EAGAIN;
+    if (n < 0 && !p->end_due) return -errno;
+    return arm(p);
+}
+
 static void on_poll(uv_poll_t *h, int status, int events) {
     struct childpipe *p = CONTAINER(h, struct childpipe, poll);
     (void)events; /* reading and writing find out */
@@ -128,6 +141,8 @@ static void on_poll(uv_poll_t *h, int status, int events) {
     }
     if (!p->f.dying) receive(p);
     if (!p->f.dying) push(p);
+    int rc = p->end_due && !p->f.dying ? send_end(p) : 0;
+    if (rc < 0) stream_abort(&p->f.s, rc);
 }
 
 /* ── the end ──────────────────────────────────────────────────────────────*/
@@ -135,11 +150,10 @@ static void on_poll(uv_poll_t *h, int status, int events) {
 /* What ends the child's input: of a terminal a character, else the last of the
  * descriptor. */
 static int childpipe_shutdown(struct stream *s) {
-    static const char end_of_file = 4;
     struct childpipe *p = childpipe_of(s);
     switch (p->kind) {
     case PROCESS_FD_BOTH: return shutdown(p->fd, SHUT_WR) < 0 ? -errno : 0;
-    case PROCESS_FD_PTY: return write(p->fd, &end_of_file, 1) < 0 ? -errno : 0;
+    case PROCESS_FD_PTY: return send_end(p);
     default: break;
     }
     p->kind = PROCESS_FD_NULL;

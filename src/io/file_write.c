@@ -47,22 +47,16 @@ static int take_name(int dir, const char *fresh, const char *final, unsigned how
     return 0;
 }
 
-static mode_t mode_for_all(void) {
-    mode_t mask = umask(077);
-    umask(mask);
-    return 0666 & ~mask;
-}
-
 int dir_write_file(int dir, struct str name, struct str bytes, unsigned how) {
     char final[NAME_SIZE], fresh[NAME_SIZE + 32];
     int rc = copy_name(name, final);
     if (rc < 0) return rc;
-    snprintf(fresh, sizeof fresh, ".%s.%ld", final, (long)getpid());
+    snprintf(fresh, sizeof fresh, ".%s.%ld", final, (long)gettid()); /* no other thread's */
     if (unlinkat(dir, fresh, 0) < 0 && errno != ENOENT) return -errno; /* of a crash */
-    int fd = openat(dir, fresh, O_WRONLY | O_EXCL | CREATE_FLAGS, 0600);
+    mode_t mode = how & FILE_FOR_ALL ? 0666 : 0600;
+    int fd = openat(dir, fresh, O_WRONLY | O_EXCL | CREATE_FLAGS, mode);
     if (fd < 0) return -errno;
     rc = write_all(fd, bytes);
-    if (rc == 0 && how & FILE_FOR_ALL && fchmod(fd, mode_for_all()) < 0) rc = -errno;
     if (close(fd) < 0 && rc == 0) rc = -errno;
     if (rc == 0) rc = take_name(dir, fresh, final, how);
     if (rc < 0) {

@@ -37,18 +37,28 @@ void stream_input_end(struct stream *s) {
     if (rc < 0) stream_abort(s, rc);
 }
 
-static void backlog_add(struct stream *s, struct str bytes) {
+/* Room at the end of the backlog: for these bytes as they are if they are the
+ * first, for more to come if they are not. NULL: out of memory. */
+static struct chunk *backlog_room(struct stream *s, size_t n) {
     struct flow *f = flow_of(s);
-    struct chunk *c = chunk_new(s->loop, bytes.n);
+    struct chunk *last = f->backlog ? f->backlog_last : NULL;
+    if (last && last->cap - last->end >= n) return last;
+    struct chunk *c = chunk_new(s->loop, last && n < CHUNK_MIN ? CHUNK_MIN : n);
+    if (!c) return NULL;
+    if (last) last->next = c;
+    else f->backlog = c;
+    f->backlog_last = c;
+    return c;
+}
+
+static void backlog_add(struct stream *s, struct str bytes) {
+    struct chunk *c = backlog_room(s, bytes.n);
     if (!c) {
         stream_abort(s, RW_ENOMEM);
         return;
     }
-    memcpy(c->data, bytes.p, bytes.n);
-    c->end = bytes.n;
-    struct chunk **last = &f->backlog;
-    while (*last) last = &(*last)->next;
-    *last = c;
+    memcpy(c->data + c->end, bytes.p, bytes.n);
+    c->end += bytes.n;
     stream_later(s);
 }
 

@@ -25,7 +25,7 @@ struct wheel {
     uint64_t now;   /* every timer due up to here has left the slots */
     size_t count;   /* active timers */
     uint64_t used[WHEEL_LEVELS]; /* bit: the slot may have timers */
-    struct timer ready;          /* delay 0, for this turn */
+    struct timer ready;          /* due: delay 0, or left over, for this turn */
     struct timer soon;           /* delay 0, for the next turn */
     struct timer slot[WHEEL_LEVELS][WHEEL_SLOTS];
 };
@@ -38,6 +38,7 @@ void wheel_turn(struct wheel *w);
 bool wheel_is_ready(const struct wheel *w);
 /* Not later than the first timer's due time; UINT64_MAX: no timer. */
 uint64_t wheel_next(struct wheel *w);
+/* At most LOOP_SLICE; what is left of those due is ready then. */
 void wheel_fire(struct wheel *w, uint64_t now);
 
 /* ── the loop ─────────────────────────────────────────────────────────────*/
@@ -50,6 +51,7 @@ enum ledger_kind {
 
 enum {
     LOOP_BUFFER = 64 * 1024, /* one read of one stream */
+    LOOP_SLICE = 256,        /* timers of one turn, and deferrals; then others */
 };
 
 struct loop {

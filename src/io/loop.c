@@ -8,6 +8,8 @@
  * uv_run turn by turn makes the order explicit, and every callback, whatever
  * phase it ran in, is followed by the turn ends before the loop blocks again.
  * The poll does not wait while a deferral or a timer without delay is there.
+ * Thousands of them at once (a name server that is silent to all, connections
+ * that idle since the same moment) are spread over turns, LOOP_SLICE in each.
  *
  * Lists of deferrals and turn ends are circular through a sentinel: members
  * leave without knowing the loop.
@@ -38,10 +40,14 @@ static void tick(uv_timer_t *t) { (void)t; }
 
 /* ── birth ────────────────────────────────────────────────────────────────*/
 
+static void deferrals_init(struct deferral *list) {
+    list->next = list;
+    list->prev = &list->next;
+}
+
 static void init_lists(struct loop *l) {
     wheel_init(&l->wheel, loop_now(l));
-    l->deferred.next = &l->deferred;
-    l->deferred.prev = &l->deferred.next;
+    deferrals_init(&l->deferred);
     l->turn_ends.next = &l->turn_ends;
     l->turn_ends.prev = &l->turn_ends.next;
 }
@@ -100,19 +106,27 @@ void loop_defer_cancel(struct deferral *d) {
     d->prev = NULL;
 }
 
-/* Those that are there now; what they defer waits for the next turn. */
+/* All of `from` before what is in `to`; `from` is no list then. */
+static void deferrals_move(struct deferral *from, struct deferral *to) {
+    from->next->prev = &to->next;
+    *from->prev = to->next;
+    to->next->prev = from->prev;
+    to->next = from->next;
+}
+
+/* A slice of those that are there now; what they defer waits for a later turn. */
 static void deferrals_run(struct loop *l) {
     if (!deferrals_wait(l)) return;
-    struct deferral now = l->deferred;
-    now.next->prev = &now.next;
-    *now.prev = &now;
-    l->deferred.next = &l->deferred;
-    l->deferred.prev = &l->deferred.next;
-    while (now.next != &now) {
+    struct deferral now;
+    deferrals_init(&now);
+    deferrals_move(&l->deferred, &now);
+    deferrals_init(&l->deferred);
+    for (int i = 0; i < LOOP_SLICE && now.next != &now; i++) {
         struct deferral *d = now.next;
         loop_defer_cancel(d);
         d->run(d);
     }
+    if (now.next != &now) deferrals_move(&now, &l->deferred);
 }
 
 /* ── turn ends ────────────────────────────────────────────────────────────*/

@@ -42,8 +42,9 @@ int64_t loop_unix_time(struct loop *l);
 int loop_fd(const struct loop *l);
 int loop_timeout(const struct loop *l);
 
-/* Work for later in this turn or the next one, without waiting in between:
- * `run` is called once per loop_defer. Embedded, intrusive, cancellable. */
+/* Work for later in this turn or the next ones, without waiting in between, in
+ * the order of deferring: `run` is called once per loop_defer. When there is
+ * much, a turn does a part of it. Embedded, intrusive, cancellable. */
 struct deferral {
     struct deferral *next, **prev; /* list: loop->deferred */
     void (*run)(struct deferral *d);
@@ -79,9 +80,10 @@ struct timer {
     uint64_t due;               /* loop_now() when it fires */
     void (*fire)(struct timer *t);
 };
-/* Arms, or moves. delay 0: in the next turn, never in this one. Timers due in
- * one turn fire in order of due time, then of arming; those armed meanwhile
- * wait for the next turn. A zeroed struct is an idle timer. */
+/* Arms, or moves. delay 0: after this turn, never in it. Timers that are due
+ * fire in order of due time, then of arming, when there are many over several
+ * turns; those armed meanwhile wait for a later one. A zeroed struct is an idle
+ * timer. */
 void timer_start(struct loop *l, struct timer *t, uint64_t delay_ms,
                  void (*fire)(struct timer *t));
 void timer_stop(struct loop *l, struct timer *t);

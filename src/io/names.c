@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-enum { KEY_MAX = HOSTNAME_MAX + 3 };
+enum {
+    KEY_MAX = HOSTNAME_MAX + 3,
+    TELL_SLICE = 64, /* who waited for one name, told in one turn */
+};
 
 /* ── lists ────────────────────────────────────────────────────────────────*/
 
@@ -32,17 +35,19 @@ static void list_remove(struct entry_list *list, struct name_entry *e) {
 }
 
 static void query_join(struct name_entry *e, struct name_query *q) {
-    struct name_query **end = &e->queries;
-    while (*end) end = &(*end)->next;
     q->entry = e;
     q->next = NULL;
-    q->prev = end;
-    *end = q;
+    q->prev = e->queries_end;
+    *e->queries_end = q;
+    e->queries_end = &q->next;
+    e->query_count++;
 }
 
 static void query_leave(struct name_query *q) {
     *q->prev = q->next;
     if (q->next) q->next->prev = q->prev;
+    else q->entry->queries_end = q->prev;
+    q->entry->query_count--;
     q->entry = NULL;
 }
 
@@ -187,6 +192,7 @@ static struct name_entry *entry_new(struct names *n, struct str name, int type) 
     if (!e) return NULL;
     e->names = n;
     e->type = (uint16_t)type;
+    e->queries_end = &e->queries;
     e->state = ENTRY_TELLING;
     e->name_size = name.n;
     memcpy(e->name, name.p, name.n);
@@ -205,13 +211,11 @@ static void keep(struct name_entry *e) {
 
 /* ── telling ──────────────────────────────────────────────────────────────*/
 
-/* Those that wait now; who asks anew in `done` waits for the next round. */
-static void tell_all(struct name_entry *e, const struct name_answer *a) {
-    struct name_query *now = e->queries;
-    e->queries = NULL;
-    if (now) now->prev = &now;
-    while (now) {
-        struct name_query *q = now;
+/* A slice of those that wait now; who asks anew in `done` waits behind them. */
+static void tell_some(struct name_entry *e, const struct name_answer *a) {
+    unsigned count = e->query_count < TELL_SLICE ? e->query_count : TELL_SLICE;
+    for (; count && e->queries; count--) {
+        struct name_query *q = e->queries;
         struct names *n = q->names;
         query_leave(q);
         q->names = NULL;
@@ -238,7 +242,7 @@ static void tell(struct deferral *d) {
     if (e->status < 0) n->failed++;
     if (!e->expires) entry_unlist(e);
     e->telling = true;
-    tell_all(e, a);
+    tell_some(e, a);
     e->telling = false;
     ares_dns_record_destroy(rec);
     if (e->queries) tell_soon(e);

@@ -24,7 +24,8 @@ enum { NAME_ALIASES = 16 }; /* followed in one answer */
 struct name_entry {
     struct names *names;
     struct name_entry *next, **prev; /* list: names->waiting or ->kept */
-    struct name_query *queries;      /* list: who waits */
+    struct name_query *queries, **queries_end; /* list: who waits … */
+    unsigned query_count;                      /* … so many */
     struct channel *channel;         /* that asks; NULL: none */
     struct deferral tell;
     struct timer timeout;

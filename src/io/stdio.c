@@ -27,6 +27,7 @@ struct side {
     int fd;    /* the duplicate; a file's own */
     int flags; /* to restore */
     bool is_file, is_tty, open;
+    bool owned; /* fd is closed by us: no handle has it */
 };
 
 struct stdio {
@@ -125,7 +126,7 @@ static void side_close(struct side *side) {
     side->open = false;
     fcntl(side->fd, F_SETFL, side->flags);
     if (!side->is_file) uv_close(&side->uv.handle, on_gone);
-    if (side->is_file || side->is_tty) close(side->fd);
+    if (side->owned) close(side->fd);
 }
 
 /* The process's own descriptor would keep a pipe open. */
@@ -189,11 +190,15 @@ static int side_open(struct stdio *t, struct side *side, int fd) {
     if (rc < 0) return -errno;
     side->open = true;
     side->is_file = kind == UV_FILE || kind == UV_UNKNOWN_HANDLE;
-    side->is_tty = kind == UV_TTY; /* libuv opens one of its own */
+    side->is_tty = kind == UV_TTY;
+    side->owned = side->is_file;
     if (side->is_file) return 0;
     if (side->is_tty) {
+        int used;
         rc = uv_tty_init(uv, &side->uv.tty, side->fd, 0);
         if (rc < 0) goto no_handle;
+        /* it opens the terminal anew, where it finds a name for it */
+        side->owned = uv_fileno(&side->uv.handle, &used) == 0 && used != side->fd;
     } else {
         uv_pipe_init(uv, &side->uv.pipe, 0);
         rc = uv_pipe_open(&side->uv.pipe, side->fd);

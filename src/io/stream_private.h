@@ -12,6 +12,7 @@ enum {
     CHUNK_MAX = 64 * 1024,        /* progress shows at least this often */
     SENDFILE_SLICE = 256 * 1024,  /* per turn and stream: others want theirs */
     FLUSH_SLICE = 1024 * 1024,    /* likewise, from memory */
+    FULL_READS = 2,               /* likewise, buffers that one read fills */
     LINGER_SILENCE = 1000,        /* ms; see closing.c */
 };
 
@@ -32,13 +33,15 @@ struct flow {
     struct timer deadline;  /* write_timeout, close_timeout or lingering */
     struct deferral later;  /* hooks that a call of the owner made due */
     struct chunk *head, *tail; /* owned: to the peer */
-    struct chunk *backlog;     /* owned: to the owner, who paused */
+    struct chunk *backlog, *backlog_last; /* owned: to the owner, who paused */
     struct filter *dead;       /* popped, not yet detached */
     uint64_t in_files;         /* of s.queued: bytes that are still in files */
     size_t held;               /* of s.queued: bytes that filters keep */
     uint64_t taken;            /* by the system, when progress was last seen */
     uint64_t progress;         /* loop_now() then; lingering: its end */
     int reason;                /* on_close's */
+    uint32_t full_turn;        /* the last one in which a whole buffer was read … */
+    uint8_t full_reads;        /* … so often */
     uint8_t ledger;
     uint8_t calls;   /* the owner's calls on the stack: no hooks now */
     uint8_t depth;   /* filters on the stack: nobody detaches now */

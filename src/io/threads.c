@@ -174,7 +174,8 @@ static void on_notes(uv_async_t *async) {
     uv_mutex_unlock(&p->mutex);
     for (struct thread_note *next; n; n = next) {
         next = n->next;
-        n->deliver(n);
+        if (p->closed) n->drop(n); /* by one of those before it */
+        else n->deliver(n);
     }
     join_ended(p);
 }

@@ -9,8 +9,9 @@
  *            the peer's own system slows it down
  *
  * Those whom the group's bucket keeps waiting stand in line: each time it is
- * served, everybody in it gets an equal share, and whoever has more to say goes
- * to its end. So a total is shared fairly whatever the others ask for.
+ * served, everybody in it gets an equal share, or, when that would be crumbs, as
+ * many as there are SHARE_MIN for; whoever has more to say goes to its end. So a
+ * total is shared fairly whatever the others ask for.
  */
 #include "io/throttle.h"
 
@@ -20,6 +21,7 @@
 enum {
     GRAIN_MS = 20,       /* a wait is at least worth this much of the rate … */
     GRAIN_MAX = 16384,   /* … or so many bytes */
+    SHARE_MIN = 512,     /* bytes: the head of a packet is 40 */
 };
 
 struct bucket {
@@ -40,6 +42,7 @@ struct way { /* one direction of one stream */
 struct bank { /* one direction of a group */
     struct bucket bucket;
     struct way *line, **last;
+    size_t length;      /* of the line */
     struct way *served; /* whose turn it is … */
     size_t share;       /* … and what it may still take */
     struct timer timer;
@@ -115,6 +118,7 @@ static void leave_line(struct way *w) {
     if (w->next) w->next->prev = w->prev;
     else w->bank->last = w->prev;
     w->prev = NULL;
+    w->bank->length--;
 }
 
 static void serve(struct timer *t);
@@ -132,6 +136,7 @@ static void join_line(struct way *w) {
     w->prev = b->last;
     *b->last = w;
     b->last = &w->next;
+    b->length++;
     if (!b->served) call_line(b);
 }
 
@@ -248,15 +253,13 @@ static void late(struct timer *t) { go_on(CONTAINER(t, struct way, timer)); }
 
 static void serve(struct timer *t) {
     struct bank *b = CONTAINER(t, struct bank, timer);
-    size_t count = 0;
-    for (struct way *w = b->line; w; w = w->next) count++;
-    for (; count && b->line; count--) {
+    for (size_t count = b->length; count && b->line; count--) {
         struct way *w = b->line;
         uint64_t burst = w->throttle->f.stream->limits->rate_burst;
         size_t there = fill(&b->bucket, total_rate(w), burst, loop_now(b->loop));
         if (there == 0) break; /* those behind keep their place */
         leave_line(w);
-        b->share = there / count ? there / count : 1;
+        b->share = least(there, there / count < SHARE_MIN ? SHARE_MIN : there / count);
         b->served = w;
         go_on(w);
         b->served = NULL;

@@ -150,12 +150,13 @@ void wheel_fire(struct wheel *w, uint64_t now) {
     list_init(&due);
     list_move(&w->ready, &due);
     if (now > w->now) wheel_advance(w, now, &due);
-    while (!list_empty(&due)) {
+    for (int i = 0; i < LOOP_SLICE && !list_empty(&due); i++) {
         struct timer *t = due.next;
         list_remove(t);
         w->count--;
         t->fire(t);
     }
+    list_move(&due, &w->ready);
 }
 
 /* ── public ───────────────────────────────────────────────────────────────*/

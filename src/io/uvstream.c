@@ -6,6 +6,9 @@
  * Reading is switched off lazily: as long as nothing comes, a pause and a
  * resume cost nothing; when something comes that nobody wants, alloc refuses
  * (libuv then does not even read) and the handle stops polling.
+ *
+ * libuv would read up to 32 buffers of one stream at once. Behind FULL_READS of
+ * them alloc refuses, too, and the next poll reports the rest.
  */
 #include "io/stream_private.h"
 
@@ -15,11 +18,21 @@
 
 /* ── reading ──────────────────────────────────────────────────────────────*/
 
+static bool had_its_turn(const struct flow *f) {
+    return f->full_turn == (uint32_t)f->s.loop->turn && f->full_reads >= FULL_READS;
+}
+
+static void count_full(struct flow *f) {
+    uint32_t turn = (uint32_t)f->s.loop->turn;
+    f->full_reads = f->full_turn == turn ? (uint8_t)(f->full_reads + 1) : 1;
+    f->full_turn = turn;
+}
+
 static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *out) {
     struct flow *f = h->data;
     struct loop *l = f->s.loop;
     (void)hint;
-    bool wanted = !l->buffer_busy && stream_wants_input(&f->s);
+    bool wanted = !l->buffer_busy && !had_its_turn(f) && stream_wants_input(&f->s);
     *out = uv_buf_init(wanted ? l->buffer : NULL, wanted ? LOOP_BUFFER : 0);
 }
 
@@ -49,6 +62,8 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buffer) {
     struct flow *f = h->data;
     struct loop *l = f->s.loop;
     if (n == 0 || f->dying) return;
+    if (n == UV_ENOBUFS && !buffer->base && had_its_turn(f)) return;
+    if (n == LOOP_BUFFER) count_full(f);
     if (f->lingering) {
         if (n < 0) stop(h);
         closing_lingers(&f->s, n < 0);
