@@ -147,7 +147,7 @@ test: ## everything that has to pass; the specs' totals come last
 asan: ## the specs under AddressSanitizer and UBSan (S="spec/…" for some, J=2 processes)
 	@sh deps/setup.sh build test
 	@$(MAKE) VARIANT=asan all
-	@$(SANITIZER_ENV) $(BUILD)/asan/ropewalk test -j $(or $(J),2) --exclude-tags=slow $(or $(S),spec)
+	@$(SANITIZER_ENV) $(BUILD)/asan/ropewalk test -j $(or $(J),2) --again --exclude-tags=slow $(or $(S),spec)
 
 tsan: ## the specs under ThreadSanitizer
 	@sh deps/setup.sh build test

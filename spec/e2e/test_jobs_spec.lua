@@ -58,6 +58,25 @@ describe("ropewalk test with several processes", function()
     assert.equal("[[]][][]", e2e.read(dir .. "/log"))
   end)
 
+  it("runs a file that fails once more, by itself, where that is wanted", function()
+    local files = { ["b_spec.lua"] = PASSES, ["a_spec.lua"] = [[
+      it("is disturbed", function()
+        local before = io.open "was_here"
+        io.open("was_here", "w"):close()
+        assert(before, "too slow")
+      end)]] }
+    local output, status = run_files(files, "-j 2 --again")
+    assert.equal(0, status, output)
+    assert.matches("failed beside others, and will run again by itself: %./a_spec.lua\n  1: is disturbed\n"
+      .. ".*too slow", output)
+    assert.matches("\n2 passed, 0 failed, 0 skipped\n$", output)
+    assert.matches("\n1 passed, 1 failed, 0 skipped\n$", (run_files(files, "-j 2")))
+    files["a_spec.lua"] = 'it("is bad", function() assert.equal(1, 2) end)'
+    output, status = run_files(files, "-j 2 --again")
+    assert.equal(1, status, output)
+    assert.matches("\n1 passed, 1 failed, 0 skipped\n$", output)
+  end)
+
   it("tells of a failing test, and of a process that crashes or ends by itself", function()
     local output, status = run_files({ ["a_spec.lua"] = PASSES,
       ["b_spec.lua"] = 'it("is bad", function() assert.equal(1, 2) end)',

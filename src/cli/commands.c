@@ -136,6 +136,7 @@ static const char test_help[] =
     "  --timeout SECONDS      for each test: 120\n"
     "  -j N, --jobs N         so many processes at once, a file each; or auto; those with the\n"
     "                         tag #alone after the others, by themselves\n"
+    "  --again                with -j: a file that fails runs once more, by itself\n"
     "  --shuffle, --seed N    in a random order, which is shown; the same again\n"
     "  -o text|tap|junit      what is written; --tap FILE, --junit FILE: a report besides\n"
     "  -c, --coverage         which lines ran; --coverage-file FILE (coverage.info)\n"

@@ -92,22 +92,21 @@ local function arguments_for(wanted, file, coverage_file)
   return list
 end
 
--- What it printed goes on, but for the records; returns how many there were, and
--- how many of failures.
-local function read_output(output, report)
-  local rest, total, failed = {}, 0, 0
+-- What it printed goes on, but for the records; returns those, and how many are of
+-- failures.
+local function read_output(output)
+  local rest, list, failed = {}, {}, 0
   for line in (output .. "\n"):gmatch "([^\n]*)\n" do
     local record = records.from_line(line)
     if record then
-      report:record(record)
-      total = total + 1
+      list[#list + 1] = record
       if record.status == "failed" then failed = failed + 1 end
     elseif line ~= "" then
       rest[#rest + 1] = line
     end
   end
   if #rest > 0 then io.stdout:write("\n", concat(rest, "\n"), "\n") end
-  return total, failed
+  return list, failed
 end
 
 -- What is wrong with the process itself, beyond the tests that it told of. A
@@ -121,28 +120,47 @@ local function trouble(ok, result, total, failed)
   return nil
 end
 
--- They all have the same options: what is wrong with those is said once.
-local function run_file(wanted, file, report, covered)
+-- It will run again; what it said now is shown, but does not count.
+local function show_disturbed(file, list)
+  io.stdout:write(format("\nfailed beside others, and will run again by itself: %s\n", file))
+  for _, record in ipairs(list) do
+    if record.status == "failed" then
+      io.stdout:write(format("  %s: %s\n    %s\n", record.line or "-", record.name,
+        (gsub(record.message or "?", "\n", "\n    "))))
+    end
+  end
+end
+
+-- They all have the same options: what is wrong with those is said once. Returns
+-- false if it failed and shall run again.
+local function run_file(wanted, file, report, covered, last_time)
   local coverage_file = wanted.coverage and os.tmpname()
   local process = require "ropewalk".run_process(SELF,
     arguments_for(wanted, file, coverage_file), { max_output = MAX_OUTPUT, timeout = MAX_TIME })
   local ok, result = pcall(process.await, process)
-  if report.totals.status == USAGE then return end
-  local total, failed = read_output(result.stdout or "", report)
+  if report.totals.status == USAGE then return true end
+  local list, failed = read_output(result.stdout or "")
   io.stderr:write(result.stderr or "")
-  if result.status == USAGE and total == 0 then
+  if result.status == USAGE and #list == 0 then
     report.totals.status = USAGE
-    return
+    return true
   end
-  local message = trouble(ok, result, total, failed)
+  local message = trouble(ok, result, #list, failed)
   if message then
-    report:record { name = "(the process)", file = file, status = "failed", outside = true,
+    failed = failed + 1
+    list[#list + 1] = { name = "(the process)", file = file, status = "failed", outside = true,
       seconds = 0, message = message }
   end
   if coverage_file then
     coverage.merge(covered, coverage_file)
     os.remove(coverage_file)
   end
+  if failed > 0 and wanted.again and not last_time then
+    show_disturbed(file, list)
+    return false
+  end
+  for _, record in ipairs(list) do report:record(record) end
+  return true
 end
 
 -- All -----------------------------------------------------------------------
@@ -161,13 +179,14 @@ end
 ---@param wanted ropewalk.spec.Options
 ---@param report table
 function jobs.run(wanted, report)
-  local covered = {}
-  local function run_files(files, count)
+  local covered, again = {}, {}
+  local function run_files(files, count, last_time)
     local next_file, workers = 0, {}
     local function work()
       while next_file < #files and report.totals.status ~= USAGE do
         next_file = next_file + 1
-        run_file(wanted, files[next_file], report, covered)
+        local file = files[next_file]
+        if not run_file(wanted, file, report, covered, last_time) then again[#again + 1] = file end
       end
     end
     for i = 1, count do workers[i] = async.spawn(work) end
@@ -175,7 +194,8 @@ function jobs.run(wanted, report)
   end
   local together, alone = split_alone(jobs.files(wanted.paths, wanted.rest))
   run_files(together, wanted.jobs > 0 and wanted.jobs or processors())
-  run_files(alone, 1)
+  run_files(alone, 1, true)
+  run_files(again, 1, true)
   if wanted.coverage then return coverage.report(wanted.coverage, covered) end
   return true
 end

@@ -13,6 +13,7 @@ local options = {}
 ---@field timeout number seconds that one test may take
 ---@field reports table[] { format = "tap", path = "…" or nil for standard output }
 ---@field coverage string|false the file for the figures
+---@field again boolean a file that fails beside others runs once more, by itself
 ---@field leftovers boolean a test may leave things behind
 ---@field errors boolean a test may log errors
 ---@field log string|false show the log from this level on, as it is written
@@ -63,6 +64,7 @@ local OURS <const> = {
   ["--log"] = { "log", level },
   ["--coverage"] = { "coverage" }, ["-c"] = { "coverage" },
   ["--coverage-file"] = { "coverage", text },
+  ["--again"] = { "again" },
   ["--allow-leftovers"] = { "leftovers" }, ["--allow-errors"] = { "errors" },
 }
 
@@ -86,7 +88,7 @@ end
 ---@return string? why not
 function options.parse(arguments)
   local result = { jobs = 1, timeout = 120, reports = {}, coverage = false, leftovers = false,
-    errors = false, log = false, paths = {}, rest = {} }
+    again = false, errors = false, log = false, paths = {}, rest = {} }
   local at = 1
   while at <= #arguments do
     local word = arguments[at]
