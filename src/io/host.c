@@ -15,8 +15,8 @@ static const int types[FAMILIES] = {ARES_REC_TYPE_AAAA, ARES_REC_TYPE_A};
 
 /* Nothing of `h` may be touched after the last one. */
 static void tell(struct host_query *h, int i, int status, const struct ip *ips, unsigned n) {
-    h->todo &= (uint8_t)~(1u << i);
-    if (!h->todo) names_close(&h->names);
+    h->awaited &= (uint8_t)~(1u << i);
+    if (!h->awaited) names_close(&h->names);
     h->found(h, families[i], status, ips, n);
 }
 
@@ -79,8 +79,8 @@ static int ask(struct host_query *h) {
 /* The family that is still to be told, or IPv6 and then IPv4. */
 static void tell_rest(struct deferral *d) {
     struct host_query *h = CONTAINER(d, struct host_query, later);
-    int i = h->todo & 1 << V6 ? V6 : V4;
-    if (h->todo == (1 << V6 | 1 << V4)) loop_defer(h->names->loop, d);
+    int i = h->awaited & 1 << V6 ? V6 : V4;
+    if (h->awaited == (1 << V6 | 1 << V4)) loop_defer(h->names->loop, d);
     if (h->numeric.family == families[i]) tell(h, i, 0, &h->numeric, 1);
     else tell(h, i, h->status[i], NULL, 0);
 }
@@ -94,7 +94,7 @@ static void found(struct host_query *h, int i, const struct name_answer *a) {
     struct ip ips[ADDRESSES_MAX];
     unsigned n = name_answer_addresses(a, ips, ADDRESSES_MAX);
     h->settled = true;
-    if (h->todo == (1 << V6 | 1 << V4) && !h->asking) tell_later(h); /* the other has none */
+    if (h->awaited == (1 << V6 | 1 << V4) && !h->asking) tell_later(h); /* the other has none */
     tell(h, i, 0, ips, n);
 }
 
@@ -135,7 +135,7 @@ static bool looks_numeric(const struct hostname *host) {
 
 int host_ask(struct names *n, struct host_query *h, struct str host) {
     *h = (struct host_query){.found = h->found};
-    h->todo = 1 << V6 | 1 << V4;
+    h->awaited = 1 << V6 | 1 << V4;
     int rc = ip_parse(host, &h->numeric);
     if (rc == -ENODEV) return rc;
     if (rc == 0) {

@@ -94,7 +94,7 @@ struct host_query {
                   const struct ip *ips, unsigned n);
     struct name_query query[2]; /* IPv6, IPv4 */
     int status[2];
-    uint8_t todo;               /* bits: found is still to come */
+    uint8_t awaited;            /* bits: found is still to come */
     uint8_t asking;             /* bits: of this candidate, not answered */
     bool settled;               /* this candidate it is */
     uint8_t step;               /* which candidate */

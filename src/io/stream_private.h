@@ -12,7 +12,7 @@ enum {
     CHUNK_MAX = 64 * 1024,        /* progress shows at least this often */
     SENDFILE_SLICE = 256 * 1024,  /* per turn and stream: others want theirs */
     FLUSH_SLICE = 1024 * 1024,    /* likewise, from memory */
-    FULL_READS = 2,               /* likewise, buffers that one read fills */
+    FULL_READS = 8,               /* likewise, buffers that one read fills */
     LINGER_SILENCE = 1000,        /* ms; see closing.c */
 };
 
