@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- A datagram server of its own: real peers, reloads.
+local datagram = require "spec.support.datagram"
 local e2e = require "spec.support.e2e"
 
 local APP <const> = [[
@@ -38,27 +39,7 @@ describe("A datagram server", function()
       s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
       s.settimeout(5)
       s.connect(("127.0.0.1", %d))
-      s.send(b"wait")
-      import re, signal
-      got = []
-      def read(): # at once: a socket holds few
-          while len(got) < 901: got.append(s.recv(1000))
-      reader = threading.Thread(target=read)
-      reader.start()
-      text = open(APP).read()
-      for generation in ("two", "three", "four"):
-          text = re.sub(r'write\("\w+:', 'write("%%s:' %% generation, text)
-          open(APP, "w").write(text)
-          os.kill(PID, signal.SIGHUP)
-          for i in range(300):
-              s.send(b"%%d" %% i)
-              time.sleep(0.0005)
-      reader.join()
-      expect(sum(1 for g in got if g == b"one:wait"), 1)
-      for i in range(300): expect(sum(1 for g in got if g.endswith(b":%%d" %% i)), 3)
-      s.send(b"end")
-      expect(s.recv(100), b"four:end")
-    ]]):format(port)
+]]):format(port) .. datagram.RELOADS
     e2e.talk(child, job)
     child:await_log "reloaded generation=4"
   end)

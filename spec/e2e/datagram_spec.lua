@@ -8,15 +8,7 @@ local rw = require "ropewalk"
 local Echo = rw.DatagramProtocol:extend "Echo"
 function Echo:datagram_received(bytes, address) self.transport:write(bytes, address) end
 
-local Client = rw.DatagramProtocol:extend "Client"
-function Client:init()
-  self.more, self.refusals = rw.DeferredQueue(), 0
-end
-function Client:datagram_received(bytes, address)
-  self.from = address
-  self.more:put(bytes)
-end
-function Client:connection_refused() self.refusals = self.refusals + 1 end
+local Client = require("spec.support.datagram").Client
 
 local function listen(class, where)
   return rw.listen(where or "udp:127.0.0.1:0", rw.Factory:for_protocol(class)):await()

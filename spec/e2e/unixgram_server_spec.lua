@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- A server of UNIX datagrams in a process of its own: real peers, reloads, crashes.
+local datagram = require "spec.support.datagram"
 local e2e = require "spec.support.e2e"
 
 local APP <const> = [[
@@ -144,27 +145,7 @@ reactor.run()
       s.settimeout(5)
       s.bind("")
       s.connect(%q)
-      s.send(b"wait")
-      import re, signal
-      got = []
-      def read(): # at once: a socket holds few
-          while len(got) < 901: got.append(s.recv(1000))
-      reader = threading.Thread(target=read)
-      reader.start()
-      text = open(APP).read()
-      for generation in ("two", "three", "four"):
-          text = re.sub(r'write\("\w+:', 'write("%%s:' %% generation, text)
-          open(APP, "w").write(text)
-          os.kill(PID, signal.SIGHUP)
-          for i in range(300):
-              s.send(b"%%d" %% i)
-              time.sleep(0.0005)
-      reader.join()
-      expect(sum(1 for g in got if g == b"one:wait"), 1)
-      for i in range(300): expect(sum(1 for g in got if g.endswith(b":%%d" %% i)), 3)
-      s.send(b"end")
-      expect(s.recv(100), b"four:end")
-    ]]):format(path))
+]]):format(path) .. datagram.RELOADS)
     child:await_log "reloaded generation=4"
     assert.equal(inode, e2e.shell("stat -c %i " .. path))
   end)

@@ -2,6 +2,8 @@
 -- UNIX datagram sockets in this process, for specs.
 local rw = require "ropewalk"
 
+local Client = require("spec.support.datagram").Client
+
 local unixgram = {}
 
 local Echo = rw.DatagramProtocol:extend "Echo"
@@ -11,15 +13,6 @@ function Echo:datagram_received(bytes, address)
 end
 unixgram.Echo = Echo
 
-local Client = rw.DatagramProtocol:extend "Client"
-function Client:init()
-  self.more, self.refusals = rw.DeferredQueue(), 0
-end
-function Client:datagram_received(bytes, address)
-  self.from = address
-  self.more:put(bytes)
-end
-function Client:connection_refused() self.refusals = self.refusals + 1 end
 unixgram.Client = Client
 
 -- The port.
