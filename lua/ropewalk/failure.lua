@@ -7,10 +7,13 @@
 -- "all_failed" "eof" "error" (an error with a message), "done" "lost"
 -- "aborted" (how a connection ended; `name` then has the system's word for it).
 
+local core = require "ropewalk.core"
+
 local error, getmetatable, ipairs, rawget, setmetatable, tostring, type =
   error, getmetatable, ipairs, rawget, setmetatable, tostring, type
 local concat = table.concat
 local getinfo = debug.getinfo
+local capture = core.frames
 local find, format, gmatch, gsub, lower, match =
   string.find, string.format, string.gmatch, string.gsub, string.lower, string.match
 
@@ -29,30 +32,19 @@ local _ENV <const> = nil
 local Failure = { __name = "Failure" }
 
 -- A traceback as text costs 100 µs and more, since Lua looks for the name of
--- each function in all loaded modules. So the frames are kept as they are, and
--- become text when somebody reads `traceback`.
-local MAX_FRAMES <const> = 24
+-- each function in all loaded modules. So the frames are kept as they are, by
+-- src/bind/backtrace.c, and become text when somebody reads `traceback`. Four
+-- values each: function, line * 2 (+ 1: tail calls led there), name or false, kind
+-- of name. A title has the place of the function.
 
--- The frames of the running coroutine, or of another one, from a level on.
-local function capture(frames, co, level)
-  local first = #frames
-  while #frames - first < MAX_FRAMES do
-    local info
-    if co then info = getinfo(co, level, "lfnt") else info = getinfo(level, "lfnt") end
-    if not info then break end
-    frames[#frames + 1] = info
-    level = level + 1
-  end
-  return frames
-end
-
-local function frame_text(frame)
-  if type(frame) == "string" then return frame end
-  local info = getinfo(frame.func, "S")
-  local place, what = info.short_src
-  if frame.currentline >= 0 then place = format("%s:%d", place, frame.currentline) end
-  if frame.namewhat ~= "" then
-    what = format("%s '%s'", frame.namewhat, frame.name)
+local function frame_text(what, line, name, kind)
+  if type(what) == "string" then return what end
+  local info, tail = getinfo(what, "S"), line % 2 == 1
+  local place = info.short_src
+  line = line // 2
+  if line >= 0 then place = format("%s:%d", place, line) end
+  if kind ~= "" then
+    what = format("%s '%s'", kind, name)
   elseif info.what == "main" then
     what = "main chunk"
   elseif info.what == "C" then
@@ -60,12 +52,16 @@ local function frame_text(frame)
   else
     what = format("function <%s:%d>", info.short_src, info.linedefined)
   end
-  return format("\t%s: in %s%s", place, what, frame.istailcall and "\n\t(...tail calls...)" or "")
+  return format("\t%s: in %s%s", place, what, tail and "\n\t(...tail calls...)" or "")
 end
 
 local function traceback_of(frames)
-  local lines = { "stack traceback:" }
-  for i, frame in ipairs(frames) do lines[i + 1] = frame_text(frame) end
+  local lines, first = { "stack traceback:" }, 1
+  -- below xpcall, a function of C stands between the error and its handler
+  if frames[4] == "" and getinfo(frames[1], "S").what == "C" then first = 5 end
+  for i = first, #frames, 4 do
+    lines[#lines + 1] = frame_text(frames[i], frames[i + 1], frames[i + 2], frames[i + 3])
+  end
   return concat(lines, "\n")
 end
 
@@ -135,7 +131,7 @@ setmetatable(Failure, {
 function Failure.caught(value)
   local failure = Failure.wrap(value)
   if not rawget(failure, "frames") and not rawget(failure, "traceback") then
-    failure.frames = capture({}, nil, 3)
+    failure.frames = capture(2)
   end
   return failure
 end
@@ -146,8 +142,9 @@ end
 function Failure:add_frames(title, co)
   local frames = rawget(self, "frames")
   if not frames then return end
-  frames[#frames + 1] = title
-  capture(frames, co, 0)
+  local last = #frames
+  frames[last + 1], frames[last + 2], frames[last + 3], frames[last + 4] = title, 0, false, ""
+  capture(0, co, frames)
   self.traceback = nil
 end
 

@@ -35,6 +35,48 @@ describe("a Failure", function()
     assert.truthy(f:location():find "failure_spec.lua:%d+")
   end)
 
+  it("names each function on the way, and where calls were tail calls", function()
+    local object = {}
+    function object:deep() error "here" end
+    local function tail() return object:deep() end
+    local function outer()
+      tail()
+      return 1
+    end
+    local _, f = xpcall(outer, Failure.caught)
+    local here = debug.getinfo(1, "S").short_src
+    local line = debug.getinfo(outer, "S").linedefined
+    local lines = {}
+    for text in f.traceback:gmatch "[^\n]+" do lines[#lines + 1] = text end
+    assert.equal("stack traceback:", lines[1])
+    assert.equal("\t[C]: in global 'error'", lines[2])
+    assert.equal(("\t%s:%d: in function <%s:%d>"):format(here, line - 2, here, line - 2), lines[3])
+    assert.equal("\t(...tail calls...)", lines[4])
+    assert.equal(("\t%s:%d: in function <%s:%d>"):format(here, line + 1, here, line), lines[5])
+    assert.equal("\t[C]: in global 'xpcall'", lines[6])
+  end)
+
+  it("keeps the innermost 24 frames of a coroutine, and adds those that wait for it", function()
+    local function deep(n)
+      if n == 0 then error "here" end
+      deep(n - 1)
+      return n
+    end
+    local _, f = xpcall(deep, Failure.caught, 100)
+    local waits = coroutine.create(function()
+      coroutine.yield()
+      return 1
+    end)
+    coroutine.resume(waits)
+    f:add_frames("awaited by", waits)
+    local _, count = f.traceback:gsub("in upvalue 'deep'", "")
+    assert.equal(22, count) -- the first is the handler's, the second that of error
+    assert.truthy(f.traceback:find "'deep'\nawaited by\n\t%[C%]: in function 'coroutine.yield'\n\t"
+      or f.traceback:find "'deep'\nawaited by\n\t%[C%]: in [^\n]-'yield'\n\t", f.traceback)
+    f:add_frames("and by", coroutine.create(function() end))
+    assert.truthy(f.traceback:find "\nand by\n?")
+  end)
+
   it("is checked and trapped by code, name or class of the value", function()
     local Oops = Object:extend "Oops"
     local f = Failure(Oops())

@@ -17,6 +17,7 @@ void request_open(lua_State *L);
 void timer_open(lua_State *L);
 void deferred_open(lua_State *L);
 void core_open(lua_State *L);  /* log, config, limits, … */
+void backtrace_open(lua_State *L); /* core.frames */
 void router_open(lua_State *L);
 void json_open(lua_State *L);
 void embedded_open(lua_State *L); /* the library; expects nothing */

@@ -57,7 +57,7 @@ static void use_tree(lua_State *L, const char *root) {
 
 /* What of core needs neither a loop nor other tasks; in this order. */
 static void (*const open_anywhere[])(lua_State *) = {
-    door_open, core_open, router_open, json_open, text_open, dir_open_lib,
+    door_open, core_open, backtrace_open, router_open, json_open, text_open, dir_open_lib,
     sources_open, ship_open, host_open, deferred_open, tls_open,
     digest_open,
 };

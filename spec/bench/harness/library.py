@@ -18,6 +18,7 @@ TIMERS = 1000000
 ROWS = [
     ("chain of 10 add_callbacks", 20, None),
     ("chain of 5 add_callback and 5 add_errback", 20, None),
+    ("chain of 5 callbacks that fail, 5 errbacks that mend it", None, None),
     ("one callback", None, None),
     ("await of a fired Deferred", None, 1),
     ("await of a pending one, in a task of its own", None, None),

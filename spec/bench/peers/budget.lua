@@ -56,6 +56,17 @@ function workloads.chain(count)
   end
 end
 
+local function fails() error "no" end
+local function mends() return 1 end
+
+function workloads.failure(count)
+  for _ = 1, count do
+    local d = rw.Deferred()
+    d:add_callback(fails):add_errback(mends)
+    d:callback(1)
+  end
+end
+
 function workloads.await(count)
   for _ = 1, count do
     local d = rw.Deferred()

@@ -13,6 +13,8 @@ local KEPT <const> = 200000
 
 local function callback(result) return result end
 local function errback(failure) return failure end
+local function fails() error "no" end
+local function mends() return 1 end
 local function nothing() end
 
 local results = {}
@@ -53,6 +55,13 @@ local function chains()
     for _ = 1, n do
       local d = rw.Deferred()
       for _ = 1, 5 do d:add_callback(callback):add_errback(errback) end
+      d:callback(1)
+    end
+  end)
+  measure("chain of 5 callbacks that fail, 5 errbacks that mend it", CHAINS // 4, function(n)
+    for _ = 1, n do
+      local d = rw.Deferred()
+      for _ = 1, 5 do d:add_callback(fails):add_errback(mends) end
       d:callback(1)
     end
   end)

@@ -25,6 +25,14 @@ def errback(failure):
     return failure
 
 
+def fails(_result):
+    raise RuntimeError("no")
+
+
+def mends(_failure):
+    return 1
+
+
 def nothing():
     pass
 
@@ -64,6 +72,14 @@ def five_and_five(n):
         d = Deferred()
         for _ in range(5):
             d.addCallback(callback).addErrback(errback)
+        d.callback(1)
+
+
+def failing(n):
+    for _ in range(n):
+        d = Deferred()
+        for _ in range(5):
+            d.addCallback(fails).addErrback(mends)
         d.callback(1)
 
 
@@ -129,6 +145,7 @@ for call in calls:
 del kept
 measure("chain of 10 add_callbacks", CHAINS, ten)
 measure("chain of 5 add_callback and 5 add_errback", CHAINS, five_and_five)
+measure("chain of 5 callbacks that fail, 5 errbacks that mend it", CHAINS // 4, failing)
 measure("one callback", CHAINS, one)
 measure("await of a fired Deferred", CHAINS, await_fired)
 measure("await of a pending one, in a task of its own", CHAINS // 4, await_pending)
