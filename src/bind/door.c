@@ -150,11 +150,17 @@ static int task_over(lua_State *L, int status, lua_KContext ctx) {
     return 0;
 }
 
-/* Below all that a task does: when that fails, what is to be closed is closed. */
+/* Below all that a task does: when that fails, what is to be closed is closed.
+ * The stack is task_failed, a function and its arguments. */
 static int task_main(lua_State *L) {
-    lua_pushcfunction(L, task_failed);
-    lua_insert(L, 1);
     return task_over(L, lua_pcallk(L, lua_gettop(L) - 2, 0, 1, 0, task_over), 0);
+}
+
+enum { BELOW_TASK = 2 };
+
+static void push_below_task(lua_State *co) {
+    lua_pushcfunction(co, task_main);
+    lua_pushcfunction(co, task_failed);
 }
 
 /* It is over; what went wrong has been logged. */
@@ -255,10 +261,10 @@ struct task *door_enter(struct generation *g, const struct door_call *call) {
         return NULL;
     }
     lua_State *co = t->co;
-    lua_pushcfunction(co, task_main);
+    push_below_task(co);
     lua_pushcfunction(co, call->body);
     lua_pushlightuserdata(co, call->arg);
-    return task_resume(t, g->rw->door.running, 2) ? t : NULL;
+    return task_resume(t, g->rw->door.running, 3) ? t : NULL;
 }
 
 /* ── the ready queue ──────────────────────────────────────────────────────*/
@@ -351,7 +357,7 @@ struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *
     const struct door_call call = {
         .scope = scope, .budget = outer ? outer->budget : 0};
     struct task *t = task_new(g, &call);
-    if (t && lua_checkstack(t->co, nargs + 2)) return t;
+    if (t && lua_checkstack(t->co, BELOW_TASK + 1 + nargs)) return t;
     if (t) task_give_back(t);
     luaL_error(from, "not enough memory");
     return NULL;
@@ -359,9 +365,9 @@ struct task *door_prepare(struct generation *g, struct scope *scope, lua_State *
 
 void door_start(struct task *t, lua_State *from, int nargs) {
     struct door *door = &t->gen->rw->door;
-    lua_pushcfunction(t->co, task_main);
+    push_below_task(t->co);
     lua_xmove(from, t->co, nargs + 1);
-    nargs++; /* of task_main's */
+    nargs += BELOW_TASK; /* of task_main's */
     if (door_may_nest(door)) {
         door->depth++;
         task_resume(t, from, nargs);

@@ -67,18 +67,26 @@ static int push_args(lua_State *L, const char *kinds, const struct event *ev) {
     return n;
 }
 
-static void push_protocol(lua_State *L, struct proto_conn *p) {
+/* Pushes a method of the protocol and the protocol, to be called; false: it has
+ * no such method. What else it leaves on the stack is below these. */
+static bool push_method(lua_State *L, struct proto_conn *p, const char *name) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, p);
     lua_getiuservalue(L, -1, TRANSPORT_PROTOCOL);
-    lua_remove(L, -2);
+    if (lua_getfield(L, -1, name) == LUA_TNIL) return false;
+    lua_pushvalue(L, -2);
+    return true;
+}
+
+/* A body that calls a method without arguments, if there is one. */
+static int call_method(lua_State *L, const char *name) {
+    if (push_method(L, lua_touserdata(L, 1), name)) lua_callk(L, 1, 0, 0, no_results);
+    return 0;
 }
 
 static int deliver_body(lua_State *L) {
     const struct delivery *d = lua_touserdata(L, 1);
     const struct proto_class *class = d->conn->class;
-    push_protocol(L, d->conn);
-    lua_getfield(L, -1, class->methods[d->event->type]);
-    lua_insert(L, -2);
+    push_method(L, d->conn, class->methods[d->event->type]); /* Lua says what is missing */
     int n = push_args(L, class->kinds[d->event->type], d->event);
     lua_callk(L, n + 1, 0, 0, no_results);
     return 0;
@@ -98,9 +106,7 @@ static int exceeded_body(lua_State *L) {
     struct proto_conn *p = lua_touserdata(L, 1);
     const struct engine *engine = p->class->engine;
     const char *hook = engine == &line_engine ? "line_length_exceeded" : "length_limit_exceeded";
-    push_protocol(L, p);
-    if (lua_getfield(L, -1, hook) != LUA_TFUNCTION) return 0;
-    lua_insert(L, -2);
+    if (!push_method(L, p, hook)) return 0;
     bool known = engine == &frame_engine;
     if (known) lua_pushinteger(L, (lua_Integer)((struct frame *)p->engine)->refused);
     lua_callk(L, known ? 2 : 1, 0, 0, no_results);
@@ -198,21 +204,9 @@ static void pump_kept(struct proto_conn *p) {
         if (!pump_in(p)) return;
 }
 
-static int write_lost_body(lua_State *L) {
-    push_protocol(L, lua_touserdata(L, 1));
-    if (lua_getfield(L, -1, "write_connection_lost") != LUA_TFUNCTION) return 0;
-    lua_insert(L, -2);
-    lua_callk(L, 1, 0, 0, no_results);
-    return 0;
-}
+static int write_lost_body(lua_State *L) { return call_method(L, "write_connection_lost"); }
 
-static int secured_body(lua_State *L) {
-    push_protocol(L, lua_touserdata(L, 1));
-    if (lua_getfield(L, -1, "handshake_completed") != LUA_TFUNCTION) return 0;
-    lua_insert(L, -2);
-    lua_callk(L, 1, 0, 0, no_results);
-    return 0;
-}
+static int secured_body(lua_State *L) { return call_method(L, "handshake_completed"); }
 
 static void pump_secured(struct proto_conn *p) {
     if (!p->secured_due || p->base.busy || p->base.closing) return;
@@ -228,14 +222,8 @@ static void pump_write_lost(struct proto_conn *p) {
 
 static int read_lost_body(lua_State *L) {
     struct proto_conn *p = lua_touserdata(L, 1);
-    push_protocol(L, p);
-    lua_getfield(L, -1, "read_connection_lost");
-    if (lua_isnil(L, -1)) {
-        conn_close(&p->base);
-        return 0;
-    }
-    lua_insert(L, -2);
-    lua_callk(L, 1, 0, 0, no_results);
+    if (push_method(L, p, "read_connection_lost")) lua_callk(L, 1, 0, 0, no_results);
+    else conn_close(&p->base);
     return 0;
 }
 
@@ -353,15 +341,7 @@ static void proto_secured(struct conn *c) {
 
 /* ── write side, deadline ─────────────────────────────────────────────────*/
 
-static int drain_body(lua_State *L) {
-    struct proto_conn *p = lua_touserdata(L, 1);
-    push_protocol(L, p);
-    lua_getfield(L, -1, "write_drained");
-    if (lua_isnil(L, -1)) return 0;
-    lua_insert(L, -2);
-    lua_callk(L, 1, 0, 0, no_results);
-    return 0;
-}
+static int drain_body(lua_State *L) { return call_method(L, "write_drained"); }
 
 static void proto_drain(struct conn *c) {
     struct proto_conn *p = proto_of(c);
@@ -391,10 +371,7 @@ static void proto_deadline(struct conn *c) {
 
 static int lost_body(lua_State *L) {
     struct proto_conn *p = lua_touserdata(L, 1);
-    push_protocol(L, p);
-    lua_getfield(L, -1, "connection_lost");
-    if (lua_isnil(L, -1)) return 0;
-    lua_insert(L, -2);
+    if (!push_method(L, p, "connection_lost")) return 0;
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_getfield(L, -1, "ropewalk.failure");
     lua_getfield(L, -1, "from_close");

@@ -384,9 +384,9 @@ static void push_own_limits(lua_State *L) {
 /* ── fields ───────────────────────────────────────────────────────────────*/
 
 static int transport_index(lua_State *L) {
-    struct proto_conn *p = transport_check(L, 1);
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1; /* methods see for themselves */
+    struct proto_conn *p = transport_check(L, 1);
     if (lua_getiuservalue(L, 1, TRANSPORT_FIELDS) == LUA_TTABLE) {
         lua_pushvalue(L, 2);
         if (lua_rawget(L, -2) != LUA_TNIL) return 1;
