@@ -52,6 +52,7 @@ struct rw_options {
     void *log_owner;
     bool watch;                   /* reload when a file of the script changes */
     bool handle_signals;          /* SIGHUP reloads, SIGTERM and SIGINT stop */
+    bool raise_nofile;            /* the process's soft limit of open files becomes the hard one */
     const char *lua_path;         /* use this tree instead of the built-in library */
 };
 

@@ -15,6 +15,7 @@
 #include "bind/state.h"
 #include "bind/tool.h"
 #include "io/accel.h"
+#include "io/descriptors.h"
 #include "io/tls_store.h"
 #include "ropewalk.h"
 
@@ -288,6 +289,7 @@ struct rw *rw_new(const struct rw_options *o, const char **error) {
     if (error) *error = option_error;
     if (!rw) return NULL;
     uint64_t seed[2] = {0};
+    if (o->raise_nofile) descriptors_raise();
     bool seeded = random_bytes(rw, seed, sizeof seed);
     worker_init(rw, NULL, seed);
     if (!seeded)

@@ -26,7 +26,7 @@ int cli_run(int argc, char **argv) {
     struct options o;
     int status = options_parse(&o, argc, argv);
     if (status) return status;
-    o.rw.handle_signals = true;
+    o.rw.handle_signals = o.rw.raise_nofile = true;
     struct rw *rw = make("run", &o.rw);
     if (!rw) return 2;
     int rc = rw_run(rw);

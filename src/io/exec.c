@@ -29,6 +29,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io/descriptors.h"
+
 enum { STACK_SIZE = 64 * 1024, SIGNALS = 64, MARK_BY_HAND_MAX = 65536 };
 
 enum step {
@@ -96,6 +98,7 @@ CHILD static int place_descriptors(struct exec_plan *p) {
     mark_all();
     for (size_t i = 0; i < p->fd_count; i++)
         if (dup2(p->fds[i].source, p->fds[i].target) < 0) return -1;
+    if (descriptors_before()) setrlimit(RLIMIT_NOFILE, descriptors_before());
     return 0;
 }
 
