@@ -132,7 +132,8 @@ describe("rw.names", function()
       configure { limits = { names_timeout = 300 } }
       local code, seconds = code_of(names.lookup_address "silent.test")
       assert.equal("timeout", code)
-      assert.is_true(seconds >= 0.29 and seconds < 1, seconds)
+      -- a timer counts from the beginning of its turn, which may have been a long one
+      assert.is_true(seconds >= 0.2 and seconds < 1, seconds)
     end)
 
     it("when nobody listens there", function()
