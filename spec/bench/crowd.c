@@ -91,8 +91,9 @@ static void ask(int ms, int interval_us) {
     static uint32_t random = 1;
     int n = (int)((int64_t)ms * 1000 / interval_us / 2);
     if (n < 1 || !count) fail("nothing to ask");
-    double *fresh = malloc(2 * (size_t)n * sizeof *fresh), *old = fresh + n;
+    double *fresh = malloc(2 * (size_t)n * sizeof *fresh);
     if (!fresh) fail("malloc");
+    double *old = fresh + n;
     double began = now();
     for (int i = 0; i < 2 * n; i++) {
         double due = began + i * (interval_us / 1e6);

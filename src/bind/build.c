@@ -36,10 +36,18 @@ static void read_class(lua_State *L, int index, struct proto_class *class) {
     if (class->engine == &frame_engine) frame_format_read(L, index, &class->frame);
 }
 
+static bool frames_same(const struct frame_format *a, const struct frame_format *b) {
+    return a->header == b->header && a->trailer == b->trailer && a->offset == b->offset &&
+           a->width == b->width && a->little == b->little && a->plain == b->plain &&
+           a->adjust == b->adjust && a->max == b->max &&
+           memcmp(a->fixed, b->fixed, sizeof a->fixed) == 0 &&
+           memcmp(a->mask, b->mask, sizeof a->mask) == 0;
+}
+
 static bool says_same(const struct proto_class *a, const struct proto_class *b) {
     return a->engine == b->engine && memcmp(a->methods, b->methods, sizeof a->methods) == 0 &&
            memcmp(a->kinds, b->kinds, sizeof a->kinds) == 0 &&
-           memcmp(&a->frame, &b->frame, sizeof a->frame) == 0;
+           frames_same(&a->frame, &b->frame);
 }
 
 /* The one that is known by its metatable, or for tables without one, by what it says. */

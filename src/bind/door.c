@@ -288,8 +288,8 @@ static void door_pump(struct deferral *d) {
     struct rw *rw = CONTAINER(door, struct rw, door);
     uint64_t until = loop_hrtime() + rw->limits.script_slice * 1000000;
     struct task **last = door->ready_end;
-    bool more = door->ready;
-    while (more && (rw->simulated || loop_hrtime() < until)) {
+    bool more = true;
+    while (more && door->ready && (rw->simulated || loop_hrtime() < until)) {
         struct task *t = door->ready;
         more = &t->next != last;
         door->ready = t->next;

@@ -21,7 +21,7 @@
 #define FAST __attribute__((target("avx,aes,pclmul")))
 #define INLINE FAST static inline __attribute__((always_inline))
 
-enum { WIDE = 8, BLOCK = 16 };
+enum { WIDE = 8, BLOCK = 16, WIDE_BYTES = WIDE * BLOCK };
 
 typedef __m128i block;
 
@@ -174,7 +174,7 @@ INLINE void crypt_eight(struct gcm *g, const uint8_t *in, uint8_t *out, const ui
 #define ROUND(i) b##i = _mm_aesenc_si128(b##i, k);
 #define HASH(i)                                                                            \
     if (text) {                                                                            \
-        block x = reversed(load(text + (i) * BLOCK));                                      \
+        block x = reversed(load(text + (size_t)(i) * BLOCK));                              \
         if ((i) == 0) x = _mm_xor_si128(x, g->hash);                                       \
         multiply_add(&p, x, g->power[WIDE - 1 - (i)], g->folded[WIDE - 1 - (i)]);          \
     }
@@ -190,8 +190,8 @@ INLINE void crypt_eight(struct gcm *g, const uint8_t *in, uint8_t *out, const ui
     if (text) g->hash = reduce(p);
     k = g->round[g->rounds];
 #define STORE(i)                                                                           \
-    b##i = _mm_aesenclast_si128(b##i, _mm_xor_si128(k, load(in + (i) * BLOCK)));           \
-    _mm_storeu_si128((block *)(out + (i) * BLOCK), b##i);
+    b##i = _mm_aesenclast_si128(b##i, _mm_xor_si128(k, load(in + (size_t)(i) * BLOCK)));   \
+    _mm_storeu_si128((block *)(out + (size_t)(i) * BLOCK), b##i);
     EIGHT(STORE)
 }
 
@@ -213,21 +213,21 @@ INLINE void crypt_one(struct gcm *g, const uint8_t *in, uint8_t *out, size_t n, 
 
 /* A sealed group is hashed while the next one is encrypted. */
 FAST static void seal_all(struct gcm *g, const uint8_t *in, uint8_t *out, size_t n) {
-    if (n >= WIDE * BLOCK) {
+    if (n >= WIDE_BYTES) {
         make_powers(g);
         crypt_eight(g, in, out, NULL);
-        in += WIDE * BLOCK, out += WIDE * BLOCK, n -= WIDE * BLOCK;
-        for (; n >= WIDE * BLOCK; in += WIDE * BLOCK, out += WIDE * BLOCK, n -= WIDE * BLOCK)
-            crypt_eight(g, in, out, out - WIDE * BLOCK);
-        hash_eight(g, out - WIDE * BLOCK);
+        in += WIDE_BYTES, out += WIDE_BYTES, n -= WIDE_BYTES;
+        for (; n >= WIDE_BYTES; in += WIDE_BYTES, out += WIDE_BYTES, n -= WIDE_BYTES)
+            crypt_eight(g, in, out, out - WIDE_BYTES);
+        hash_eight(g, out - WIDE_BYTES);
     }
     for (; n >= BLOCK; in += BLOCK, out += BLOCK, n -= BLOCK) crypt_one(g, in, out, BLOCK, true);
     if (n) crypt_one(g, in, out, n, true);
 }
 
 FAST static void open_all(struct gcm *g, const uint8_t *in, uint8_t *out, size_t n) {
-    if (n >= WIDE * BLOCK) make_powers(g);
-    for (; n >= WIDE * BLOCK; in += WIDE * BLOCK, out += WIDE * BLOCK, n -= WIDE * BLOCK)
+    if (n >= WIDE_BYTES) make_powers(g);
+    for (; n >= WIDE_BYTES; in += WIDE_BYTES, out += WIDE_BYTES, n -= WIDE_BYTES)
         crypt_eight(g, in, out, in);
     for (; n >= BLOCK; in += BLOCK, out += BLOCK, n -= BLOCK) crypt_one(g, in, out, BLOCK, false);
     if (n) crypt_one(g, in, out, n, false);
