@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* core.listen and core.connect. */
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "bind/address.h"
@@ -15,20 +17,39 @@ static const char connector_class[] = "ropewalk.connector";
 
 /* ── endpoints ────────────────────────────────────────────────────────────*/
 
-static lua_Integer int_field(lua_State *L, int index, const char *name,
-                             lua_Integer otherwise) {
-    lua_getfield(L, index, name);
-    lua_Integer n = lua_isnil(L, -1) ? otherwise : luaL_checkinteger(L, -1);
+/* From 0 to `most`. */
+static lua_Integer int_field(lua_State *L, int index, const char *name, lua_Integer otherwise,
+                             lua_Integer most) {
+    int fits = true;
+    lua_Integer n = otherwise;
+    if (lua_getfield(L, index, name) != LUA_TNIL) {
+        n = lua_tointegerx(L, -1, &fits);
+        fits = fits && n >= 0 && n <= most;
+    }
+    if (!fits) luaL_error(L, "endpoint: %s must be an integer from 0 to %I", name, most);
     lua_pop(L, 1);
     return n;
 }
 
+/* Seconds, as ms; 0: it does not say. */
+static uint32_t time_field(lua_State *L, int index, const char *name) {
+    int fits = true;
+    lua_Number n = 0;
+    if (lua_getfield(L, index, name) != LUA_TNIL) n = lua_tonumberx(L, -1, &fits);
+    if (!fits || !(n >= 0)) luaL_error(L, "endpoint: %s must be a number of seconds", name);
+    lua_pop(L, 1);
+    return n < UINT32_MAX / 1000 ? (uint32_t)ceil(n * 1000) : UINT32_MAX;
+}
+
 static void string_field(lua_State *L, int index, const char *name, char *out,
                          size_t size) {
-    lua_getfield(L, index, name);
-    const char *text = luaL_optstring(L, -1, "");
-    if (strlen(text) >= size) luaL_error(L, "endpoint: %s is too long", name);
-    snprintf(out, size, "%s", text);
+    size_t n = 0;
+    const char *text = "";
+    if (lua_getfield(L, index, name) != LUA_TNIL) text = lua_tolstring(L, -1, &n);
+    if (!text) luaL_error(L, "endpoint: %s must be a string", name);
+    if (n >= size) luaL_error(L, "endpoint: %s is too long", name);
+    if (strlen(text) != n) luaL_error(L, "endpoint: %s has a zero byte", name);
+    memcpy(out, text, n + 1);
     lua_pop(L, 1);
 }
 
@@ -63,11 +84,11 @@ void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size
     string_field(L, index, "bind_path", e->bind_path, sizeof e->bind_path);
     string_field(L, index, "user", e->user, sizeof e->user);
     string_field(L, index, "group", e->group, sizeof e->group);
-    e->port = (uint16_t)int_field(L, index, "port", 0);
-    e->fd = (int)int_field(L, index, e->kind == ENDPOINT_SYSTEMD ? "index" : "fd", -1);
-    e->mode = (int)int_field(L, index, "mode", 0);
-    e->backlog = (int)int_field(L, index, "backlog", 0);
-    e->keepalive = (int)int_field(L, index, "keepalive", 0);
+    e->port = (uint16_t)int_field(L, index, "port", 0, UINT16_MAX);
+    e->fd = (int)int_field(L, index, e->kind == ENDPOINT_SYSTEMD ? "index" : "fd", -1, INT_MAX);
+    e->mode = (int)int_field(L, index, "mode", 0, 07777);
+    e->backlog = (int)int_field(L, index, "backlog", 0, INT_MAX);
+    e->keepalive = (int)int_field(L, index, "keepalive", 0, INT_MAX);
     e->lock = bool_field(L, index, "lockfile", false);
     e->datagram = bool_field(L, index, "datagram", false) &&
                   (e->kind == ENDPOINT_FD || e->kind == ENDPOINT_SYSTEMD);
@@ -75,9 +96,7 @@ void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size
     e->reuse_address = bool_field(L, index, "listen_multiple", false);
     e->ipv6_only = bool_field(L, index, "ipv6only", false);
     e->delay = !bool_field(L, index, "nodelay", true);
-    lua_getfield(L, index, "timeout");
-    e->timeout_ms = (uint32_t)(luaL_optnumber(L, -1, 0) * 1000);
-    lua_pop(L, 1);
+    e->timeout_ms = time_field(L, index, "timeout");
     make_key(e, kinds[e->kind], key, key_size);
 }
 
@@ -234,8 +253,11 @@ static int server_gc(lua_State *L) {
 
 /* ── outgoing connections ─────────────────────────────────────────────────*/
 
-struct connecting { /* userdata; uservalues: factory, done, PROXY header, TLS context */
+/* Userdata, in the registry by its address until `done` is told. Uservalues: factory, done,
+ * PROXY header, TLS context. */
+struct connecting {
     struct scope_item item;
+    struct making making;
     struct generation *gen;
     struct connector *connector; /* NULL: over */
     struct bind_tls *tls;        /* NULL: none */
@@ -244,58 +266,73 @@ struct connecting { /* userdata; uservalues: factory, done, PROXY header, TLS co
     char name[256];              /* for TLS: who is expected */
 };
 
-struct connected { /* for connect_done_body, on the C stack */
-    struct connecting *c; /* NULL: the body has taken all of it */
+struct connected { /* for the bodies below, on the C stack */
+    struct connecting *c; /* NULL: somebody else sees to it that `done` is told */
     struct str report; /* what was tried */
     int status;
     struct stream *stream;
     const char *why;   /* TLS failed; or NULL */
 };
 
+/* Pushes `done`, which is told once: nothing is known of c any more then. */
+static void take_done(lua_State *L, struct connecting *c) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, c);
+    lua_getiuservalue(L, -1, 2);
+    lua_remove(L, -2);
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, c);
+}
+
 static int connect_made(lua_State *L, int status, lua_KContext ctx) {
-    (void)status, (void)ctx; /* stack: done, protocol or nil */
-    if (lua_isnil(L, -1)) {
+    (void)status; /* stack: …, protocol or nil */
+    bool refused = lua_isnil(L, -1);
+    take_done(L, CONTAINER((struct making *)ctx, struct connecting, making));
+    lua_insert(L, -2);
+    if (refused) {
         lua_pushliteral(L, "RW_EABORTED");
         lua_pushliteral(L, "the factory refused the connection");
-        lua_callk(L, 3, 0, 0, no_results);
-    } else {
-        lua_callk(L, 1, 0, 0, no_results);
     }
+    lua_callk(L, refused ? 3 : 1, 0, 0, no_results);
     return 0;
+}
+
+static int connect_failed_body(lua_State *L) {
+    struct connected *given = lua_touserdata(L, 1), a = *given;
+    take_done(L, a.c);
+    given->c = NULL;
+    push_failure(L, a.status);
+    if (a.why && *a.why) {
+        lua_pushstring(L, a.why);
+        lua_replace(L, -2);
+    }
+    lua_pushlstring(L, a.report.n ? a.report.p : "", a.report.n);
+    lua_callk(L, 4, 0, 0, no_results);
+    return 0;
+}
+
+static void connect_failed(struct connected *a) {
+    struct connecting *c = a->c;
+    struct generation *g = c->gen;
+    door_enter(g, &(struct door_call){.body = connect_failed_body, .arg = a});
+    if (a->c) door_protect(g, registry_forget, c); /* there was no memory to tell it */
+}
+
+static void connect_unmade(struct making *m, int code) {
+    connect_failed(&(struct connected){
+        .c = CONTAINER(m, struct connecting, making), .status = code});
 }
 
 static int connect_done_body(lua_State *L) {
     struct connected *given = lua_touserdata(L, 1), a = *given;
-    given->c = NULL;
     lua_rawgetp(L, LUA_REGISTRYINDEX, a.c);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, a.c);
-    lua_getiuservalue(L, -1, 2);
-    if (a.status < 0 && a.why) {
-        lua_pushnil(L);
-        lua_pushstring(L, err_name(a.status));
-        lua_pushstring(L, *a.why ? a.why : err_text(a.status));
-        lua_callk(L, 3, 0, 0, no_results);
-        return 0;
-    }
-    if (a.status < 0) {
-        push_failure(L, a.status);
-        lua_pushlstring(L, a.report.n ? a.report.p : "", a.report.n);
-        lua_callk(L, 4, 0, 0, no_results);
-        return 0;
-    }
-    lua_getiuservalue(L, -2, 1);
-    lua_replace(L, -3); /* factory, done */
-    lua_insert(L, -2);  /* done, factory */
+    lua_getiuservalue(L, -1, 1);
     int rc = server_trace_stream(L, lua_gettop(L), a.stream);
     if (rc < 0) {
-        stream_abort(a.stream, rc); /* nobody's yet: no hook will come */
-        lua_pop(L, 1);
-        push_failure(L, rc);
-        lua_callk(L, 3, 0, 0, no_results);
+        given->status = rc;
         return 0;
     }
-    return proto_conn_connect(L, a.stream, &a.c->limits, connect_made);
+    given->c = NULL;
+    return proto_conn_connect(L, a.stream, &a.c->limits, &a.c->making);
 }
 
 static void connect_end(struct connected *a) {
@@ -304,16 +341,15 @@ static void connect_end(struct connected *a) {
     scope_remove(&c->item);
     c->connector = NULL;
     c->stream = NULL;
+    g->connecting--;
     if (a->status == 0) {
         g->rw->stats.connections_opened++;
         leftover_pass(g->rw, &c->item, a->stream, "");
+        a->status = RW_ESCRIPT; /* what it is if the body raises */
+        door_enter(g, &(struct door_call){.body = connect_done_body, .arg = a});
+        if (a->c) stream_abort(a->stream, a->status); /* nobody's yet: no hook will come */
     }
-    g->connecting--;
-    door_enter(g, &(struct door_call){.body = connect_done_body, .arg = a});
-    if (a->c) { /* there was no memory to tell it */
-        if (a->status == 0) stream_abort(a->stream, RW_ENOMEM);
-        door_protect(g, registry_forget, c);
-    }
+    if (a->c) connect_failed(a);
     generation_check(g);
 }
 
@@ -378,7 +414,7 @@ static int outgoing(lua_State *L, int index, struct endpoint *e, struct ip *ips,
     string_field(L, index, "bind", text, sizeof text);
     if (*text && ip_parse(str_c(text), &e->bind_ip) < 0)
         return luaL_error(L, "endpoint: bind: \"%s\" is no address of this machine", text);
-    e->bind_port = (uint16_t)int_field(L, index, "bind_port", 0);
+    e->bind_port = (uint16_t)int_field(L, index, "bind_port", 0, UINT16_MAX);
     e->addresses = ips;
     e->address_count = read_addresses(L, index, ips, max);
     struct generation *g = generation_of(L);
@@ -392,7 +428,8 @@ static struct connecting *connecting_new(lua_State *L) {
     luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 4);
     struct connecting *c = lua_newuserdatauv(L, sizeof *c, 4);
-    *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel};
+    *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel,
+                             .making = {connect_made, connect_unmade}};
     c->limits = limits_combined(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
     lua_pushvalue(L, 2);

@@ -70,7 +70,9 @@ void proxy_push_header(lua_State *L, int index) {
     known = read_end(L, proxy, "destination", &destination) && known;
     proxy_header_of(known ? &source : NULL, known ? &destination : NULL, &h);
     lua_getfield(L, proxy, "version");
-    h.version = (uint8_t)luaL_optinteger(L, -1, 2);
+    lua_Integer version = luaL_optinteger(L, -1, 2);
+    if (version != 1 && version != 2) luaL_error(L, "endpoint: the version of PROXY is 1 or 2");
+    h.version = (uint8_t)version;
     add_tlv(L, proxy, "alpn", PROXY_ALPN, &tlvs);
     add_tlv(L, proxy, "authority", PROXY_AUTHORITY, &tlvs);
     add_tlv(L, proxy, "unique_id", PROXY_UNIQUE_ID, &tlvs);
