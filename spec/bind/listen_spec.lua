@@ -153,3 +153,48 @@ describe("The fields of an endpoint", function()
     end
   end)
 end)
+
+describe("A factory", function()
+  local Counted = rw.Factory:extend "Counted"
+  Counted.protocol = rw.Protocol
+  function Counted:init() self.calls = {} end
+  function Counted:start_factory()
+    self.calls[#self.calls + 1] = "start"
+    if self.calls.no_start then error "it does not start" end
+  end
+  function Counted:stop_factory()
+    self.calls[#self.calls + 1] = "stop"
+    if self.calls.no_stop then error "it does not stop" end
+  end
+
+  local function listen(factory) return rw.listen("tcp:127.0.0.1:0", factory) end
+
+  it("that fails to start has no port, and is started for the next one", function()
+    local factory = Counted()
+    factory.calls.no_start = true
+    assert.error_matches(function() listen(factory) end, "it does not start")
+    assert.equal(0, factory.ports)
+    factory.calls.no_start = nil
+    listen(factory):await():close():await()
+    assert.same({ "start", "start", "stop" }, factory.calls)
+  end)
+
+  it("that is refused is stopped, and the script's line is blamed", function()
+    local factory = Counted()
+    factory.reload_policy = "never"
+    local ok, why = pcall(listen, factory)
+    assert.is_false(ok)
+    assert.matches("listen_spec.lua:%d+: reload_policy 'never'", why)
+    assert.same({ "start", "stop" }, factory.calls)
+    assert.equal(0, factory.ports)
+  end)
+
+  it("that fails to stop fails who has closed the port, once the port is closed", function()
+    local factory = Counted()
+    factory.calls.no_stop = true
+    local port = listen(factory):await()
+    assert.matches("it does not stop", tostring(fails(port:stop_listening())))
+    factory.calls.no_stop = nil
+    rw.listen("tcp:127.0.0.1:" .. port.port, factory):await():close():await()
+  end)
+end)

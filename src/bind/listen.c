@@ -26,7 +26,7 @@ static lua_Integer int_field(lua_State *L, int index, const char *name, lua_Inte
         n = lua_tointegerx(L, -1, &fits);
         fits = fits && n >= 0 && n <= most;
     }
-    if (!fits) luaL_error(L, "endpoint: %s must be an integer from 0 to %I", name, most);
+    if (!fits) script_error(L, "endpoint: %s must be an integer from 0 to %I", name, most);
     lua_pop(L, 1);
     return n;
 }
@@ -36,7 +36,7 @@ static uint32_t time_field(lua_State *L, int index, const char *name) {
     int fits = true;
     lua_Number n = 0;
     if (lua_getfield(L, index, name) != LUA_TNIL) n = lua_tonumberx(L, -1, &fits);
-    if (!fits || !(n >= 0)) luaL_error(L, "endpoint: %s must be a number of seconds", name);
+    if (!fits || !(n >= 0)) script_error(L, "endpoint: %s must be a number of seconds", name);
     lua_pop(L, 1);
     return n < UINT32_MAX / 1000 ? (uint32_t)ceil(n * 1000) : UINT32_MAX;
 }
@@ -46,9 +46,9 @@ static void string_field(lua_State *L, int index, const char *name, char *out,
     size_t n = 0;
     const char *text = "";
     if (lua_getfield(L, index, name) != LUA_TNIL) text = lua_tolstring(L, -1, &n);
-    if (!text) luaL_error(L, "endpoint: %s must be a string", name);
-    if (n >= size) luaL_error(L, "endpoint: %s is too long", name);
-    if (strlen(text) != n) luaL_error(L, "endpoint: %s has a zero byte", name);
+    if (!text) script_error(L, "endpoint: %s must be a string", name);
+    if (n >= size) script_error(L, "endpoint: %s is too long", name);
+    if (strlen(text) != n) script_error(L, "endpoint: %s has a zero byte", name);
     memcpy(out, text, n + 1);
     lua_pop(L, 1);
 }
@@ -113,13 +113,13 @@ static void read_factory(lua_State *L, int index, struct server *s) {
                 : strcmp(policy, "finish") == 0 ? POLICY_FINISH
                                                 : POLICY_NEXT_MESSAGE;
     if (s->policy == POLICY_NEXT_MESSAGE && strcmp(policy, "next_message") != 0)
-        luaL_error(L, "reload_policy '%s': 'next_message', 'migrate' or 'finish' expected",
+        script_error(L, "reload_policy '%s': 'next_message', 'migrate' or 'finish' expected",
                    policy);
     if (!s->http && s->policy == POLICY_NEXT_MESSAGE)
-        luaL_error(L, "reload_policy 'next_message' needs messages that stand alone, as "
+        script_error(L, "reload_policy 'next_message' needs messages that stand alone, as "
                    "HTTP has them; use 'migrate' or 'finish'");
     if (s->http && s->policy == POLICY_MIGRATE)
-        luaL_error(L, "reload_policy 'migrate': HTTP connections go over by 'next_message'");
+        script_error(L, "reload_policy 'migrate': HTTP connections go over by 'next_message'");
     lua_pop(L, 3);
 }
 
@@ -401,7 +401,7 @@ static unsigned read_addresses(lua_State *L, int index, struct ip *out, unsigned
         }
         text.p = luaL_checklstring(L, -1, &text.n);
         if (ip_parse(text, &out[n++]) < 0)
-            luaL_error(L, "endpoint: \"%s\" is no address", text.p);
+            script_error(L, "endpoint: \"%s\" is no address", text.p);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -413,7 +413,7 @@ static int outgoing(lua_State *L, int index, struct endpoint *e, struct ip *ips,
     char text[IP_TEXT_MAX];
     string_field(L, index, "bind", text, sizeof text);
     if (*text && ip_parse(str_c(text), &e->bind_ip) < 0)
-        return luaL_error(L, "endpoint: bind: \"%s\" is no address of this machine", text);
+        return script_error(L, "endpoint: bind: \"%s\" is no address of this machine", text);
     e->bind_port = (uint16_t)int_field(L, index, "bind_port", 0, UINT16_MAX);
     e->addresses = ips;
     e->address_count = read_addresses(L, index, ips, max);
