@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* core.listen and core.connect. */
-#include <limits.h>
-#include <math.h>
-#include <stdio.h>
-
 #include "bind/address.h"
 #include "bind/datagram.h"
 #include "bind/proto.h"
@@ -14,91 +10,6 @@
 
 static const char server_class[] = "ropewalk.server";
 static const char connector_class[] = "ropewalk.connector";
-
-/* ── endpoints ────────────────────────────────────────────────────────────*/
-
-/* From 0 to `most`. */
-static lua_Integer int_field(lua_State *L, int index, const char *name, lua_Integer otherwise,
-                             lua_Integer most) {
-    int fits = true;
-    lua_Integer n = otherwise;
-    if (lua_getfield(L, index, name) != LUA_TNIL) {
-        n = lua_tointegerx(L, -1, &fits);
-        fits = fits && n >= 0 && n <= most;
-    }
-    if (!fits) script_error(L, "endpoint: %s must be an integer from 0 to %I", name, most);
-    lua_pop(L, 1);
-    return n;
-}
-
-/* Seconds, as ms; 0: it does not say. */
-static uint32_t time_field(lua_State *L, int index, const char *name) {
-    int fits = true;
-    lua_Number n = 0;
-    if (lua_getfield(L, index, name) != LUA_TNIL) n = lua_tonumberx(L, -1, &fits);
-    if (!fits || !(n >= 0)) script_error(L, "endpoint: %s must be a number of seconds", name);
-    lua_pop(L, 1);
-    return n < UINT32_MAX / 1000 ? (uint32_t)ceil(n * 1000) : UINT32_MAX;
-}
-
-static void string_field(lua_State *L, int index, const char *name, char *out,
-                         size_t size) {
-    size_t n = 0;
-    const char *text = "";
-    if (lua_getfield(L, index, name) != LUA_TNIL) text = lua_tolstring(L, -1, &n);
-    if (!text) script_error(L, "endpoint: %s must be a string", name);
-    if (n >= size) script_error(L, "endpoint: %s is too long", name);
-    if (strlen(text) != n) script_error(L, "endpoint: %s has a zero byte", name);
-    memcpy(out, text, n + 1);
-    lua_pop(L, 1);
-}
-
-static bool bool_field(lua_State *L, int index, const char *name, bool otherwise) {
-    lua_getfield(L, index, name);
-    bool value = lua_isnil(L, -1) ? otherwise : lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-/* What makes it the same port: not its options, which may change. */
-static void make_key(const struct endpoint *e, const char *kind, char *key, size_t size) {
-    if (e->kind == ENDPOINT_TCP || e->kind == ENDPOINT_UDP)
-        snprintf(key, size, "%s:%s%s%d", kind, e->host, *e->host ? ":" : "", e->port);
-    else if (e->fd >= 0)
-        snprintf(key, size, "%s:%s%d%s", kind, e->kind == ENDPOINT_SYSTEMD ? "index=" : "", e->fd,
-                 e->datagram ? ":datagram=1" : "");
-    else
-        snprintf(key, size, "%s:%s%s", kind, e->host, e->datagram ? ":datagram=1" : "");
-}
-
-void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size_t key_size) {
-    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "systemd", "udp", "unixgram",
-                                        NULL};
-    static const char *const hosts[] = {"host", "path", "host", "host", "name", "host", "path"};
-    luaL_checktype(L, index, LUA_TTABLE);
-    *e = (struct endpoint){0};
-    lua_getfield(L, index, "kind");
-    e->kind = (enum endpoint_kind)luaL_checkoption(L, -1, NULL, kinds);
-    lua_pop(L, 1);
-    string_field(L, index, hosts[e->kind], e->host, sizeof e->host);
-    string_field(L, index, "bind_path", e->bind_path, sizeof e->bind_path);
-    string_field(L, index, "user", e->user, sizeof e->user);
-    string_field(L, index, "group", e->group, sizeof e->group);
-    e->port = (uint16_t)int_field(L, index, "port", 0, UINT16_MAX);
-    e->fd = (int)int_field(L, index, e->kind == ENDPOINT_SYSTEMD ? "index" : "fd", -1, INT_MAX);
-    e->mode = (int)int_field(L, index, "mode", 0, 07777);
-    e->backlog = (int)int_field(L, index, "backlog", 0, INT_MAX);
-    e->keepalive = (int)int_field(L, index, "keepalive", 0, INT_MAX);
-    e->lock = bool_field(L, index, "lockfile", false);
-    e->datagram = bool_field(L, index, "datagram", false) &&
-                  (e->kind == ENDPOINT_FD || e->kind == ENDPOINT_SYSTEMD);
-    e->reuse_port = bool_field(L, index, "reuseport", false);
-    e->reuse_address = bool_field(L, index, "listen_multiple", false);
-    e->ipv6_only = bool_field(L, index, "ipv6only", false);
-    e->delay = !bool_field(L, index, "nodelay", true);
-    e->timeout_ms = time_field(L, index, "timeout");
-    make_key(e, kinds[e->kind], key, key_size);
-}
 
 /* ── servers ──────────────────────────────────────────────────────────────*/
 
@@ -389,39 +300,6 @@ static void connect_cancel(struct scope_item *item) {
     else if (c->stream) stream_abort(c->stream, RW_ECANCELED);
 }
 
-/* endpoint.addresses: numeric ones, to be tried instead of the host's. */
-static unsigned read_addresses(lua_State *L, int index, struct ip *out, unsigned max) {
-    unsigned n = 0;
-    lua_getfield(L, index, "addresses");
-    for (lua_Integer i = 1; lua_istable(L, -1) && n < max; i++) {
-        struct str text;
-        if (lua_rawgeti(L, -1, i) == LUA_TNIL) {
-            lua_pop(L, 1);
-            break;
-        }
-        text.p = luaL_checklstring(L, -1, &text.n);
-        if (ip_parse(text, &out[n++]) < 0)
-            script_error(L, "endpoint: \"%s\" is no address", text.p);
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-    return n;
-}
-
-/* What only connecting knows: from where, to which addresses, asking whom. */
-static int outgoing(lua_State *L, int index, struct endpoint *e, struct ip *ips, unsigned max) {
-    char text[IP_TEXT_MAX];
-    string_field(L, index, "bind", text, sizeof text);
-    if (*text && ip_parse(str_c(text), &e->bind_ip) < 0)
-        return script_error(L, "endpoint: bind: \"%s\" is no address of this machine", text);
-    e->bind_port = (uint16_t)int_field(L, index, "bind_port", 0, UINT16_MAX);
-    e->addresses = ips;
-    e->address_count = read_addresses(L, index, ips, max);
-    struct generation *g = generation_of(L);
-    if (e->kind != ENDPOINT_TCP || g->rw->simulated) return 0; /* there names are hosts */
-    return generation_names(g, &e->names);
-}
-
 /* A factory at 2, done at 3, limits at 4: the userdata, on top. */
 static struct connecting *connecting_new(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -466,12 +344,12 @@ static int core_connect(lua_State *L) {
     struct ip ips[32];
     endpoint_check(L, 1, &e, key, sizeof key);
     struct connecting *c = connecting_new(L);
-    int rc = outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
+    int rc = endpoint_check_outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
     proxy_push_header(L, 1);
     lua_setiuservalue(L, -2, 3);
     c->tls = push_context(L, true);
     lua_setiuservalue(L, -2, 4);
-    string_field(L, 1, "tls_name", c->name, sizeof c->name);
+    endpoint_text(L, 1, "tls_name", c->name, sizeof c->name);
     connecting_anchor(L, c);
     if (rc == 0)
         rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);
