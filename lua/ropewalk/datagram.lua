@@ -10,7 +10,8 @@ local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 
-local ipairs, require, setmetatable, tostring, type = ipairs, require, setmetatable, tostring, type
+local ipairs, require, setmetatable, tostring, type, xpcall =
+  ipairs, require, setmetatable, tostring, type, xpcall
 local misuse = argument.misuse
 
 local _ENV <const> = nil
@@ -117,9 +118,13 @@ function methods:leave_group(group, interface) return self:group(false, group, i
 
 local datagram = { DatagramProtocol = DatagramProtocol }
 
--- What build_protocol is given. Of an inherited socket nothing is known yet.
+local HOST_MAX <const> = 107 -- bytes that an address has room for; a name may be longer
+
+-- What build_protocol is given. Of an inherited socket nothing is known yet, and a name
+-- that is too long to be one is no address.
 local function address_of(at)
-  if at.kind == "udp" then return core.address("udp", at.host or "", at.port) end
+  local host = at.host or ""
+  if at.kind == "udp" and #host <= HOST_MAX then return core.address("udp", host, at.port) end
   if at.kind == "unixgram" then return core.address("unix", at.path) end
   return core.address("none", "")
 end
@@ -164,7 +169,11 @@ function datagram.connect(at, factory, failed)
   end
   local function begin()
     core.spawn_detached(function()
-      protocol:make_connection(transport)
+      local ok, why = xpcall(protocol.make_connection, Failure.caught, protocol, transport)
+      if not ok then
+        transport:close()
+        return d:called() or d:errback(why)
+      end
       transport:begin()
       if not d:called() then d:callback(protocol) end
     end)

@@ -3,13 +3,14 @@
 -- holds shared state and policy; it does not know where it listens.
 
 local core = require "ropewalk.core"
+local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 local LineProtocol = require "ropewalk.line"
 local NetstringProtocol = require "ropewalk.netstring"
 local Protocol = require "ropewalk.protocol"
 
-local error, getmetatable, next, rawget, setmetatable, tostring, type =
-  error, getmetatable, next, rawget, setmetatable, tostring, type
+local error, getmetatable, next, rawget, setmetatable, tostring, type, xpcall =
+  error, getmetatable, next, rawget, setmetatable, tostring, type, xpcall
 local find, format, gsub, lower = string.find, string.format, string.gsub, string.lower
 local pack, unpack = table.pack, table.unpack
 
@@ -119,7 +120,11 @@ function Factory:stop_factory() end -- luacheck: ignore 212
 function Factory:do_start()
   local ports = self.ports
   self.ports = ports + 1
-  if ports == 0 then self:start_factory() end
+  if ports > 0 then return end
+  local ok, why = xpcall(self.start_factory, Failure.caught, self)
+  if ok then return end
+  self.ports = self.ports - 1 -- the port does not open
+  error(why, 0)
 end
 
 ---A port has closed. For ports only.
@@ -172,7 +177,8 @@ function Factory:connection_count()
 end
 
 ---Takes over a connection from older code (reload policy "migrate"): makes a
----protocol for it without calling connection_made. nil closes the connection.
+---protocol for it without calling connection_made. Without one the connection stays
+---with the older code, and the log says so.
 ---@param transport ropewalk.Transport
 ---@param data table what the older protocol's save() gave
 ---@return ropewalk.Protocol?

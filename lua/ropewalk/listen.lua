@@ -8,8 +8,8 @@ local datagram = require "ropewalk.datagram"
 local endpoint = require "ropewalk.endpoint"
 local is_datagram = require "ropewalk.endpoint.kinds".is_datagram
 
-local error, require, setmetatable, tostring, type =
-  error, require, setmetatable, tostring, type
+local error, pcall, require, setmetatable, tostring, type, xpcall =
+  error, pcall, require, setmetatable, tostring, type, xpcall
 local format, lower = string.format, string.lower
 
 local _ENV <const> = nil
@@ -88,15 +88,16 @@ function net.open(where, factory)
   end
   if factory.do_start then factory:do_start() end
   if factory.lazy == nil and factory.is_lazy then factory.lazy = factory:is_lazy() end
-  local server, code, message
+  local ok, server, code, message
   if protocol then
-    server, code, message = core.listen_datagrams(at, protocol, at.limits)
+    ok, server, code, message = pcall(core.listen_datagrams, at, protocol, at.limits)
   else
-    server, code, message = core.listen(secured or at, factory, at.limits)
+    ok, server, code, message = pcall(core.listen, secured or at, factory, at.limits)
   end
-  if not server then
-    if factory.do_stop then factory:do_stop() end
+  if not ok or not server then
     if secured and secured.companion then secured.companion:stop() end
+    if factory.do_stop then factory:do_stop() end
+    if not ok then error(server, 0) end
     return nil, failed("listen on", at, code, message)
   end
   local companion = secured and secured.companion
@@ -129,9 +130,9 @@ function Port:stop_listening()
   self.server:close(function()
     self.stopping = true
     core.spawn_detached(function() -- stop_factory may wait
-      local factory = self.factory
-      if factory.do_stop then factory:do_stop() end
-      d:callback()
+      local factory, ok, why = self.factory, true, nil
+      if factory.do_stop then ok, why = xpcall(factory.do_stop, Failure.caught, factory) end
+      if ok then d:callback() else d:errback(why) end
     end)
   end)
   return d

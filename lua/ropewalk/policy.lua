@@ -11,6 +11,7 @@ local argument = require "ropewalk.argument"
 local error, format, next, pairs, setmetatable, type =
   error, string.format, next, pairs, setmetatable, type
 local misuse, optional = argument.misuse, argument.optional
+local min = math.min
 
 local _ENV <const> = nil
 
@@ -107,6 +108,7 @@ end
 
 local LOG <const> = { path = "string", format = "string", max_bytes = "number",
   max_record = "number" }
+local MOST <const> = 2 ^ 53
 local FORMATS <const> = { hex = true, text = true, raw = true }
 
 ---Writes down what passes, in both directions, with times: to the file `path`, or
@@ -126,7 +128,7 @@ function policy.traffic_log(factory, options)
       error(format("traffic_log: %s must be a %s%s", key, kind,
         kind == "number" and " from 1 on" or ""), 2)
     end
-    own[key] = value
+    own[key] = kind == "number" and min(value, MOST) // 1 | 0 or value
   end
   if own.format and not FORMATS[own.format] then
     error("traffic_log: the format must be hex, text or raw", 2)

@@ -63,5 +63,3 @@ function methods:switch_protocol(other, unread)
   if not ok then error(why, 0) end
   return other
 end
-
-return methods

@@ -187,3 +187,41 @@ describe("rw.pipe", function()
     assert.equal("RW_ECLOSED", fails(rw.pipe(a, b)).code)
   end)
 end)
+
+describe("A pipe of one way out of a protocol that has read ahead", function()
+  after_each(ends.close)
+
+  local function read_ahead(class, hook, waits)
+    local b, far_b = ends.connected(rw.Protocol)
+    local Source, seen = class:extend "Source", {}
+    Source[hook] = function(self, text)
+      seen[#seen + 1] = text
+      if #seen > 1 then return end
+      rw.pipe(self.transport, b.transport, { one_way = true }):add_callback(function(moved)
+        seen[#seen + 1] = moved.sent
+      end)
+      if waits then rw.sleep(0.05):await() end
+    end
+    function Source:read_connection_lost() seen[#seen + 1] = "eof" end -- luacheck: ignore 212
+    local a, far_a = ends.connected(Source)
+    far_a.transport:write "go\r\nahead\r\nahe"
+    rw.sleep(0.02):await()
+    far_a.transport:write "ad\r\n"
+    far_a.transport:lose_write()
+    ends.eventually(function() return seen[#seen] == "eof" end)
+    local text = far_b:text()
+    a.transport:abort_connection()
+    b.transport:abort_connection()
+    return seen, text
+  end
+
+  it("passes that on once: afterwards the protocol does not see it", function()
+    for _, waits in ipairs { false, true } do
+      local seen, text = read_ahead(rw.LineProtocol, "line_received", waits)
+      assert.same({ "go", 14, "eof" }, seen)
+      assert.equal("ahead\r\nahead\r\n", text)
+      seen = read_ahead(rw.Protocol, "data_received", waits)
+      assert.same({ "go\r\nahead\r\nahe", 4, "eof" }, seen)
+    end
+  end)
+end)

@@ -88,3 +88,90 @@ describe("on_finish", function()
     assert.same({ "complete", "gone", "nil RW_ECLOSED", "nil RW_ECLOSED" }, told)
   end)
 end)
+
+describe("A function for on_finish", function()
+  local function told_by(handler, head)
+    local site, told = web.Site(), {}
+    site:get("/", function(r) return handler(r, function(code) told[#told + 1] = code or "complete" end) end)
+    site:get("/next", function() return "next" end)
+    local peer = serve(site)()
+    peer.transport:write(head or request "/")
+    return told, peer
+  end
+
+  it("may add others, which are called, too", function()
+    local told, peer = told_by(function(r, tell)
+      r:on_finish(function(code)
+        tell(code)
+        r:on_finish(tell)
+      end)
+      return "first"
+    end)
+    peer.transport:write(request "/next")
+    eventually(function() return peer.text:find "next" end)
+    assert.same({ "complete", "complete" }, told)
+    peer:finish()
+  end)
+
+  it("hears of an upgrade as of an end, not of a loss", function()
+    local told, peer = told_by(function(r, tell)
+      r:on_finish(tell)
+      r:upgrade("echo", {}, rw.Factory:for_protocol(rw.Protocol))
+    end, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+    eventually(function() return told[1] end)
+    assert.same({ "complete" }, told)
+    peer:finish()
+  end)
+
+  it("hears that an answer was cut off", function()
+    local told, peer = told_by(function(r, tell)
+      r:on_finish(tell)
+      r:start(200, {})
+      r:write "half of it"
+      r:close()
+    end)
+    peer.ended:await()
+    assert.same({ "RW_EABORTED" }, told)
+  end)
+end)
+
+describe("An upgrade", function()
+  it("goes to a protocol that the peer has offered, and to no other", function()
+    local site, wanted, raised = web.Site(), nil, nil
+    site:get("/", function(r)
+      local ok, why = pcall(r.upgrade, r, wanted, {}, rw.Factory:for_protocol(rw.Protocol))
+      raised = why
+      return not ok and "refused" or nil
+    end)
+    local connect = serve(site)
+    local function ask(protocol, offers)
+      wanted, raised = protocol, nil
+      local peer = connect()
+      peer.transport:write("GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n" .. offers .. "\r\n")
+      eventually(function() return peer.text:find "\r\n\r\n" end)
+      local status = peer.text:match "^HTTP/1.1 (%d+)"
+      peer:finish()
+      return status
+    end
+    assert.equal("200", ask("echo", "Upgrade: other\r\n"))
+    assert.matches("the peer has not offered 'echo'", raised)
+    assert.equal("200", ask("echo", "Upgrade: echo/2\r\n"))
+    assert.equal("200", ask("echo, more", "Upgrade: echo\r\n"))
+    assert.equal("200", ask("echo", ""))
+    assert.equal("101", ask("echo", "Upgrade: a, ECHO ,b\r\n"))
+    assert.equal("101", ask("echo", "Upgrade: a\r\nUpgrade: echo\r\n"))
+    assert.equal("101", ask("echo, more", "Upgrade: more, echo\r\n"))
+  end)
+end)
+
+describe("A handler's results", function()
+  it("may be many", function()
+    local site = web.Site()
+    site:get("/", function() return 201, "made", { A = "b" }, table.unpack({}, 1, 200) end)
+    local peer = serve(site)()
+    peer.transport:write(request "/")
+    eventually(function() return peer.text:find "made" end)
+    assert.matches("^HTTP/1.1 201", peer.text)
+    peer:finish()
+  end)
+end)

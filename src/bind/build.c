@@ -50,37 +50,53 @@ static bool says_same(const struct proto_class *a, const struct proto_class *b) 
            frames_same(&a->frame, &b->frame);
 }
 
-/* The one that is known by its metatable, or for tables without one, by what it says. */
-static const struct proto_class *class_known(const struct generation *g,
-                                             const struct proto_class *wanted) {
-    for (const struct proto_class *c = g->proto_classes; c; c = c->next)
-        if (c->class == wanted->class && (c->class || says_same(c, wanted))) return c;
-    return NULL;
-}
-
-static const void *metatable_of(lua_State *L, int index) {
-    if (!lua_getmetatable(L, index)) return NULL;
-    const void *address = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return address;
-}
-
-const struct proto_class *proto_class_of(lua_State *L, int index) {
+static const struct proto_class *class_of(lua_State *L, const struct proto_class *wanted) {
     struct generation *g = generation_of(L);
-    index = lua_absindex(L, index);
-    struct proto_class found = {.class = metatable_of(L, index)};
-    const struct proto_class *known = found.class ? class_known(g, &found) : NULL;
-    if (known) return known;
-    read_class(L, index, &found);
-    if (!found.class && (known = class_known(g, &found))) return known;
-    /* It stays, or another class could get its address. */
-    if (lua_getmetatable(L, index)) lua_rawsetp(L, LUA_REGISTRYINDEX, found.class);
+    for (const struct proto_class *c = g->proto_classes; c; c = c->next)
+        if (says_same(c, wanted)) return c;
     struct proto_class *c = mem_alloc(&g->rw->mem, sizeof *c);
     if (!c) luaL_error(L, "not enough memory");
-    *c = found;
+    *c = *wanted;
     c->next = g->proto_classes;
     g->proto_classes = c;
     return c;
+}
+
+/* Pushes the table metatable → class. It is weak: there may be a metatable per connection. */
+static void push_classes(lua_State *L) {
+    const void *key = registry_key(KEY_PROTO_CLASSES);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, key) == LUA_TTABLE) return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+const struct proto_class *proto_class_of(lua_State *L, int index) {
+    struct proto_class said = {0};
+    index = lua_absindex(L, index);
+    int top = lua_gettop(L);
+    if (!lua_getmetatable(L, index)) {
+        read_class(L, index, &said);
+        return class_of(L, &said);
+    }
+    push_classes(L);
+    lua_pushvalue(L, -2);
+    lua_rawget(L, -2);
+    const struct proto_class *class = lua_touserdata(L, -1);
+    if (!class) {
+        read_class(L, index, &said);
+        class = class_of(L, &said);
+        lua_pushvalue(L, top + 1);
+        lua_pushlightuserdata(L, (void *)class);
+        lua_rawset(L, top + 2);
+    }
+    lua_settop(L, top);
+    return class;
 }
 
 void proto_classes_free(struct generation *g) {
@@ -95,16 +111,16 @@ void proto_classes_free(struct generation *g) {
 /* Stack: …, protocol or nil. */
 static int protocol_made(lua_State *L, int status, lua_KContext ctx) {
     struct proto_conn *p = (struct proto_conn *)ctx;
-    lua_KFunction after = p->after_made;
-    p->after_made = NULL;
-    return after ? after(L, status, 0) : 0;
+    struct making *m = p->making;
+    p->making = NULL;
+    return m ? m->made(L, status, (lua_KContext)m) : 0;
 }
 
 void *proto_engine_new(lua_State *L, struct proto_conn *p, const struct proto_class *class) {
     struct conn *c = &p->base;
     const struct engine *engine = class->engine;
     const struct engine_env env = {
-        ROLE_SERVER, c->limits, &c->rw->mem, &c->rw->out, NULL};
+        .role = ROLE_SERVER, .limits = c->limits, .mem = &c->rw->mem, .out = &c->rw->out};
     void *e = mem_zalloc(&c->rw->mem, engine->size);
     if (!e) luaL_error(L, "not enough memory");
     int rc = engine->init(e, &env);
@@ -159,7 +175,7 @@ static void set_factory(lua_State *L) {
 /* Stack: …, factory, protocol or nil. ctx: the connection. */
 static int protocol_built(lua_State *L, int status, lua_KContext ctx) {
     struct proto_conn *p = (struct proto_conn *)ctx;
-    if (!p->base.stream) lua_pushnil(L); /* lost while it waited */
+    if (!p->base.stream) return 0; /* lost while it waited */
     if (lua_isnil(L, -1)) {
         conn_close(&p->base);
         return protocol_made(L, status, ctx);
@@ -237,14 +253,15 @@ static void adopt_task(struct proto_conn *p, lua_State *L) {
 }
 
 int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limits,
-                       lua_KFunction k) {
+                       struct making *m) {
     struct generation *g = generation_of(L);
     struct proto_conn *p = proto_new(g->rw, g, s);
     struct limits *own = p ? mem_alloc(&g->rw->mem, sizeof *own) : NULL;
     if (!own) {
         if (p) conn_abort(&p->base, RW_ENOMEM);
         else stream_abort(s, RW_ENOMEM);
-        return luaL_error(L, "not enough memory");
+        m->failed(m, RW_ENOMEM);
+        return 0;
     }
     *own = *limits;
     p->own_limits = own;
@@ -253,7 +270,7 @@ int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limi
     conn_throttle(&p->base);
     adopt_task(p, L);
     stream_read(s, true);
-    p->after_made = k;
+    p->making = m;
     return build_protocol(L, p);
 }
 

@@ -96,6 +96,7 @@ static void send_signal(struct child *c, int signum) {
 static void abort_pipes(struct child *c) {
     for (size_t i = 0; i < c->pipe_count; i++)
         if (c->pipes[i].conn) conn_abort(c->pipes[i].conn, RW_EABORTED);
+        else if (c->pipes[i].stream) stream_abort(c->pipes[i].stream, RW_EABORTED);
 }
 
 static void grace_over(struct timer *t) {

@@ -138,6 +138,7 @@ static int handled(lua_State *L, int status, lua_KContext ctx) {
     }
     if (!h->base.stream || h->request->finished) return 0;
     int results = lua_gettop(L) - AT_HANDLER;
+    luaL_checkstack(L, 4, NULL); /* they may have filled it */
     if (results == 1 && !h->request->started &&
         lua_type(L, AT_RESULTS) == LUA_TSTRING) {
         struct str body;
@@ -210,11 +211,12 @@ static int tell_finish(lua_State *L) {
     struct http_conn *h = lua_touserdata(L, 1);
     lua_rawgetp(L, LUA_REGISTRYINDEX, h);
     lua_getiuservalue(L, -1, 2);
-    lua_Integer n = luaL_len(L, -1);
-    for (lua_Integer i = 1; i <= n; i++) {
+    int reason = h->base.reason ? h->base.reason : h->base.stream ? 0 : RW_ECLOSED;
+    bool complete = reason == 0 || h->engine.in == HTTP1_IN_UPGRADED;
+    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, -1); i++) { /* they may add some */
         lua_rawgeti(L, -1, i);
-        if (h->base.stream) lua_pushnil(L);
-        else lua_pushstring(L, err_name(h->base.reason));
+        if (complete) lua_pushnil(L);
+        else lua_pushstring(L, err_name(reason));
         if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
             door_report(L, -1, "on_finish failed");
             lua_pop(L, 1);
@@ -232,8 +234,8 @@ static void handler_done(struct task *t, int status) {
     struct http_conn *h = t->owner;
     bool told = h->tells_finish;
     if (told) {
-        h->tells_finish = false;
         door_enter(t->gen, &(struct door_call){.body = tell_finish, .arg = h});
+        h->tells_finish = false;
     }
     if (status < 0 && h->request) give_up(h); /* the error was in our own part */
     else if (status < 0) respond_plain(h, 500, STR("Internal Server Error\n"));
@@ -464,7 +466,8 @@ struct conn *http_conn_new(struct rw *rw, struct server *server, struct stream *
     conn_attach(c, &http_ops, rw, s);
     conn_join(c, server->gen);
     conn_set_server(c, server);
-    const struct engine_env env = {ROLE_SERVER, c->limits, &rw->mem, &rw->out, NULL};
+    const struct engine_env env = {
+        .role = ROLE_SERVER, .limits = c->limits, .mem = &rw->mem, .out = &rw->out};
     http1_init(&h->engine, &env);
     stream_read(s, true);
     http_update_deadline(h);

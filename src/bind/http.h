@@ -16,7 +16,7 @@ struct request {
     struct str method, target, host; /* into bytes */
     int version;
     int64_t length;         /* -1: chunked */
-    bool keep_alive, started, finished, body_ended;
+    bool keep_alive, secure, started, finished, body_ended;
     int route;              /* id in the router, 0: none */
     size_t field_count;
     struct field *fields;   /* behind the struct; then the bytes */

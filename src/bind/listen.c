@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* core.listen and core.connect. */
-#include <stdio.h>
-
 #include "bind/address.h"
 #include "bind/datagram.h"
 #include "bind/proto.h"
@@ -12,74 +10,6 @@
 
 static const char server_class[] = "ropewalk.server";
 static const char connector_class[] = "ropewalk.connector";
-
-/* ── endpoints ────────────────────────────────────────────────────────────*/
-
-static lua_Integer int_field(lua_State *L, int index, const char *name,
-                             lua_Integer otherwise) {
-    lua_getfield(L, index, name);
-    lua_Integer n = lua_isnil(L, -1) ? otherwise : luaL_checkinteger(L, -1);
-    lua_pop(L, 1);
-    return n;
-}
-
-static void string_field(lua_State *L, int index, const char *name, char *out,
-                         size_t size) {
-    lua_getfield(L, index, name);
-    const char *text = luaL_optstring(L, -1, "");
-    if (strlen(text) >= size) luaL_error(L, "endpoint: %s is too long", name);
-    snprintf(out, size, "%s", text);
-    lua_pop(L, 1);
-}
-
-static bool bool_field(lua_State *L, int index, const char *name, bool otherwise) {
-    lua_getfield(L, index, name);
-    bool value = lua_isnil(L, -1) ? otherwise : lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-/* What makes it the same port: not its options, which may change. */
-static void make_key(const struct endpoint *e, const char *kind, char *key, size_t size) {
-    if (e->kind == ENDPOINT_TCP || e->kind == ENDPOINT_UDP)
-        snprintf(key, size, "%s:%s%s%d", kind, e->host, *e->host ? ":" : "", e->port);
-    else if (e->fd >= 0)
-        snprintf(key, size, "%s:%s%d%s", kind, e->kind == ENDPOINT_SYSTEMD ? "index=" : "", e->fd,
-                 e->datagram ? ":datagram=1" : "");
-    else
-        snprintf(key, size, "%s:%s%s", kind, e->host, e->datagram ? ":datagram=1" : "");
-}
-
-void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size_t key_size) {
-    static const char *const kinds[] = {"tcp", "unix", "stdio", "fd", "systemd", "udp", "unixgram",
-                                        NULL};
-    static const char *const hosts[] = {"host", "path", "host", "host", "name", "host", "path"};
-    luaL_checktype(L, index, LUA_TTABLE);
-    *e = (struct endpoint){0};
-    lua_getfield(L, index, "kind");
-    e->kind = (enum endpoint_kind)luaL_checkoption(L, -1, NULL, kinds);
-    lua_pop(L, 1);
-    string_field(L, index, hosts[e->kind], e->host, sizeof e->host);
-    string_field(L, index, "bind_path", e->bind_path, sizeof e->bind_path);
-    string_field(L, index, "user", e->user, sizeof e->user);
-    string_field(L, index, "group", e->group, sizeof e->group);
-    e->port = (uint16_t)int_field(L, index, "port", 0);
-    e->fd = (int)int_field(L, index, e->kind == ENDPOINT_SYSTEMD ? "index" : "fd", -1);
-    e->mode = (int)int_field(L, index, "mode", 0);
-    e->backlog = (int)int_field(L, index, "backlog", 0);
-    e->keepalive = (int)int_field(L, index, "keepalive", 0);
-    e->lock = bool_field(L, index, "lockfile", false);
-    e->datagram = bool_field(L, index, "datagram", false) &&
-                  (e->kind == ENDPOINT_FD || e->kind == ENDPOINT_SYSTEMD);
-    e->reuse_port = bool_field(L, index, "reuseport", false);
-    e->reuse_address = bool_field(L, index, "listen_multiple", false);
-    e->ipv6_only = bool_field(L, index, "ipv6only", false);
-    e->delay = !bool_field(L, index, "nodelay", true);
-    lua_getfield(L, index, "timeout");
-    e->timeout_ms = (uint32_t)(luaL_optnumber(L, -1, 0) * 1000);
-    lua_pop(L, 1);
-    make_key(e, kinds[e->kind], key, key_size);
-}
 
 /* ── servers ──────────────────────────────────────────────────────────────*/
 
@@ -94,13 +24,13 @@ static void read_factory(lua_State *L, int index, struct server *s) {
                 : strcmp(policy, "finish") == 0 ? POLICY_FINISH
                                                 : POLICY_NEXT_MESSAGE;
     if (s->policy == POLICY_NEXT_MESSAGE && strcmp(policy, "next_message") != 0)
-        luaL_error(L, "reload_policy '%s': 'next_message', 'migrate' or 'finish' expected",
+        script_error(L, "reload_policy '%s': 'next_message', 'migrate' or 'finish' expected",
                    policy);
     if (!s->http && s->policy == POLICY_NEXT_MESSAGE)
-        luaL_error(L, "reload_policy 'next_message' needs messages that stand alone, as "
+        script_error(L, "reload_policy 'next_message' needs messages that stand alone, as "
                    "HTTP has them; use 'migrate' or 'finish'");
     if (s->http && s->policy == POLICY_MIGRATE)
-        luaL_error(L, "reload_policy 'migrate': HTTP connections go over by 'next_message'");
+        script_error(L, "reload_policy 'migrate': HTTP connections go over by 'next_message'");
     lua_pop(L, 3);
 }
 
@@ -234,8 +164,11 @@ static int server_gc(lua_State *L) {
 
 /* ── outgoing connections ─────────────────────────────────────────────────*/
 
-struct connecting { /* userdata; uservalues: factory, done, PROXY header, TLS context */
+/* Userdata, in the registry by its address until `done` is told. Uservalues: factory, done,
+ * PROXY header, TLS context. */
+struct connecting {
     struct scope_item item;
+    struct making making;
     struct generation *gen;
     struct connector *connector; /* NULL: over */
     struct bind_tls *tls;        /* NULL: none */
@@ -244,58 +177,73 @@ struct connecting { /* userdata; uservalues: factory, done, PROXY header, TLS co
     char name[256];              /* for TLS: who is expected */
 };
 
-struct connected { /* for connect_done_body, on the C stack */
-    struct connecting *c; /* NULL: the body has taken all of it */
+struct connected { /* for the bodies below, on the C stack */
+    struct connecting *c; /* NULL: somebody else sees to it that `done` is told */
     struct str report; /* what was tried */
     int status;
     struct stream *stream;
     const char *why;   /* TLS failed; or NULL */
 };
 
+/* Pushes `done`, which is told once: nothing is known of c any more then. */
+static void take_done(lua_State *L, struct connecting *c) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, c);
+    lua_getiuservalue(L, -1, 2);
+    lua_remove(L, -2);
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, c);
+}
+
 static int connect_made(lua_State *L, int status, lua_KContext ctx) {
-    (void)status, (void)ctx; /* stack: done, protocol or nil */
-    if (lua_isnil(L, -1)) {
+    (void)status; /* stack: …, protocol or nil */
+    bool refused = lua_isnil(L, -1);
+    take_done(L, CONTAINER((struct making *)ctx, struct connecting, making));
+    lua_insert(L, -2);
+    if (refused) {
         lua_pushliteral(L, "RW_EABORTED");
         lua_pushliteral(L, "the factory refused the connection");
-        lua_callk(L, 3, 0, 0, no_results);
-    } else {
-        lua_callk(L, 1, 0, 0, no_results);
     }
+    lua_callk(L, refused ? 3 : 1, 0, 0, no_results);
     return 0;
+}
+
+static int connect_failed_body(lua_State *L) {
+    struct connected *given = lua_touserdata(L, 1), a = *given;
+    take_done(L, a.c);
+    given->c = NULL;
+    push_failure(L, a.status);
+    if (a.why && *a.why) {
+        lua_pushstring(L, a.why);
+        lua_replace(L, -2);
+    }
+    lua_pushlstring(L, a.report.n ? a.report.p : "", a.report.n);
+    lua_callk(L, 4, 0, 0, no_results);
+    return 0;
+}
+
+static void connect_failed(struct connected *a) {
+    struct connecting *c = a->c;
+    struct generation *g = c->gen;
+    door_enter(g, &(struct door_call){.body = connect_failed_body, .arg = a});
+    if (a->c) door_protect(g, registry_forget, c); /* there was no memory to tell it */
+}
+
+static void connect_unmade(struct making *m, int code) {
+    connect_failed(&(struct connected){
+        .c = CONTAINER(m, struct connecting, making), .status = code});
 }
 
 static int connect_done_body(lua_State *L) {
     struct connected *given = lua_touserdata(L, 1), a = *given;
-    given->c = NULL;
     lua_rawgetp(L, LUA_REGISTRYINDEX, a.c);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, a.c);
-    lua_getiuservalue(L, -1, 2);
-    if (a.status < 0 && a.why) {
-        lua_pushnil(L);
-        lua_pushstring(L, err_name(a.status));
-        lua_pushstring(L, *a.why ? a.why : err_text(a.status));
-        lua_callk(L, 3, 0, 0, no_results);
-        return 0;
-    }
-    if (a.status < 0) {
-        push_failure(L, a.status);
-        lua_pushlstring(L, a.report.n ? a.report.p : "", a.report.n);
-        lua_callk(L, 4, 0, 0, no_results);
-        return 0;
-    }
-    lua_getiuservalue(L, -2, 1);
-    lua_replace(L, -3); /* factory, done */
-    lua_insert(L, -2);  /* done, factory */
+    lua_getiuservalue(L, -1, 1);
     int rc = server_trace_stream(L, lua_gettop(L), a.stream);
     if (rc < 0) {
-        stream_abort(a.stream, rc); /* nobody's yet: no hook will come */
-        lua_pop(L, 1);
-        push_failure(L, rc);
-        lua_callk(L, 3, 0, 0, no_results);
+        given->status = rc;
         return 0;
     }
-    return proto_conn_connect(L, a.stream, &a.c->limits, connect_made);
+    given->c = NULL;
+    return proto_conn_connect(L, a.stream, &a.c->limits, &a.c->making);
 }
 
 static void connect_end(struct connected *a) {
@@ -304,16 +252,15 @@ static void connect_end(struct connected *a) {
     scope_remove(&c->item);
     c->connector = NULL;
     c->stream = NULL;
+    g->connecting--;
     if (a->status == 0) {
         g->rw->stats.connections_opened++;
         leftover_pass(g->rw, &c->item, a->stream, "");
+        a->status = RW_ESCRIPT; /* what it is if the body raises */
+        door_enter(g, &(struct door_call){.body = connect_done_body, .arg = a});
+        if (a->c) stream_abort(a->stream, a->status); /* nobody's yet: no hook will come */
     }
-    g->connecting--;
-    door_enter(g, &(struct door_call){.body = connect_done_body, .arg = a});
-    if (a->c) { /* there was no memory to tell it */
-        if (a->status == 0) stream_abort(a->stream, RW_ENOMEM);
-        door_protect(g, registry_forget, c);
-    }
+    if (a->c) connect_failed(a);
     generation_check(g);
 }
 
@@ -353,46 +300,14 @@ static void connect_cancel(struct scope_item *item) {
     else if (c->stream) stream_abort(c->stream, RW_ECANCELED);
 }
 
-/* endpoint.addresses: numeric ones, to be tried instead of the host's. */
-static unsigned read_addresses(lua_State *L, int index, struct ip *out, unsigned max) {
-    unsigned n = 0;
-    lua_getfield(L, index, "addresses");
-    for (lua_Integer i = 1; lua_istable(L, -1) && n < max; i++) {
-        struct str text;
-        if (lua_rawgeti(L, -1, i) == LUA_TNIL) {
-            lua_pop(L, 1);
-            break;
-        }
-        text.p = luaL_checklstring(L, -1, &text.n);
-        if (ip_parse(text, &out[n++]) < 0)
-            luaL_error(L, "endpoint: \"%s\" is no address", text.p);
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-    return n;
-}
-
-/* What only connecting knows: from where, to which addresses, asking whom. */
-static int outgoing(lua_State *L, int index, struct endpoint *e, struct ip *ips, unsigned max) {
-    char text[IP_TEXT_MAX];
-    string_field(L, index, "bind", text, sizeof text);
-    if (*text && ip_parse(str_c(text), &e->bind_ip) < 0)
-        return luaL_error(L, "endpoint: bind: \"%s\" is no address of this machine", text);
-    e->bind_port = (uint16_t)int_field(L, index, "bind_port", 0);
-    e->addresses = ips;
-    e->address_count = read_addresses(L, index, ips, max);
-    struct generation *g = generation_of(L);
-    if (e->kind != ENDPOINT_TCP || g->rw->simulated) return 0; /* there names are hosts */
-    return generation_names(g, &e->names);
-}
-
 /* A factory at 2, done at 3, limits at 4: the userdata, on top. */
 static struct connecting *connecting_new(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 4);
     struct connecting *c = lua_newuserdatauv(L, sizeof *c, 4);
-    *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel};
+    *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel,
+                             .making = {connect_made, connect_unmade}};
     c->limits = limits_combined(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
     lua_pushvalue(L, 2);
@@ -429,12 +344,12 @@ static int core_connect(lua_State *L) {
     struct ip ips[32];
     endpoint_check(L, 1, &e, key, sizeof key);
     struct connecting *c = connecting_new(L);
-    int rc = outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
+    int rc = endpoint_check_outgoing(L, 1, &e, ips, sizeof ips / sizeof *ips);
     proxy_push_header(L, 1);
     lua_setiuservalue(L, -2, 3);
     c->tls = push_context(L, true);
     lua_setiuservalue(L, -2, 4);
-    string_field(L, 1, "tls_name", c->name, sizeof c->name);
+    endpoint_text(L, 1, "tls_name", c->name, sizeof c->name);
     connecting_anchor(L, c);
     if (rc == 0)
         rc = connector_open(g->rw->loop, &e, &c->limits, connect_done, c, &c->connector);

@@ -55,6 +55,8 @@ static int restored(lua_State *L) {
     if (m->class->engine != p->class->engine)
         return luaL_error(L, "restore() returned a protocol of another engine (%s, not %s)",
                           m->class->engine->name, p->class->engine->name);
+    if (memcmp(&m->class->frame, &p->class->frame, sizeof p->class->frame) != 0)
+        return luaL_error(L, "restore() returned a protocol of other frames");
     lua_setiuservalue(L, 2, TRANSPORT_PROTOCOL);
     m->moved = true;
     return 0;

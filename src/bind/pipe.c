@@ -193,6 +193,13 @@ static const struct conn_ops source_ops = {
 
 /* ── the beginning ────────────────────────────────────────────────────────*/
 
+/* The engine lives on: one way, the protocol goes on with it after the pipe. */
+static void forget_left(struct proto_conn *p) {
+    struct event ev;
+    if (p->class->engine == &line_engine) line_clear(p->engine);
+    else while (p->class->engine->next(p->engine, &ev) == 1) {}
+}
+
 /* What was read before is in the engine, given back by the script, or not yet
  * fed. All of it dies here: nothing of the connection is parsed any more. */
 static void move_ahead(struct joint *j) {
@@ -202,6 +209,7 @@ static void move_ahead(struct joint *j) {
     buf_init(&p->base.in, in.mem, in.max);
     struct str first = proto_engine_left(p);
     if (first.n) move(j, first);
+    forget_left(p);
     if (buf_len(&pushback)) move(j, buf_str(&pushback));
     if (buf_len(&in)) move(j, buf_str(&in));
     buf_release(&p->stash);

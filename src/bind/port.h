@@ -90,8 +90,15 @@ void server_start(struct server *s);
 void server_close(struct server *s);
 int port_address(const struct port *p, struct address *out);
 
-/* What listen.c and datagram_transport.c share. */
+/* The endpoint at `index`, and what makes it the same port (endpoint.c); raises. */
 void endpoint_check(lua_State *L, int index, struct endpoint *e, char *key, size_t key_size);
+/* What only connecting knows: from where, to which addresses, asking whom. 0 or < 0; raises. */
+int endpoint_check_outgoing(lua_State *L, int index, struct endpoint *e, struct ip *ips,
+                            unsigned max);
+/* A field of it, "" when it is not there; raises. */
+void endpoint_text(lua_State *L, int index, const char *name, char *out, size_t size);
+
+/* What listen.c and datagram_transport.c share. */
 struct limits limits_combined(lua_State *L, int factory, int endpoint, bool http);
 /* A server for the factory (or protocol) at 2 with the limits at 3, and its box
  * on top; it has no port yet. */

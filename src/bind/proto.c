@@ -16,9 +16,18 @@
 
 static void tell_lost(struct proto_conn *p);
 
+/* Its task is over, and who waits for the protocol was not told. */
+static void making_failed(struct proto_conn *p, int status) {
+    struct making *m = p->making;
+    int lost = p->base.reason ? p->base.reason : RW_ECLOSED;
+    p->making = NULL;
+    m->failed(m, p->base.stream ? status : lost);
+}
+
 void proto_hook_done(struct task *t, int status) {
     struct proto_conn *p = t->owner;
     struct conn *c = &p->base;
+    if (p->making) making_failed(p, status);
     c->busy = false;
     if (status < 0 && !c->closing) {
         c->reason = status;
@@ -254,12 +263,20 @@ static bool is_shut(const struct proto_conn *p) {
     return p->write_ended && !p->write_lost_due && c->eof_seen && !c->eof_due && !c->busy;
 }
 
+/* A child's pipe has none but the script's: whoever computes is silent, in mid-line, too. */
+static uint64_t engine_deadline(struct proto_conn *p) {
+    struct engine_env *env = p->engine;
+    if (!p->class || p->base.pipe) return 0;
+    env->idle = p->idle_limit;
+    uint64_t deadline = p->class->engine->tick(p->engine, conn_peer_clock(&p->base));
+    return deadline == UINT64_MAX ? 0 : deadline;
+}
+
 static void update_deadline(struct proto_conn *p) {
     struct conn *c = &p->base;
     if (!c->stream || c->closing || c->piped) return;
-    uint64_t now = conn_peer_clock(c);
     if (p->class) conn_begin_output(c); /* it may have something to say */
-    uint64_t deadline = p->class ? p->class->engine->tick(p->engine, now) : 0;
+    uint64_t deadline = engine_deadline(p);
     conn_flush(c);
     uint64_t idle = p->idle_limit ? p->idle_limit : c->limits->idle_timeout;
     uint64_t quiet = p->last_heard + idle;
@@ -290,7 +307,7 @@ void proto_continue(struct proto_conn *p) {
 }
 
 bool proto_ensure_made(struct proto_conn *p) {
-    if (p->class || p->base.busy) return p->class != NULL;
+    if (p->class || p->base.busy || p->base.closing) return p->class != NULL;
     bool outer = p->pumping;
     p->pumping = true;
     proto_run_hook(p, proto_build_body, p);
@@ -355,9 +372,9 @@ static void proto_drain(struct conn *c) {
 static void proto_deadline(struct conn *c) {
     struct proto_conn *p = proto_of(c);
     struct event ev;
-    if (p->class && !p->idle_limit) {
+    if (p->class) {
         conn_begin_output(c);
-        p->class->engine->tick(p->engine, conn_peer_clock(c));
+        engine_deadline(p);
         if (p->class->engine->next(p->engine, &ev) < 0) {
             proto_fail(p, RW_ETIMEDOUT);
             return;
@@ -426,7 +443,10 @@ static void proto_lost(struct conn *c, int reason) {
     struct proto_conn *p = proto_of(c);
     c->lost_due = true;
     task_wake_all(&p->writers);
+    bool pumping = p->pumping;
+    p->pumping = true; /* what is cancelled may call the transport: not the end of us yet */
     scope_close(&c->scope); /* a waiting hook is told, and ends */
+    p->pumping = pumping;
     if (!c->busy && !p->pumping) tell_lost(p);
 }
 

@@ -19,17 +19,21 @@ enum {
     TRANSPORT_VALUES = TRANSPORT_TLS,
 };
 
-/* What C must know of a protocol class, looked up once per class and
- * generation. */
+/* What C must know of a protocol class, looked up once per metatable; classes that say the
+ * same are one. */
 enum { PROTO_MAX_EVENTS = 8, PROTO_NAME_SIZE = 48 };
 struct proto_class {
     struct proto_class *next; /* list: generation->proto_classes */
-    const void *class;        /* lua_topointer of the metatable, which is in the registry by
-                                 its address; NULL: of tables without one that say this */
     const struct engine *engine;
     char methods[PROTO_MAX_EVENTS][PROTO_NAME_SIZE];
     char kinds[PROTO_MAX_EVENTS][EVENT_MAX_ARGS + 1]; /* of their arguments: "sis" */
     struct frame_format frame; /* of the frame engine */
+};
+
+/* Who waits for the protocol of a connection: told once, in one way or the other. */
+struct making {
+    lua_KFunction made; /* the task goes on here, protocol (nil: refused) pushed; ctx: this */
+    void (*failed)(struct making *m, int code); /* it raised, or the connection is lost */
 };
 
 struct proto_conn {
@@ -41,7 +45,7 @@ struct proto_conn {
     struct buf pushback;             /* given back by the script: read before unfed and in */
     struct buf stash;                /* what the engine borrows while a hook waits */
     struct transport_box *box;       /* borrowed from Lua, NULL: none */
-    lua_KFunction after_made;        /* where connect goes on, or NULL */
+    struct making *making;           /* borrowed; NULL: nobody waits */
     struct wait_list writers;        /* wait for the peer to read */
     uint64_t idle_limit;             /* ms; of transport:set_timeout; 0: the engine's */
     uint64_t last_heard;             /* peer's clock */
@@ -62,9 +66,9 @@ static inline struct proto_conn *proto_of(struct conn *c) {
 const struct proto_class *proto_class_of(lua_State *L, int index);
 
 /* In a task, stack: …, factory. Makes the connection of `s`, builds its
- * protocol, tells it, and goes on at `k` with the protocol (or nil) pushed. */
+ * protocol, tells it, and then m. Raises nothing before m is somebody's. */
 int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limits,
-                       lua_KFunction k);
+                       struct making *m);
 /* Makes the connection of a child's pipe, whose protocol, at `index`, is there
  * already, and pushes its transport. Its hooks come after proto_conn_begin. */
 void proto_conn_wrap(lua_State *L, int index, struct child_pipe *pipe);

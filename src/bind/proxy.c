@@ -21,13 +21,13 @@ void proxy_read_trust(lua_State *L, int index, struct trust *out) {
     lua_getfield(L, -1, "trust");
     luaL_checktype(L, -1, LUA_TTABLE);
     lua_Integer n = luaL_len(L, -1);
-    if (n > TRUST_MAX) luaL_error(L, "endpoint: more than %d networks", TRUST_MAX);
+    if (n > TRUST_MAX) script_error(L, "endpoint: more than %d networks", TRUST_MAX);
     for (lua_Integer i = 1; i <= n; i++) {
         struct str text;
         lua_rawgeti(L, -1, i);
         text.p = luaL_checklstring(L, -1, &text.n);
         if (cidr_parse(text, &out->networks[out->count++]) < 0)
-            luaL_error(L, "endpoint: trust: '%s' is no network (no bits may be set behind "
+            script_error(L, "endpoint: trust: '%s' is no network (no bits may be set behind "
                        "the prefix)", text.p);
         lua_pop(L, 1);
     }
@@ -53,7 +53,7 @@ static void add_tlv(lua_State *L, int index, const char *name, uint8_t type,
         value.p = luaL_checklstring(L, -1, &value.n);
         size_t most = type == PROXY_UNIQUE_ID ? 128 : TLV_MAX;
         if (value.n > most || proxy_tlv_add(out, type, value) < 0)
-            luaL_error(L, "endpoint: %s is longer than %d bytes", name, (int)most);
+            script_error(L, "endpoint: %s is longer than %d bytes", name, (int)most);
     }
     lua_pop(L, 1);
 }
@@ -70,13 +70,15 @@ void proxy_push_header(lua_State *L, int index) {
     known = read_end(L, proxy, "destination", &destination) && known;
     proxy_header_of(known ? &source : NULL, known ? &destination : NULL, &h);
     lua_getfield(L, proxy, "version");
-    h.version = (uint8_t)luaL_optinteger(L, -1, 2);
+    lua_Integer version = luaL_optinteger(L, -1, 2);
+    if (version != 1 && version != 2) script_error(L, "endpoint: the version of PROXY is 1 or 2");
+    h.version = (uint8_t)version;
     add_tlv(L, proxy, "alpn", PROXY_ALPN, &tlvs);
     add_tlv(L, proxy, "authority", PROXY_AUTHORITY, &tlvs);
     add_tlv(L, proxy, "unique_id", PROXY_UNIQUE_ID, &tlvs);
     h.tlvs = buf_str(&tlvs);
     int rc = proxy_encode(&h, &out);
-    if (rc < 0) luaL_error(L, "endpoint: no PROXY header can be made: %s", err_text(rc));
+    if (rc < 0) script_error(L, "endpoint: no PROXY header can be made: %s", err_text(rc));
     lua_settop(L, proxy - 1);
     lua_pushlstring(L, bytes, buf_len(&out));
 }

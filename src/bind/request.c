@@ -33,6 +33,7 @@ struct request *request_push(lua_State *L, struct http_conn *h) {
         .version = in->version,
         .length = in->length,
         .keep_alive = in->keep_alive,
+        .secure = conn_is_secure(h->base.stream),
         .field_count = in->headers.count,
         .fields = fields,
     };
@@ -191,7 +192,7 @@ static int get_finished(lua_State *L, struct request *r) {
     return 1;
 }
 static int get_scheme(lua_State *L, struct request *r) {
-    lua_pushstring(L, r->conn && conn_is_secure(r->conn->base.stream) ? "https" : "http");
+    lua_pushstring(L, r->secure ? "https" : "http");
     return 1;
 }
 static int get_tls(lua_State *L, struct request *r) {
@@ -273,7 +274,7 @@ static const struct computed {
     {"version", get_version, false}, {"host", get_host, false},
     {"authority", get_host, false}, {"length", get_length, false},
     {"keep_alive", get_keep_alive, false}, {"started", get_started, false},
-    {"finished", get_finished, false}, {"scheme", get_scheme, true},
+    {"finished", get_finished, false}, {"scheme", get_scheme, false},
     {"headers", get_headers, true}, {"params", get_params, true},
     {"peer", get_peer, true}, {"local_address", get_local, true},
     {"query", get_query, true}, {"cookies", get_cookies, true},

@@ -57,6 +57,11 @@ struct collected {
     size_t count;
 };
 
+static void expect_table(lua_State *L, int index, const char *what) {
+    if (!lua_istable(L, index))
+        luaL_error(L, "%s: a table is expected, not a %s", what, luaL_typename(L, index));
+}
+
 static void add_field(lua_State *L, struct collected *c, int name, int value) {
     if (c->count == MAX_RESPONSE_FIELDS) luaL_error(L, "too many response headers");
     struct field *f = &c->fields[c->count++];
@@ -85,12 +90,12 @@ static void collect_values(lua_State *L, struct collected *c, int name, int valu
 static void collect_headers(lua_State *L, int index, struct collected *c) {
     c->count = 0;
     if (lua_isnoneornil(L, index)) return;
-    luaL_checktype(L, index, LUA_TTABLE);
+    expect_table(L, index, "headers");
     lua_Integer pairs = luaL_len(L, index);
     for (lua_Integer i = 1; i <= pairs; i++) { /* a list of {name, value} */
         luaL_checkstack(L, 8, "too many headers");
         lua_rawgeti(L, index, i);
-        luaL_checktype(L, -1, LUA_TTABLE);
+        expect_table(L, -1, "a header in a list, {name, value}");
         int pair = lua_gettop(L);
         lua_rawgeti(L, pair, 1);
         lua_rawgeti(L, pair, 2);
@@ -228,8 +233,11 @@ static int request_respond(lua_State *L) {
     http_begin_output(h);
     if (rc == 0) rc = http1_send_end(&h->engine);
     r->finished = true;
+    if (rc < 0) { /* half an answer */
+        conn_abort(&h->base, rc);
+        return push_failure(L, rc);
+    }
     http_sent(h);
-    if (rc < 0) return push_failure(L, rc);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -296,6 +304,26 @@ static int request_close(lua_State *L) {
     return 0;
 }
 
+/* RFC 9110 §7.8: no other than those, which are words, or words and versions. */
+static bool is_offered(const struct request *r, struct str protocol) {
+    for (size_t i = 0; i < r->field_count; i++) {
+        struct str offers = r->fields[i].value, offer;
+        if (!str_eq_nocase(r->fields[i].name, STR("Upgrade"))) continue;
+        while (str_list_next(&offers, &offer))
+            if (str_eq_nocase(offer, protocol)) return true;
+    }
+    return false;
+}
+
+static void check_offered(lua_State *L, const struct request *r, struct str protocols) {
+    struct str protocol;
+    while (str_list_next(&protocols, &protocol))
+        if (!is_offered(r, protocol)) {
+            lua_pushlstring(L, protocol.p, protocol.n);
+            luaL_error(L, "upgrade: the peer has not offered '%s'", lua_tostring(L, -1));
+        }
+}
+
 /* 101: the connection goes to a protocol of the factory; what the peer has
  * sent ahead goes with it. */
 static int request_upgrade(lua_State *L) {
@@ -305,6 +333,7 @@ static int request_upgrade(lua_State *L) {
     lua_settop(L, 4);
     struct http_conn *h = live(r);
     if (!h) return push_failure(L, RW_ECLOSED);
+    check_offered(L, r, protocol);
     struct collected c;
     collect_headers(L, 3, &c);
     http_begin_output(h);

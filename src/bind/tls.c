@@ -29,11 +29,26 @@ static struct str held_str(lua_State *L, int index, const char *what) {
     return check_str(L, index);
 }
 
+/* The same of what goes on as a C string: a name that is cut short is another one. */
+static const char *held_text(lua_State *L, int index, const char *what) {
+    struct str s = held_str(L, index, what);
+    if (strlen(s.p) != s.n) luaL_error(L, "%s: a zero byte is not possible", what);
+    return s.p;
+}
+
 static struct str str_field(lua_State *L, const char *name) {
     struct str s = str_of("", 0);
     if (lua_getfield(L, 1, name) != LUA_TNIL) s = held_str(L, -1, name);
     lua_pop(L, 1);
     return s;
+}
+
+/* NULL: absent, or empty. */
+static const char *text_field(lua_State *L, const char *name) {
+    const char *text = NULL;
+    if (lua_getfield(L, 1, name) != LUA_TNIL) text = held_text(L, -1, name);
+    lua_pop(L, 1);
+    return text && *text ? text : NULL;
 }
 
 /* nil, code name, why */
@@ -51,10 +66,16 @@ static int refuse_simulated(lua_State *L) {
     return generation_of(L)->rw->simulated ? refuse(L, RW_ESIMULATED, &why) : 0;
 }
 
+/* What a finalizer of a script gets hold of may have been collected before it. */
+static void *check_live(lua_State *L, int index, void *object) {
+    luaL_argcheck(L, object, index, "it has been collected");
+    return object;
+}
+
 /* ── identities ───────────────────────────────────────────────────────────*/
 
 struct tls_identity *tls_check_identity(lua_State *L, int index) {
-    return *(struct tls_identity **)luaL_checkudata(L, index, identity_class);
+    return check_live(L, index, *(void **)luaL_checkudata(L, index, identity_class));
 }
 
 /* core.tls_identity(chain, key[, password]) */
@@ -90,7 +111,7 @@ static int identity_serves(lua_State *L) {
 /* ── trust ────────────────────────────────────────────────────────────────*/
 
 static struct tls_trust *check_trust(lua_State *L, int index) {
-    return *(struct tls_trust **)luaL_checkudata(L, index, trust_class);
+    return check_live(L, index, *(void **)luaL_checkudata(L, index, trust_class));
 }
 
 static int core_tls_trust(lua_State *L) {
@@ -133,7 +154,9 @@ static int trust_add_revoked(lua_State *L) {
 /* ── contexts ─────────────────────────────────────────────────────────────*/
 
 struct bind_tls *tls_check_context(lua_State *L, int index) {
-    return luaL_checkudata(L, index, context_class);
+    struct bind_tls *t = luaL_checkudata(L, index, context_class);
+    check_live(L, index, t->context);
+    return t;
 }
 
 static void lower_name(struct str name, char *out, size_t *n) {
@@ -154,25 +177,29 @@ struct tls_identity *tls_find_identity(const struct bind_tls *t, struct str name
     return value ? value->ptr : t->has_hook ? NULL : t->fallback;
 }
 
-static void forget_names(struct bind_tls *t) {
+static void forget_names(struct map *names) {
     size_t cursor = 0;
     struct str key;
     union map_value *value;
-    while (map_next(&t->names, &cursor, &key, &value)) {
+    while (map_next(names, &cursor, &key, &value)) {
         struct tls_identity *id = value->ptr;
         tls_identity_unref(&id);
     }
-    map_release(&t->names);
-    tls_identity_unref(&t->fallback);
+    map_release(names);
 }
 
-static int add_name(struct bind_tls *t, struct str name, struct tls_identity *id) {
+static void init_names(lua_State *L, struct map *names) {
+    static const uint64_t seed[2] = {1, 2}; /* names come from the operator */
+    map_init(names, &generation_of(L)->rw->mem, seed, NAMES_MAX);
+}
+
+static int add_name(struct map *names, struct str name, struct tls_identity *id) {
     char key[NAME_MAX_LENGTH + 1];
     size_t n;
     union map_value *value;
     if (str_starts(name, STR("*."))) name = str_skip(name, 1);
     lower_name(name, key, &n);
-    int rc = map_put(&t->names, str_of(key, n), &value);
+    int rc = map_put(names, str_of(key, n), &value);
     if (rc < 0) return rc;
     struct tls_identity *old = value->ptr;
     value->ptr = tls_identity_ref(id);
@@ -191,11 +218,17 @@ static int context_set_names(lua_State *L) {
         luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, 2, "names are strings");
         tls_check_identity(L, -1);
     }
-    forget_names(t);
+    struct map names;
+    init_names(L, &names);
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+        if (add_name(&names, check_str(L, -2), tls_check_identity(L, -1)) == 0) continue;
+        forget_names(&names);
+        return luaL_error(L, "not enough memory");
+    }
+    forget_names(&t->names);
+    t->names = names;
+    tls_identity_unref(&t->fallback);
     if (fallback) t->fallback = tls_identity_ref(fallback);
-    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1))
-        if (add_name(t, check_str(L, -2), tls_check_identity(L, -1)) < 0)
-            return luaL_error(L, "not enough memory");
     return 0;
 }
 
@@ -212,8 +245,9 @@ static int context_adopt(lua_State *L) {
 }
 
 static int context_gc(lua_State *L) {
-    struct bind_tls *t = tls_check_context(L, 1);
-    forget_names(t);
+    struct bind_tls *t = luaL_checkudata(L, 1, context_class);
+    forget_names(&t->names);
+    tls_identity_unref(&t->fallback);
     tls_context_unref(&t->context);
     tls_context_unref(&t->challenge);
     return 0;
@@ -226,7 +260,7 @@ static void read_alpn(lua_State *L, struct tls_settings *s) {
         luaL_argcheck(L, n <= TLS_ALPN_MAX, 1, "alpn: too many names");
         for (lua_Integer i = 1; i <= n; i++) {
             lua_rawgeti(L, -1, i);
-            s->alpn[i - 1] = held_str(L, -1, "alpn").p;
+            s->alpn[i - 1] = held_text(L, -1, "alpn");
             luaL_argcheck(L, *s->alpn[i - 1] && strlen(s->alpn[i - 1]) < 256, 1,
                           "alpn: names have 1 to 255 bytes");
             lua_pop(L, 1);
@@ -308,8 +342,7 @@ static void read_settings(lua_State *L, struct tls_settings *s) {
         luaL_argerror(L, 1, "tickets need a ticket_secret");
     }
     lua_pop(L, 1);
-    struct str keylog = str_field(L, "keylog");
-    s->keylog = keylog.n ? keylog.p : NULL;
+    s->keylog = text_field(L, "keylog");
     read_alpn(L, s);
 }
 
@@ -331,7 +364,6 @@ static void report_accelerators(struct log *log) {
 /* core.tls_context{client=, verify=, trust=, identity=, min_version=, alpn=,
  * tickets=, ticket_secret=, choose=, challenge=, keylog=} */
 static int core_tls_context(lua_State *L) {
-    static const uint64_t seed[2] = {1, 2}; /* names come from the operator */
     struct tls_settings settings = {0};
     struct tls_why why = {""};
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -342,7 +374,7 @@ static int core_tls_context(lua_State *L) {
     if (generation_of(L)->rw->checking) settings.keylog = NULL; /* a check creates nothing */
     struct bind_tls *t = lua_newuserdatauv(L, sizeof *t, 1);
     *t = (struct bind_tls){0};
-    map_init(&t->names, &generation_of(L)->rw->mem, seed, NAMES_MAX);
+    init_names(L, &t->names);
     luaL_setmetatable(L, context_class);
     report_accelerators(&generation_of(L)->rw->log);
     t->has_hook = lua_getfield(L, 1, "choose") == LUA_TFUNCTION;
@@ -394,7 +426,7 @@ static void read_names(lua_State *L, int index, const char **names) {
     luaL_argcheck(L, n >= 0 && n <= WISH_NAMES_MAX, index, "too many names");
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, index, i);
-        names[i - 1] = held_str(L, -1, "names").p;
+        names[i - 1] = held_text(L, -1, "names");
         lua_pop(L, 1);
     }
     names[n] = NULL;
@@ -410,9 +442,9 @@ static int core_tls_make_certificate(lua_State *L) {
     if (lua_getfield(L, 1, "names") != LUA_TNIL) read_names(L, lua_gettop(L), names);
     lua_getfield(L, 1, "not_before");
     lua_getfield(L, 1, "not_after");
-    struct str subject = str_field(L, "subject");
+    const char *subject = text_field(L, "subject");
     struct tls_wish wish = {
-        .subject = subject.n ? subject.p : NULL, .names = names,
+        .subject = subject, .names = names,
         .not_before = luaL_checkinteger(L, -2), .not_after = luaL_checkinteger(L, -1),
         .authority = bool_field(L, "authority"), .client = bool_field(L, "client"),
         .issuer = str_field(L, "issuer"), .issuer_key = str_field(L, "issuer_key"),

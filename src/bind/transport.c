@@ -89,7 +89,10 @@ static void write_value(lua_State *L, struct conn *c, int index, int depth) {
         }
         return;
     }
-    const char *bytes = luaL_checklstring(L, index, &n);
+    const char *bytes = lua_tolstring(L, index, &n);
+    if (!bytes && depth)
+        luaL_error(L, "write: the pieces in a table are strings, not a %s", luaL_typename(L, index));
+    if (!bytes) luaL_checkstring(L, index);
     if (c->stream) add_output(L, c, bytes, n);
 }
 
@@ -253,7 +256,9 @@ static int transport_set_producing(lua_State *L) {
 static int transport_begin_tls(lua_State *L) {
     struct proto_conn *p = transport_check(L, 1);
     struct bind_tls *t = tls_check_context(L, 2);
-    const char *name = luaL_optstring(L, 3, NULL);
+    size_t n = 0;
+    const char *name = luaL_optlstring(L, 3, NULL, &n);
+    luaL_argcheck(L, !name || strlen(name) == n, 3, "a name has no zero bytes");
     if (!is_open(p)) return push_failure(L, RW_ECLOSED);
     struct conn *c = &p->base;
     if (conn_is_secure(c->stream)) return luaL_error(L, "start_tls: it speaks TLS already");
@@ -286,7 +291,7 @@ static int transport_set_timeout(lua_State *L) {
     luaL_argcheck(L, !isnan(seconds), 2, "seconds");
     if (!p) return 0;
     bool never = seconds < 0 || seconds >= 1e9;
-    p->idle_limit = never ? UINT64_MAX : (uint64_t)ceil(seconds * 1000);
+    p->idle_limit = never ? UINT64_MAX : seconds > 0 ? (uint64_t)ceil(seconds * 1000) : 1;
     p->last_heard = conn_peer_clock(&p->base);
     if (!p->base.busy) proto_continue(p);
     return 0;

@@ -52,6 +52,7 @@ struct engine_env {
     /* In the engine's own copy: the name of the limit that ended it, for the
      * log. Set with RW_ELIMIT and RW_ETIMEDOUT. */
     const char *limit;
+    uint64_t idle; /* ms, instead of the limit idle_timeout; 0: as that one says */
 };
 
 /* A list of name-value pairs: header fields, trailers, parameters. */

@@ -4,9 +4,10 @@
 
 local core = require "ropewalk.core"
 
-local ipairs, pcall, tonumber = ipairs, pcall, tonumber
-local find, gmatch, gsub, match, sub =
-  string.find, string.gmatch, string.gsub, string.match, string.sub
+local ipairs, pairs, pcall, tonumber, tostring, type = ipairs, pairs, pcall, tonumber, tostring, type
+local find, format, gmatch, gsub, match, sub =
+  string.find, string.format, string.gmatch, string.gsub, string.match, string.sub
+local mtype = math.type
 
 local _ENV <const> = nil
 
@@ -84,6 +85,32 @@ function check.network(word)
   if not v6 and not check.is_ipv4(address) then return nil end
   if bits == "" then return address end
   return check.number(bits, 0, v6 and 128 or 32) and address .. "/" .. bits or nil
+end
+
+local RANGES <const> = { port = 65535, bind_port = 65535, fd = 1048576, index = 1023, backlog = 65535,
+  keepalive = 32767, mode = 4095 }
+local SIZES <const> = { host = 255, path = 107, bind_path = 107, name = 255, user = 32, group = 32 }
+
+---What is wrong with the fields of an endpoint that was not read from text, or nil.
+---@return string? why
+function check.unfit(endpoint)
+  for field, most in pairs(RANGES) do
+    local value = endpoint[field]
+    if value ~= nil and not (mtype(value) == "integer" and value >= 0 and value <= most) then
+      return format("an endpoint whose %s is %s, not an integer from 0 to %d", field, tostring(value), most)
+    end
+  end
+  for field, most in pairs(SIZES) do
+    local value = endpoint[field]
+    if value ~= nil and (type(value) ~= "string" or #value > most or find(value, "[%z\1-\31\127]")) then
+      return format("an endpoint whose %s is no text of at most %d bytes", field, most)
+    end
+  end
+  local timeout = endpoint.timeout
+  if timeout ~= nil and not (type(timeout) == "number" and timeout > 0) then
+    return format("an endpoint whose timeout is %s, not a number of seconds", tostring(timeout))
+  end
+  return nil
 end
 
 ---@return boolean

@@ -99,10 +99,11 @@ local function misfit(result)
     return format("a %s endpoint whose %s is %s, not a%s", kind, field, tostring(value),
       what == "integer" and "n integer" or " " .. what)
   end
-  if kind == "tcp" then return wants("port", "integer") or wants("host", "string", true) end
-  if kind == "unix" or kind == "unixgram" then return wants("path", "string") end
-  if kind == "fd" then return wants("fd", "integer") end
-  return nil
+  local why
+  if kind == "tcp" or kind == "udp" then why = wants("port", "integer") or wants("host", "string", true)
+  elseif kind == "unix" or kind == "unixgram" then why = wants("path", "string")
+  elseif kind == "fd" then why = wants("fd", "integer") end
+  return why or check.unfit(result)
 end
 
 local function build_kind(prefix, words, options)

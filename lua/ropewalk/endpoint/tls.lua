@@ -29,7 +29,10 @@ end
 
 local function names(word)
   local list = {}
-  for name in gmatch(word, "[^,]+") do insert(list, name) end
+  for name in gmatch(word, "[^,]+") do
+    if #name > 255 then return nil, "must be names of at most 255 bytes" end
+    insert(list, name)
+  end
   if #list == 0 or #list > 8 then return nil, "must be 1 to 8 names with commas between them" end
   return list
 end
