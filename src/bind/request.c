@@ -72,8 +72,10 @@ void request_set_params(lua_State *L, int index) {
 
 /* ── headers ──────────────────────────────────────────────────────────────*/
 
-/* Pushes the values of that name joined by ", ", or nil. */
+/* Pushes the values of that name joined by ", ", or nil; cookies, which may hold
+ * commas, by "; " (RFC 6265 §4.2.1; of several fields, RFC 9113 §8.2.3). */
 static int push_header(lua_State *L, const struct request *r, struct str name) {
+    const char *separator = str_eq_nocase(name, STR("cookie")) ? "; " : ", ";
     int found = 0;
     luaL_Buffer joined;
     const struct field *first = NULL;
@@ -88,7 +90,7 @@ static int push_header(lua_State *L, const struct request *r, struct str name) {
             luaL_buffinit(L, &joined);
             luaL_addlstring(&joined, first->value.p, first->value.n);
         }
-        luaL_addlstring(&joined, ", ", 2);
+        luaL_addlstring(&joined, separator, 2);
         luaL_addlstring(&joined, f->value.p, f->value.n);
     }
     if (found == 0) lua_pushnil(L);

@@ -355,6 +355,8 @@ static int request_on_finish(lua_State *L) {
     struct request *r = request_check(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     if (!r->conn) return luaL_error(L, "on_finish: the exchange is over");
+    lua_getfield(L, 1, "peer"); /* who it was, for the log, when the connection is gone */
+    lua_pop(L, 1);
     if (lua_getiuservalue(L, 1, 2) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_newtable(L);
