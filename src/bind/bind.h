@@ -105,7 +105,8 @@ bool random_bytes(struct rw *rw, void *out, size_t n);
 
 /* What the registry holds besides objects, which are there by their address:
  * the same addresses in each process. */
-enum registry_key { KEY_TASK_BOXES = 1, KEY_TURN_END, KEY_TURN_FUNCTIONS, KEY_TIMERS };
+enum registry_key { KEY_TASK_BOXES = 1, KEY_TURN_END, KEY_TURN_FUNCTIONS, KEY_TIMERS,
+                    KEY_WAITING, KEY_PROTO_CLASSES };
 static inline const void *registry_key(enum registry_key key) {
     return (const void *)(uintptr_t)key;
 }

@@ -28,6 +28,7 @@ static int make_thread(lua_State *L) {
     lua_pushboolean(L, 0);
     lua_rawsetp(L, -2, t);
     t->co = lua_newthread(L);
+    coroutine_note_waiting(L, -1, true);
     lua_rawsetp(L, LUA_REGISTRYINDEX, t);
     return 0;
 }
