@@ -36,43 +36,59 @@ static void read_class(lua_State *L, int index, struct proto_class *class) {
     if (class->engine == &frame_engine) frame_format_read(L, index, &class->frame);
 }
 
-static bool says_same(const struct proto_class *a, const struct proto_class *b) {
-    return a->engine == b->engine && memcmp(a->methods, b->methods, sizeof a->methods) == 0 &&
-           memcmp(a->kinds, b->kinds, sizeof a->kinds) == 0 &&
-           memcmp(&a->frame, &b->frame, sizeof a->frame) == 0;
-}
-
-/* The one that is known by its metatable, or for tables without one, by what it says. */
-static const struct proto_class *class_known(const struct generation *g,
-                                             const struct proto_class *wanted) {
+static const struct proto_class *class_saying(const struct generation *g,
+                                              const struct proto_class *wanted) {
     for (const struct proto_class *c = g->proto_classes; c; c = c->next)
-        if (c->class == wanted->class && (c->class || says_same(c, wanted))) return c;
+        if (c->engine == wanted->engine &&
+            memcmp(c->methods, wanted->methods, sizeof c->methods) == 0 &&
+            memcmp(c->kinds, wanted->kinds, sizeof c->kinds) == 0 &&
+            memcmp(&c->frame, &wanted->frame, sizeof c->frame) == 0)
+            return c;
     return NULL;
 }
 
-static const void *metatable_of(lua_State *L, int index) {
-    if (!lua_getmetatable(L, index)) return NULL;
-    const void *address = lua_topointer(L, -1);
+/* Which metatable is which class: weak, for a script may make one per protocol. */
+static void push_known_classes(lua_State *L) {
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_PROTO_CLASSES)) != LUA_TNIL) return;
     lua_pop(L, 1);
-    return address;
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_PROTO_CLASSES));
 }
 
 const struct proto_class *proto_class_of(lua_State *L, int index) {
     struct generation *g = generation_of(L);
+    int top = lua_gettop(L);
     index = lua_absindex(L, index);
-    struct proto_class found = {.class = metatable_of(L, index)};
-    const struct proto_class *known = found.class ? class_known(g, &found) : NULL;
-    if (known) return known;
-    read_class(L, index, &found);
-    if (!found.class && (known = class_known(g, &found))) return known;
-    /* It stays, or another class could get its address. */
-    if (lua_getmetatable(L, index)) lua_rawsetp(L, LUA_REGISTRYINDEX, found.class);
-    struct proto_class *c = mem_alloc(&g->rw->mem, sizeof *c);
-    if (!c) luaL_error(L, "not enough memory");
-    *c = found;
-    c->next = g->proto_classes;
-    g->proto_classes = c;
-    return c;
+    push_known_classes(L);
+    bool has_metatable = lua_getmetatable(L, index);
+    if (has_metatable) {
+        lua_pushvalue(L, -1);
+        lua_rawget(L, top + 1);
+        const struct proto_class *known = lua_touserdata(L, -1);
+        lua_settop(L, known ? top : top + 2);
+        if (known) return known;
+    }
+    struct proto_class said = {0};
+    read_class(L, index, &said);
+    const struct proto_class *found = class_saying(g, &said);
+    if (!found) {
+        struct proto_class *c = mem_alloc(&g->rw->mem, sizeof *c);
+        if (!c) luaL_error(L, "not enough memory");
+        *c = said;
+        c->next = g->proto_classes;
+        found = g->proto_classes = c;
+    }
+    if (has_metatable) {
+        lua_pushlightuserdata(L, (void *)found);
+        lua_rawset(L, top + 1);
+    }
+    lua_settop(L, top);
+    return found;
 }
 
 void proto_classes_free(struct generation *g) {

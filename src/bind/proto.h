@@ -20,12 +20,10 @@ enum {
 };
 
 /* What C must know of a protocol class, looked up once per class and
- * generation. */
+ * generation. Those that say the same are one. */
 enum { PROTO_MAX_EVENTS = 8, PROTO_NAME_SIZE = 48 };
 struct proto_class {
     struct proto_class *next; /* list: generation->proto_classes */
-    const void *class;        /* lua_topointer of the metatable, which is in the registry by
-                                 its address; NULL: of tables without one that say this */
     const struct engine *engine;
     char methods[PROTO_MAX_EVENTS][PROTO_NAME_SIZE];
     char kinds[PROTO_MAX_EVENTS][EVENT_MAX_ARGS + 1]; /* of their arguments: "sis" */
