@@ -285,26 +285,4 @@ describe("a line protocol", function()
     port = serve(P)
     assert.equal("false\r\n", ask(port, "x\n"))
   end)
-
-  it("keeps nothing of a protocol whose class was made for it alone", function()
-    local core = require "ropewalk.core"
-    local P = rw.LineProtocol:extend "P"
-    function P:line_received(line) self:send_line(line) end
-    local function build()
-      return setmetatable({}, { __index = P, ballast = ("x"):rep(10000) .. tostring({}) })
-    end
-    local factory = rw.Factory:for_protocol(P)
-    factory.build_protocol = build
-    local function rounds(n)
-      for _ = 1, n do
-        local pair = rw.testing.pair(factory, rw.Factory:for_protocol(rw.Protocol)):await()
-        pair:close()
-      end
-      collectgarbage()
-      collectgarbage()
-      return core.stats().script_memory
-    end
-    local before = rounds(50)
-    assert.is_true(rounds(200) < before + 1000000)
-  end)
 end)

@@ -297,15 +297,4 @@ return rw.server("tcp:127.0.0.1:0", web.Site())]])
       assert.truthy(output:find("usage: ropewalk " .. command, 1, true), output)
     end
   end)
-
-  says("an exit status that the system cannot tell from 0", [[
-return rw.run(function() rw.reactor:stop(256) end)]],
-    "app.lua:1: stop: an exit status is a number from 0 to 255, not 256")
-
-  it("in a script that is called as the library is", function()
-    local dir = e2e.directory()
-    e2e.write(dir .. "/ropewalk.lua", e2e.script "rw.call_later('x')")
-    assert.matches("    ropewalk.lua:1: call_later: seconds must be a number",
-      (shell_in(dir, "timeout 10 $rw check ropewalk.lua")))
-  end)
 end)

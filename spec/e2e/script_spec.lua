@@ -293,25 +293,4 @@ rw.log.info("loaded binary: " .. tostring((load(string.dump(function() end), "x"
     assert.equal(1, status)
     assert.truthy(out:find("bytecode", 1, true), out)
   end)
-
-  it("may come from a pipe", function()
-    local output, status = e2e.shell("bash -c '" .. e2e.binary
-      .. " check <(echo return require \\\"ropewalk\\\".run\\(print\\))'")
-    assert.equal(0, status, output)
-  end)
-
-  it("may have slices so long that they never end", function()
-    for _, slice in ipairs { "17179869184", "18446744073709551615" } do
-      local dir = e2e.directory()
-      e2e.write(dir .. "/app.lua", e2e.script [[
-return rw.run(function()
-  rw.sleep(0.01):await()
-  local began = os.clock()
-  while os.clock() - began < 0.1 do end
-  return 7
-end)]])
-      local output, status = e2e.ropewalk("run", dir .. "/app.lua", "--limit=script_slice=" .. slice)
-      assert.equal(7, status, output)
-    end
-  end)
 end)

@@ -103,8 +103,7 @@ void worker_woken(void *rw); /* rw_reload or rw_stop was called */
 /* For seeds and scripts: nobody can foretell them, unless in a simulation. */
 bool random_bytes(struct rw *rw, void *out, size_t n);
 
-/* What the registry holds besides objects, which are there by their address:
- * the same addresses in each process. */
+/* What is in the registry besides objects, by addresses that are the same in each process. */
 enum registry_key { KEY_TASK_BOXES = 1, KEY_TURN_END, KEY_TURN_FUNCTIONS, KEY_TIMERS,
                     KEY_WAITING, KEY_PROTO_CLASSES };
 static inline const void *registry_key(enum registry_key key) {
