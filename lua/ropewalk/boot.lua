@@ -58,7 +58,10 @@ local EXPECTED <const> = "a script returns a service, or a list of services, for
 -- already; a Failure gets the place in front.
 local function diagnose(what, failure)
   failure = Failure.wrap(failure)
-  local text, inside = gsub(tostring(failure), "^ropewalk[%w_.]*:%d+: ", "") -- not the script's line
+  local text, inside = tostring(failure), 0
+  if not find(text, "^[%w_.]+%.lua:") then
+    text, inside = gsub(text, "^ropewalk[%w_.]*:%d+: ", "") -- not the script's line
+  end
   local place = failure:location()
   local traceback = (place or inside > 0) and failure.traceback -- else nothing of the script is in it
   -- `return rw.server(…)` is a tail call: the stack does not know its line

@@ -156,7 +156,7 @@ function Failure:at(level)
   if self.where or rawget(self, "frames") or rawget(self, "traceback") then return self end
   level = (level or 1) + 1
   local info = getinfo(level, "Sl")
-  while info and find(info.source, "^@ropewalk%.") do -- who called the library
+  while info and find(info.source, "^@ropewalk%.") and not find(info.source, "%.lua$") do -- the library
     level = level + 1
     info = getinfo(level, "Sl")
   end
@@ -239,9 +239,11 @@ function Failure:describe()
   return concat(lines, "\n")
 end
 
--- Is this place inside of the library: in its tree, or in the binary?
+-- Is this place inside of the library: in its tree, or in the binary? (A script may be
+-- called ropewalk.lua.)
 local function ours(place)
-  return find(place, "lua/ropewalk/", 1, true) or find(place, "^ropewalk[%w_.]*:%d")
+  return find(place, "lua/ropewalk/", 1, true)
+    or find(place, "^ropewalk[%w_.]*:%d") and not find(place, "^[%w_.]+%.lua:")
 end
 
 ---Where it happened, as "file:line", if that is known: the place in the

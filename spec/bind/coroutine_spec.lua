@@ -83,4 +83,43 @@ describe("a script's own coroutine", function()
       assert.is_true(os.clock() - began < 40)
     end
   end)
+
+  it("belongs to who has resumed it while it waits", function()
+    local gate, co = rw.Deferred(), nil
+    local first = rw.spawn(function()
+      co = coroutine.create(function() coroutine.yield(gate:await()) end)
+      return select(2, coroutine.resume(co))
+    end)
+    local wrapped = coroutine.wrap(function() return gate:await() end)
+    local second = rw.spawn(wrapped)
+    assert.equal("normal", coroutine.status(co))
+    assert.same({ false, "cannot resume non-suspended coroutine" }, { coroutine.resume(co) })
+    assert.has_error(function() coroutine.close(co) end, "cannot close a normal coroutine")
+    assert.matches("cannot resume non%-suspended coroutine", select(2, pcall(wrapped)))
+    gate:callback "open"
+    assert.equal("open", first:await())
+    assert.equal("open", second:await())
+    assert.equal("suspended", coroutine.status(co))
+    assert.same({ true }, { coroutine.resume(co) })
+  end)
+
+  it("of a task that waits is nobody's to resume or to close", function()
+    local gate, co = rw.Deferred(), nil
+    local task = rw.spawn(function()
+      co = coroutine.running()
+      return gate:await()
+    end)
+    assert.same({ false, "cannot resume non-suspended coroutine" }, { coroutine.resume(co) })
+    assert.has_error(function() coroutine.close(co) end, "cannot close a normal coroutine")
+    gate:callback "open"
+    assert.equal("open", task:await())
+  end)
+
+  it("gives the handler of xpcall the errors of what it closes, too", function()
+    local ok, value = xpcall(function()
+      local _ <close> = setmetatable({}, { __close = function() error("second", 0) end })
+      error("first", 0)
+    end, function(message) return "handled: " .. message end)
+    assert.same({ false, "handled: second" }, { ok, value })
+  end)
 end)

@@ -71,6 +71,29 @@ describe("an async function", function()
     assert.truthy(err:find "rw.async")
   end)
 
+  it("waits for nothing where it cannot: another takes the result", task(function()
+    local d, later = Deferred(), Deferred()
+    local ended = rw.spawn(function()
+      local ok, why = pcall(table.sort, { 2, 1 }, function() d:await() end)
+      assert.is_false(ok)
+      assert.matches("cannot wait here", tostring(why))
+      return later:await()
+    end)
+    local got
+    d:errback "nobody's"
+    d:add_errback(function(failure) got = failure.message end)
+    assert.equal("nobody's", got)
+    rw.sleep(0.01):await()
+    assert.is_false((ended:peek()))
+    local lost = Deferred()
+    pcall(table.sort, { 2, 1 }, function() lost:await() end)
+    lost:errback "lost and found"
+    rw.sleep(0.01):await()
+    assert.equal(1, #testing.flush_logged_errors "lost and found")
+    later:callback "yes"
+    assert.equal("yes", ended:await())
+  end))
+
   it("may be waited for by many, each gets the result", task(function()
     local gate = Deferred()
     local function waiter() return rw.spawn(function() return gate:await() end) end

@@ -58,6 +58,18 @@ describe("a Deferred", function()
     assert.has_error(function() d:add_callback(print, table.unpack(many, 1, 300)) end, nil)
   end)
 
+  it("takes a callable alone for add_callbacks, on either side", function()
+    local callable = setmetatable({}, { __call = function(_, value) return { value } end })
+    local d = Deferred()
+    d:add_callbacks(callable)
+    d:callback(5)
+    assert.same({ 5 }, select(2, d:peek()))
+    d = Deferred()
+    d:add_callbacks(nil, callable)
+    d:errback "x"
+    assert.equal("x", select(2, d:peek())[1].message)
+  end)
+
   it("runs as many callbacks as were added, in order, of each kind", function()
     for n = 1, 40 do
       local d, seen = Deferred(), {}

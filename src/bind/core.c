@@ -90,8 +90,11 @@ static int core_log(lua_State *L) {
         lua_pushnil(L);
         while (n < MAX_LOG_FIELDS && lua_next(L, 4)) {
             int key = lua_gettop(L) - 1;
-            if (lua_type(L, key) == LUA_TSTRING)
-                set_log_field(L, &fields[n++], field_name(L, key));
+            if (lua_type(L, key) != LUA_TSTRING) {
+                lua_pop(L, 1);
+                continue;
+            }
+            set_log_field(L, &fields[n++], field_name(L, key));
             lua_pushvalue(L, key); /* what is below stays anchored */
         }
     }
@@ -203,8 +206,10 @@ static int core_misuse(lua_State *L) {
 
 static int core_stop(lua_State *L) {
     struct rw *rw = generation_of(L)->rw;
-    int status = (int)luaL_optinteger(L, 1, 0);
-    if (rw->status == 0) rw->status = status;
+    lua_Integer status = luaL_optinteger(L, 1, 0);
+    if (status < 0 || status > 255) /* the system would see another one, maybe 0 */
+        return script_error(L, "stop: an exit status is a number from 0 to 255, not %I", status);
+    if (rw->status == 0) rw->status = (int)status;
     /* Only an operator's second word cuts short what still ends: parts of a script
      * may ask without knowing of each other. */
     if (!rw->stopping) rw_ask_stop(rw);

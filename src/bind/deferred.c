@@ -124,6 +124,7 @@ static int add_callbacks(lua_State *L) {
     struct deferred *d = check(L);
     bool both = lua_type(L, 2) == LUA_TFUNCTION && lua_type(L, 3) == LUA_TFUNCTION;
     if (!both || lua_gettop(L) != 3) {
+        if (lua_gettop(L) < 3) lua_settop(L, 3);
         if (lua_toboolean(L, 3)) bind_function(L, 3, lua_gettop(L), "add_callbacks");
         if (lua_toboolean(L, 2)) bind_function(L, 2, 3, "add_callbacks");
         lua_settop(L, 3);
@@ -209,6 +210,8 @@ static int await(lua_State *L) {
     struct deferred *d = check(L);
     lua_settop(L, 1);
     if (!is_settled(d)) {
+        const struct rw *rw = generation_of(L)->rw;
+        if (rw->door.task && !rw->given_up) task_may_park(L); /* before anything waits for it */
         lua_getfield(L, lua_upvalueindex(UP_CLASS), "wait");
         lua_insert(L, 1);
         lua_callk(L, 1, LUA_MULTRET, 0, all_results);

@@ -17,7 +17,7 @@
 #include "bind/state.h"
 #include "bind/task.h"
 
-enum { GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64 };
+enum { GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64, MAX_CANCELS = 100, HOUR_MS = 3600000 };
 
 /* ── the pool ─────────────────────────────────────────────────────────────*/
 
@@ -28,6 +28,7 @@ static int make_thread(lua_State *L) {
     lua_pushboolean(L, 0);
     lua_rawsetp(L, -2, t);
     t->co = lua_newthread(L);
+    coroutine_note_waiting(L, -1, true);
     lua_rawsetp(L, LUA_REGISTRYINDEX, t);
     return 0;
 }
@@ -115,9 +116,10 @@ static struct task *task_new(struct generation *g, const struct door_call *call)
     t->done = call->done;
     t->budget = call->budget ? call->budget : g->limits.script_budget;
     t->in_one = call->in_one;
-    t->slices = t->burst = t->pins = t->library_steps = 0;
+    t->slices = t->burst = t->pins = t->library_steps = t->cancels = 0;
     t->result = LUA_OK;
     t->failed = t->reporting = t->killed = t->cancelled = t->cancel_due = t->orphan = false;
+    t->hurried = false;
     t->yield = YIELD_NONE;
     t->box = NULL;
     t->item.cancel = task_scope_closed;
@@ -201,6 +203,8 @@ static void stress_collector(lua_State *L) {
 static void stress_collector(lua_State *L) { (void)L; }
 #endif
 
+static void task_cancel(struct task *t);
+
 /* Runs it until it ends (false) or waits. */
 static bool task_resume(struct task *t, lua_State *from, int nargs) {
     struct rw *rw = t->gen->rw;
@@ -243,7 +247,7 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
         task_make_ready(t);
     } else {
         t->state = TASK_PARKED;
-        if (t->orphan && !task_ask_cancel(t)) task_kill(t);
+        if (t->orphan) task_cancel(t);
     }
     if (!door->task) conn_flush_all(rw);
     return alive;
@@ -286,7 +290,8 @@ void task_make_ready(struct task *t) {
 static void door_pump(struct deferral *d) {
     struct door *door = CONTAINER(d, struct door, pump);
     struct rw *rw = CONTAINER(door, struct rw, door);
-    uint64_t until = loop_hrtime() + rw->limits.script_slice * 1000000;
+    uint64_t slice = rw->limits.script_slice < HOUR_MS ? rw->limits.script_slice : HOUR_MS;
+    uint64_t until = loop_hrtime() + slice * 1000000;
     struct task **last = door->ready_end;
     bool more = true;
     while (more && door->ready && (rw->simulated || loop_hrtime() < until)) {
@@ -313,11 +318,20 @@ struct task *task_running(struct rw *rw) { return rw->door.task; }
 /* From now on it has the time of what is to be closed, and no more. */
 static void task_hurry(struct task *t) {
     uint64_t most = t->slices * t->gen->rw->limits.script_slice + t->gen->limits.script_close;
-    if (t->budget > most) t->budget = most;
+    if (t->budget <= most) return;
+    t->budget = most;
+    t->hurried = true;
 }
 
-/* The scope is gone. Lua, when it has said what to do (on_cancel), is asked
- * to end the wait in its own way; otherwise the wait ends with an error. */
+/* Its scope is gone. Lua, when it has said what to do (on_cancel), is asked to end
+ * the wait in its own way; otherwise the wait ends with an error. Who catches that
+ * and waits again, time after time, can wait no more and has little time left. */
+static void task_cancel(struct task *t) {
+    if (t->cancels++ < MAX_CANCELS && task_ask_cancel(t)) return;
+    if (t->cancels > MAX_CANCELS) task_hurry(t);
+    task_kill(t);
+}
+
 static void task_scope_closed(struct scope_item *item) {
     struct task *t = CONTAINER(item, struct task, item);
     /* What it still does on its way out is the generation's; if that is what
@@ -330,7 +344,7 @@ static void task_scope_closed(struct scope_item *item) {
         t->cancelled = t->cancel_due = true;
         task_hurry(t); /* it may catch that, and go on computing */
     }
-    if (t->state == TASK_PARKED && !task_ask_cancel(t)) task_kill(t);
+    if (t->state == TASK_PARKED) task_cancel(t);
 }
 
 void task_kill(struct task *t) {

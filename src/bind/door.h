@@ -58,6 +58,7 @@ struct task {
     unsigned library_steps; /* times that the library was not interrupted */
     unsigned grace;       /* slices that a killed one may still close variables for */
     const void *closer;   /* the call that does so: lua_Debug's i_ci */
+    unsigned cancels;     /* waits that ended since its scope has closed */
     unsigned pins;        /* coroutines within that were resumed where one cannot yield */
     struct wait_list *waits; /* NULL: in none; its neighbours there: */
     struct task *waits_before, *waits_behind;
@@ -72,6 +73,7 @@ struct task {
     bool orphan;     /* its scope has closed … */
     bool cancelled;  /* … and it was told so: it cannot wait any more */
     bool cancel_due; /* the telling is to come */
+    bool hurried;    /* its budget became that of what is to be closed */
     bool raising;    /* the telling is on its way, from within a hook */
     bool line_seen;  /* its slice is over, and a line has begun since */
 };

@@ -13,6 +13,7 @@
  * on, so no pcall loop outlives it. What it has to close on its way out still
  * runs, for the limit script_close.
  */
+#include <limits.h>
 #include <signal.h>
 
 #include "bind/bind.h"
@@ -66,8 +67,8 @@ struct door *door_seen(struct door *door) {
 }
 
 int door_watch(struct rw *rw) {
-    unsigned ticks = (unsigned)(rw->limits.script_slice / TICK_PERIOD_MS);
-    if (ticks < 1) ticks = 1;
+    uint64_t slice = rw->limits.script_slice / TICK_PERIOD_MS;
+    unsigned ticks = slice < 1 ? 1 : slice < UINT_MAX ? (unsigned)slice : UINT_MAX;
     if (!watched_doors || ticks < slice_ticks) slice_ticks = ticks;
     int rc = watched_doors ? 0 : watchdog_start(TICK_PERIOD_MS, on_tick);
     if (rc == 0) watched_doors++;
@@ -103,12 +104,15 @@ static void on_killed(lua_State *L, lua_Debug *ar) {
         luaL_error(L, "script ran on where it cannot be interrupted (inside a sort, gsub "
                    "or metamethod callback); limit script_slice");
     if (!t->grace)
-        luaL_error(L, "what is to be closed takes too long: %d ms of processor time "
-                   "(limit script_close)", (int)t->gen->limits.script_close);
+        luaL_error(L, "what is to be closed takes too long: %I ms of processor time "
+                   "(limit script_close)", (lua_Integer)t->gen->limits.script_close);
     struct rw *rw = generation_of(L)->rw;
     if (rw->given_up && atomic_load(rw->given_up)) luaL_error(L, "cancelled");
-    luaL_error(L, "script budget exceeded: %d ms of processor time (limit %s)", (int)t->budget,
-               rw->given_up ? "thread_time" : "script_budget");
+    if (t->hurried)
+        luaL_error(L, "cancelled: what this task worked for is gone, and it does not end "
+                   "(limit script_close)");
+    luaL_error(L, "script budget exceeded: %I ms of processor time (limit %s)",
+               (lua_Integer)t->budget, rw->given_up ? "thread_time" : "script_budget");
 }
 
 /* Its scope is gone: raises once, so that what is to be closed can close. */
@@ -139,7 +143,8 @@ static void task_doom(struct task *t, lua_State *L) {
     t->killed = true;
     t->closer = NULL;
     t->library_steps = 0;
-    t->grace = 1 + (unsigned)(t->gen->limits.script_close / rw->limits.script_slice);
+    uint64_t grace = t->gen->limits.script_close / rw->limits.script_slice;
+    t->grace = 1 + (grace < UINT_MAX ? (unsigned)grace : UINT_MAX - 1);
     task_set_hook(t, L);
 }
 
@@ -148,8 +153,11 @@ static void task_doom(struct task *t, lua_State *L) {
 bool door_in_library(lua_State *L, lua_Debug *ar) {
     const char *tree = generation_of(L)->rw->lua_path;
     if (!lua_getinfo(L, "S", ar)) return false;
-    if (strncmp(ar->source, "@ropewalk.", 10) == 0) return true;
-    return tree && *ar->source == '@' && strncmp(ar->source + 1, tree, strlen(tree)) == 0;
+    if (strncmp(ar->source, "@ropewalk.", 10) == 0) /* a module, or a script ropewalk.lua? */
+        return strcmp(ar->source + ar->srclen - 4, ".lua") != 0;
+    if (!tree || *ar->source != '@') return false;
+    size_t n = strlen(tree);
+    return strncmp(ar->source + 1, tree, n) == 0 && ar->source[1 + n] == '/';
 }
 
 /* A test may be in a sort for long; but not once the tests are to end. */

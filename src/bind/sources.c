@@ -5,6 +5,7 @@
 #include "bind/bind.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct source {
@@ -14,8 +15,11 @@ struct source {
     char path[];
 };
 
-/* FNV-1a, over the whole file; 0 when it cannot be read. */
+/* FNV-1a, over the whole file; 0 when it cannot be read, or is no file: what is read
+ * from a pipe (`ropewalk run <(…)`) would be missing when the script is. */
 static uint64_t hash_file(const char *path) {
+    struct stat st;
+    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode)) return 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return 0;
     uint64_t hash = 14695981039346656037u;

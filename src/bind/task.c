@@ -155,9 +155,15 @@ static int call_on_cancel(lua_State *L) {
     return 0;
 }
 
+/* One that failed, or had no memory to begin, has ended no wait. */
+static void cancel_asked(struct task *asker, int status) {
+    if (status < 0) task_kill(asker->owner);
+}
+
 bool task_ask_cancel(struct task *t) {
     if (!t->box || !t->box->has_cancel) return false;
-    door_enter(t->gen, &(struct door_call){.body = call_on_cancel, .arg = t});
+    door_enter(t->gen, &(struct door_call){
+        .body = call_on_cancel, .arg = t, .owner = t, .done = cancel_asked});
     return true;
 }
 

@@ -28,5 +28,7 @@ void door_start(struct task *t, lua_State *from, int nargs);
 void task_report(lua_State *L, const char *message);
 
 void coroutine_open(lua_State *L); /* replaces parts of the coroutine library */
+/* Only who notes it may resume the one at `index`, as long as it waits. */
+void coroutine_note_waiting(lua_State *L, int index, bool waits);
 
 #endif

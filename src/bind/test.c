@@ -27,7 +27,11 @@ static void keep_line(void *context, enum log_level level, struct str line) {
     if (kept->shown) fwrite(line.p, 1, line.n, stderr);
     if (buf_add_str(&kept->lines, line) < 0) buf_clear(&kept->lines);
     if (level < LOG_ERROR) return;
-    if (buf_add_str(&kept->errors, line) == 0) buf_add_char(&kept->errors, 0);
+    char *room = buf_reserve(&kept->errors, line.n + 1); /* it fits with its NUL, or not at all */
+    if (!room) return;
+    memcpy(room, line.p, line.n);
+    room[line.n] = 0;
+    buf_commit(&kept->errors, line.n + 1);
 }
 
 /* core.test.log() → the lines since the last call, and a list of the errors
