@@ -204,7 +204,8 @@ local function add_pipes(self, modes, protocols)
   end
 end
 
-local function connect(self, protocols)
+local function connect(self, modes, protocols)
+  add_pipes(self, modes, protocols)
   for fd, protocol in next, protocols do
     if self.pipes[fd] then protocol:make_connection(self.pipes[fd]) end
   end
@@ -236,8 +237,7 @@ local function spawn_process(protocol, executable, args, options)
   if not handle then return nil, launch.failure(executable, options, code, message, step) end
   self.handle, self.pid = handle, handle:pid()
   local protocols = options and options.protocols or {}
-  add_pipes(self, modes, protocols)
-  local ok, failure = xpcall(connect, Failure.caught, self, protocols)
+  local ok, failure = xpcall(connect, Failure.caught, self, modes, protocols)
   if not ok then handle:terminate() end
   handle:begin()
   self.busy = false
