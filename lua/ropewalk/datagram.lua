@@ -166,12 +166,12 @@ function datagram.connect(at, factory, failed)
   end
   local function begin()
     core.spawn_detached(function()
-      local ok, failure = xpcall(protocol.make_connection, Failure.caught, protocol, transport)
+      local ok, why = xpcall(protocol.make_connection, Failure.caught, protocol, transport)
       if ok then transport:begin() else close(transport) end
       if ok and not d:called() then d:callback(protocol) end
       if ok then return end
-      if d:called() then error(failure, 0) end -- for the log
-      d:errback(failure)
+      if d:called() then error(why, 0) end -- for the log
+      d:errback(why)
     end)
   end
   if is_known(at.host) then
@@ -190,9 +190,9 @@ function datagram.connect(at, factory, failed)
       if transport then return begin() end
     end
     d:errback(refused)
-  end):add_errback(function(failure)
+  end):add_errback(function(why)
     asking = nil
-    if not d:called() then d:errback(failure) end
+    if not d:called() then d:errback(why) end
   end)
   return d
 end
