@@ -91,6 +91,11 @@ local function split(what, options)
     end
     if OWN[key] then own[key] = value else others[key] = value end
   end
+  if own.timeout then argument.seconds(what, 3, own.timeout) end
+  local most = own.max_output or 0
+  if most < 0 or most ~= most then
+    argument.refuse(what, 3, format("max_output: bytes from 0 on expected, got %g", most))
+  end
   own.max_output = own.max_output or core.limits.max_process_output
   own.timeout = own.timeout or core.limits.process_timeout / 1000
   others.child_fds = { [0] = own.input and "w" or "null", [1] = "r", [2] = "r" }

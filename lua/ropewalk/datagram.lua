@@ -10,13 +10,14 @@ local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 
-local ipairs, require, setmetatable, tostring, type, xpcall =
-  ipairs, require, setmetatable, tostring, type, xpcall
+local error, ipairs, require, setmetatable, tostring, type, xpcall =
+  error, ipairs, require, setmetatable, tostring, type, xpcall
 local misuse = argument.misuse
 
 local _ENV <const> = nil
 
 local methods = core.datagram_methods or {}
+local close = methods.close
 
 -- Protocol -----------------------------------------------------------------
 
@@ -75,11 +76,11 @@ function DatagramProtocol:stop_protocol() end -- luacheck: ignore 212
 function methods:stop_listening()
   local port = self.protocol.port
   if port then return port:stop_listening() end
-  self:close()
+  close(self)
   return Deferred.succeed()
 end
 
-methods.lose_connection = methods.stop_listening
+methods.lose_connection, methods.close = methods.stop_listening, methods.stop_listening
 
 ---May it send to broadcast addresses?
 ---@param allowed boolean
@@ -160,7 +161,7 @@ function datagram.connect(at, factory, failed)
   local transport, asking
   local d = Deferred.new(function()
     if asking then asking:cancel() end
-    if transport then transport:close() end
+    if transport then close(transport) end
   end)
   local function open(where)
     local code, message
@@ -170,12 +171,11 @@ function datagram.connect(at, factory, failed)
   local function begin()
     core.spawn_detached(function()
       local ok, why = xpcall(protocol.make_connection, Failure.caught, protocol, transport)
-      if not ok then
-        transport:close()
-        return d:called() or d:errback(why)
-      end
-      transport:begin()
-      if not d:called() then d:callback(protocol) end
+      if ok then transport:begin() else close(transport) end
+      if ok and not d:called() then d:callback(protocol) end
+      if ok then return end
+      if d:called() then error(why, 0) end -- for the log
+      d:errback(why)
     end)
   end
   if is_known(at.host) then
@@ -194,9 +194,9 @@ function datagram.connect(at, factory, failed)
       if transport then return begin() end
     end
     d:errback(refused)
-  end, function(unresolved)
+  end):add_errback(function(why)
     asking = nil
-    if not d:called() then d:errback(unresolved) end
+    if not d:called() then d:errback(why) end
   end)
   return d
 end

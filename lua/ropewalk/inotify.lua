@@ -15,6 +15,7 @@ local tree = require "ropewalk.watchtree"
 
 local ipairs, pairs, tostring, type = ipairs, pairs, tostring, type
 local format, gsub, lower, match, upper = string.format, string.gsub, string.lower, string.match, string.upper
+local tointeger = math.tointeger
 local sort = table.sort
 local expect, optional, refuse = argument.expect, argument.optional, argument.refuse
 local BITS <const> = core.notice_bits
@@ -49,7 +50,9 @@ local DELAY <const> = 0.05 -- seconds in which what comes is gathered
 ---@return string[]
 function INotify.human_readable_mask(mask)
   local names = {}
-  expect("human_readable_mask", 1, mask, "number")
+  if not tointeger(expect("human_readable_mask", 1, mask, "number")) then
+    refuse("human_readable_mask", 1, "a whole number is expected")
+  end
   for _, name in ipairs(ORDER) do
     if mask & BITS[name] ~= 0 then names[#names + 1] = name == "ISDIR" and "is_dir" or lower(name) end
   end
@@ -133,7 +136,7 @@ local function check_options(options)
   end
   local mask, callbacks = options.mask, {}
   if type(mask) == "table" then mask = bits_of("watch", 2, mask)
-  elseif mask ~= nil and (type(mask) ~= "number" or mask % 1 ~= 0) then
+  elseif mask ~= nil and (type(mask) ~= "number" or not tointeger(mask)) then
     refuse("watch", 2, "mask must be a whole number or a list of names")
   end
   for i, fn in ipairs(options.callbacks or {}) do callbacks[i] = argument.callable("watch", 2, fn) end

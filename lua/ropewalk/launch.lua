@@ -72,21 +72,26 @@ local function check(what, executable, args, options)
       misuse(format("%s: %s must be a %s, not %s", what, key, wanted, type(value)))
     end
   end
+  for fd, protocol in next, options.protocols or {} do
+    if type(protocol) ~= "table" or not protocol.make_connection then
+      misuse(format("%s: protocols[%s] must be a protocol, not %s", what, tostring(fd), type(protocol)))
+    end
+  end
   if (options.uid == nil) ~= (options.gid == nil) or (options.groups and not options.uid) then
     error(what .. ": uid, gid and groups are changed together: "
       .. "who changes the user names the group as well", level)
   end
 end
 
+local function text_of(what, i, value)
+  if type(value) == "number" then return tostring(value) end
+  if type(value) == "string" then return value end
+  return misuse(format("%s: argument %d must be a string, not %s", what, i, type(value)))
+end
+
 local function argv(what, executable, args)
-  local list = { args[0] or executable }
-  for i, value in ipairs(args) do
-    if type(value) == "number" then value = tostring(value) end
-    if type(value) ~= "string" then
-      error(format("%s: argument %d must be a string, not %s", what, i, type(value)), 4)
-    end
-    list[i + 1] = value
-  end
+  local list = { args[0] == nil and executable or text_of(what, 0, args[0]) }
+  for i, value in ipairs(args) do list[i + 1] = text_of(what, i, value) end
   return list
 end
 

@@ -236,7 +236,8 @@ local function spawn_process(protocol, executable, args, options)
   end, function() return due(self, "process_ended") end)
   if not handle then return nil, launch.failure(executable, options, code, message, step) end
   self.handle, self.pid = handle, handle:pid()
-  local ok, failure = xpcall(connect, Failure.caught, self, modes, options and options.protocols or {})
+  local protocols = options and options.protocols or {}
+  local ok, failure = xpcall(connect, Failure.caught, self, modes, protocols)
   if not ok then handle:terminate() end
   handle:begin()
   self.busy = false

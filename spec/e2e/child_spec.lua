@@ -32,6 +32,7 @@ describe("a child process", function()
     end)
 
     it("its name, or another one", function()
+      assert.equal("5\n", (output("/bin/sh", { [0] = 5, "-c", "echo $0" })))
       assert.equal("sh\n", (output("/bin/sh", { [0] = "sh", "-c", "echo $0" })))
       assert.equal("-other\n", (output("/bin/sh", { [0] = "-other", "-c", "echo $0" })))
     end)
@@ -143,11 +144,25 @@ describe("a child process", function()
       wrong("must be a ProcessProtocol", {}, "ls")
       wrong("the program must be a string", protocol)
       wrong("argument 1 must be a string", protocol, "ls", { {} })
+      wrong("argument 0 must be a string", protocol, "ls", { [0] = {} })
+      for _, none in ipairs { 5, {} } do
+        wrong("protocols[1] must be a protocol", protocol, "ls", {}, { protocols = { [1] = none } })
+      end
       wrong("there is no option stdin", protocol, "ls", {}, { stdin = 1 })
       wrong("who changes the user names the group", protocol, "ls", {}, { uid = 1 })
       wrong('means that we read it; use "w"', protocol, "ls", {}, { child_fds = { [0] = "r" } })
       wrong("0, 1 and 2 are the terminal", protocol, "ls", {},
         { pty = true, child_fds = { [1] = "r" } })
+    end)
+
+    it("its pipe cannot have the protocol; then it is ended", function()
+      local Odd = rw.Protocol:extend "Odd"
+      Odd.engine = "nosuch"
+      local protocol = child.Recorder()
+      local ok, failure = pcall(rw.spawn_process, protocol, "cat", {}, { protocols = { [1] = Odd() } })
+      assert.is_false(ok)
+      assert.matches("unknown protocol engine 'nosuch'", tostring(failure))
+      protocol:wait "ended"
     end)
   end)
 

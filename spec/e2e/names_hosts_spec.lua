@@ -77,6 +77,12 @@ describe("rw.names", function()
     end)
   end)
 
+  it("refuses a configuration that has no place, at the line that gives it", function()
+    local _, why = pcall(names.configure, { hosts_file = ("x"):rep(200) })
+    assert.matches("names_hosts_spec.lua:%d+: configure: hosts_file: at most 107 bytes", why)
+    assert.error_matches(function() names.configure { servers = "127.0.0.1\0" } end, "no zero byte")
+  end)
+
   describe("reads the hosts file", function()
     local path
 

@@ -224,6 +224,26 @@ describe("rw.names", function()
       assert.equal(1, asked "slow200.two.test")
     end)
 
+    it("and has no more wait for that than names_waiting", function()
+      configure { limits = { names_waiting = 5, names_queries = 2 } }
+      local one, others = names.lookup_address "slow200.three.test", {}
+      rw.sleep(0.01):await() -- it is asked for, and waits no more
+      assert.equal(0, names.state().waiting)
+      for i = 1, 6 do others[i] = names.lookup_address "slow200.three.test" end
+      assert.equal(5, names.state().waiting)
+      assert.equal("too_many", code_of(table.remove(others)))
+      assert.equal("too_many", code_of(names.lookup_address "v4.test"))
+      local given_up = table.remove(others)
+      given_up:cancel()
+      assert.equal("cancelled", code_of(given_up))
+      others[5] = names.lookup_address "slow200.three.test" -- its place was given back
+      for i = 1, 5 do assert.equal("127.0.0.1", others[i]:await()[1].address) end
+      assert.equal("127.0.0.1", one:await()[1].address)
+      assert.equal(0, names.state().waiting)
+      assert.equal("127.0.0.1", names.lookup_address("v4.test"):await()[1].address)
+      configure {}
+    end)
+
     it("and survives being forgotten by all", function()
       for i = 1, 20 do
         local d = names.lookup_address("slow50.f" .. i .. ".test")

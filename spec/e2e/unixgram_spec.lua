@@ -182,9 +182,13 @@ describe("A UNIX datagram socket", function()
       end
     end
     all()
-    local before = descriptors()
+    local before, after = descriptors(), nil
     for _ = 1, 20 do all() end
-    assert.equal(before, descriptors())
+    for _ = 1, 20 do -- what earlier tests have closed may still be on its way
+      after = descriptors()
+      if after <= before then break end
+    end
+    assert.is_true(after <= before, after .. " descriptors, not " .. before)
     assert.equal("file\nfile.lock\n", shell("ls " .. dir))
   end)
 end)

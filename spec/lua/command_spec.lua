@@ -40,6 +40,18 @@ describe("a command", function()
     assert.has_error(function() rw.run_process("ls", {}, { timeout = "1" }) end)
   end)
 
+  it("is not started with a bound that is none", function()
+    local mark = os.tmpname()
+    os.remove(mark)
+    for _, options in ipairs { { timeout = -1 }, { timeout = 0 / 0 }, { timeout = math.huge },
+      { max_output = -1 }, { max_output = 0 / 0 } } do
+      assert.error_matches(function() rw.run_process("touch", { mark }, options) end,
+        "bad argument #3 to 'run_process'")
+    end
+    rw.sleep(0.05):await()
+    assert.is_nil((io.open(mark)))
+  end)
+
   it("can be made to fail unless its status is 0", function()
     local failure = failure_of(rw.run_process("sh", { "-c", "echo why >&2; exit 2" }, { check = true }))
     assert.same({ "process_terminated", 2, "why\n" },

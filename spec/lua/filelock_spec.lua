@@ -24,6 +24,12 @@ describe("a DeferredFilesystemLock", function()
     return rw.run_process("/proc/self/exe", { "run", script }, { timeout = 60 })
   end
 
+  it("is not in what a path with a zero byte begins with", function()
+    local taken, failure = rw.DeferredFilesystemLock(dir .. "\0/lock"):lock()
+    assert.is_nil(taken)
+    assert.equal("ENOENT", failure.code)
+  end)
+
   it("is taken by one at a time, in the order of asking within a process", function()
     local one, other, seen = rw.DeferredFilesystemLock(path), rw.DeferredFilesystemLock(path), {}
     assert.is_true(one:lock())

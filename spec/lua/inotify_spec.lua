@@ -132,6 +132,7 @@ describe("rw.INotify", function()
       assert.is_false(ok)
       assert.truthy(tostring(why):find(text, 1, true), tostring(why))
     end
+    for _, mask in ipairs { 1.5, 1e300, 0 / 0 } do wrong("mask must be a whole number", dir, { mask = mask }) end
     wrong("there is no event 'made'", dir, { mask = { "made" } })
     wrong("there is no option 'recurse'", dir, { recurse = true })
     wrong("a path is needed", "")

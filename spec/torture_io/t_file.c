@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -271,10 +272,54 @@ static void written_by_threads(void) {
     CHECK_EQ(dir_remove_tree(root), 0);
 }
 
+/* The same among containers that share a directory: all have a process 1. Where that
+ * is not allowed they are plain processes. */
+static pid_t write_as_one(struct writer *x) {
+    pid_t pid = fork();
+    if (pid) return pid;
+    if (unshare(CLONE_NEWPID) < 0) errno = 0;
+    pid = fork();
+    if (pid == 0) {
+        write_again(x);
+        _exit(x->rc < 0);
+    }
+    int status = 1;
+    waitpid(pid, &status, 0);
+    _exit(status != 0);
+}
+
+static void written_by_containers(void) {
+    static struct writer x[WRITERS];
+    pid_t pids[WRITERS];
+    char got[WRITTEN + 1];
+    struct file_info info;
+    tree_begin();
+    int dir = dir_open(root), status;
+    for (int i = 0; i < WRITERS; i++) {
+        x[i] = (struct writer){.dir = dir};
+        memset(x[i].text, 'a' + i, WRITTEN);
+        pids[i] = write_as_one(&x[i]);
+    }
+    for (int round = 0; round < 1000; round++) {
+        int fd = dir_open_file(dir, STR("state"), &info);
+        if (fd < 0) continue;
+        CHECK_EQ(file_read(fd, 0, got, sizeof got), WRITTEN);
+        CHECK(memcmp(got, got + 1, WRITTEN - 1) == 0);
+        close(fd);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        waitpid(pids[i], &status, 0);
+        CHECK_EQ(status, 0);
+    }
+    close(dir);
+    CHECK_EQ(dir_remove_tree(root), 0);
+}
+
 const struct test file_tests[] = {
     {"files beneath a directory", beneath},
     {"files beneath a directory, without openat2", without_openat2},
     {"directories are watched", watching},
     {"a file that threads write is whole", written_by_threads},
+    {"a file that containers write is whole", written_by_containers},
     {0},
 };

@@ -237,6 +237,7 @@ static void many_for_one_name(void) {
     struct lookup *k = calloc(CROWD, sizeof *k);
     server_begin(&v);
     configure(&c, &v);
+    c.limits.names_waiting = CROWD;
     world_begin(&w);
     CHECK_EQ(names_open(w.loop, &c, &n), 0);
     crowd = (struct crowd){.loop = w.loop};

@@ -209,6 +209,50 @@ static void nothing_leaks(void) {
     world_end(&w);
 }
 
+/* A process of our own with that number, the leader of a group; 0: the system does
+ * not let us choose, or somebody was faster. */
+static pid_t process_with_number(pid_t wanted) {
+    for (int tries = 0; tries < 100; tries++) {
+        FILE *last = fopen("/proc/sys/kernel/ns_last_pid", "w");
+        if (!last) return 0;
+        fprintf(last, "%d", (int)wanted - 1);
+        if (fclose(last) != 0) return 0;
+        pid_t pid = fork();
+        if (pid == 0) {
+            setpgid(0, 0);
+            pause();
+            _exit(0);
+        }
+        if (pid == wanted) {
+            setpgid(pid, pid);
+            return pid;
+        }
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    return 0;
+}
+
+/* When a group has ended, its number may be another one's: that one is not met. */
+static void number_is_used_again(void) {
+    struct world w;
+    struct job j;
+    world_begin(&w);
+    CHECK_EQ(start(&j, &w, "exit 0"), 0);
+    world_until(&w, &j.exited, 5000);
+    pid_t pid = process_with_number(process_pid(j.p));
+    if (pid) {
+        CHECK(process_signal(j.p, SIGKILL, true) < 0);
+        CHECK(process_signal(j.p, SIGKILL, false) < 0);
+        usleep(10000);
+        CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0); /* it lives */
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    finish(&j);
+    world_end(&w);
+}
+
 /* The end of file is a character: a terminal that is full takes it later. */
 static void terminal_is_full(void) {
     char *const argv[] = {"sh", "-c", "cat >/dev/null; exit 7", NULL};
@@ -252,6 +296,7 @@ const struct test process_tests[] = {
     {"processes: a host with SIGCHLD, and two loops", host_and_two_loops},
     {"processes: a host that reaps all", host_reaps_all},
     {"processes: descriptors of the host", nothing_leaks},
+    {"processes: a number that is used again", number_is_used_again},
     {"processes: the end of input for a terminal that is full", terminal_is_full},
     {0},
 };

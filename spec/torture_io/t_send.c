@@ -3,6 +3,7 @@
 #include "torture.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -306,6 +307,34 @@ static void stdio_tty(void) {
     close(pty);
 }
 
+/* Without an output there is no such stream, and the input is still there. */
+static void stdio_without_output(void) {
+    int in[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) == 0);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        char got[8];
+        struct mem mem;
+        struct stream *s;
+        mem_init(&mem, 0);
+        struct loop *l = loop_new(&mem);
+        dup2(in[0], 0);
+        rlim_t next = (rlim_t)dup(0); /* for the input, then one of libuv's, then none */
+        close((int)next);
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){next + 2, next + 2});
+        if (stream_stdio(l, &limits_default, &s) != -EMFILE) _exit(1);
+        loop_run(l);
+        loop_free(&l);
+        if (mem.live) _exit(2);
+        if (send(in[1], "kept", 4, MSG_NOSIGNAL) != 4) _exit(3);
+        _exit(read(0, got, sizeof got) == 4 ? 0 : 4);
+    }
+    CHECK_EQ(status_of(pid), 0);
+    close(in[0]);
+    close(in[1]);
+}
+
 const struct test send_tests[] = {
     {"a file of 100 MB to a slow reader", big_file},
     {"small files, and close waits for files", small_file},
@@ -315,5 +344,6 @@ const struct test send_tests[] = {
     {"stdio over a socket", stdio_socket},
     {"stdio over files", stdio_files},
     {"stdio over a terminal", stdio_tty},
+    {"stdio without an output", stdio_without_output},
     {0},
 };

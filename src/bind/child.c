@@ -93,7 +93,14 @@ static void send_signal(struct child *c, int signum) {
     process_signal(c->process, signum, true);
 }
 
+/* Those that have no protocol, since making one failed. */
+static void abort_untaken(struct child *c) {
+    for (size_t i = 0; i < c->pipe_count; i++)
+        if (c->pipes[i].stream) stream_abort(c->pipes[i].stream, RW_EABORTED);
+}
+
 static void abort_pipes(struct child *c) {
+    abort_untaken(c);
     for (size_t i = 0; i < c->pipe_count; i++)
         if (c->pipes[i].conn) conn_abort(c->pipes[i].conn, RW_EABORTED);
         else if (c->pipes[i].stream) stream_abort(c->pipes[i].stream, RW_EABORTED);
@@ -248,6 +255,7 @@ static int process_pipe(lua_State *L) {
 /* The pipes' hooks may come: connection_made is over. */
 static int process_begin(lua_State *L) {
     struct child *c = check_child(L);
+    abort_untaken(c);
     for (size_t i = 0; i < c->pipe_count; i++)
         if (c->pipes[i].conn) proto_conn_begin(proto_of(c->pipes[i].conn));
     return 0;

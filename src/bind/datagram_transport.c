@@ -37,10 +37,12 @@ static int result(lua_State *L, int rc) {
     return 1;
 }
 
-/* The argument at `index`, as an address that d's socket can send to. */
-static const struct datagram_address *check_target(lua_State *L, int index, const struct dgram *d,
+/* The argument at `index`, as an address that the socket can send to. It may be a
+ * table with a metatable: what that does may be to close the socket. */
+static const struct datagram_address *check_target(lua_State *L, int index,
                                                    struct datagram_address *space) {
     const struct datagram_address *to = check_datagram_address(L, index, space);
+    const struct dgram *d = check_dgram(L);
     if (d && d->socket && !datagram_can_reach(d->socket, to))
         luaL_argerror(L, index, "an address is expected that is of the socket's kind: "
                                 "UDP or UNIX");
@@ -48,12 +50,11 @@ static const struct datagram_address *check_target(lua_State *L, int index, cons
 }
 
 static int transport_write(lua_State *L) {
-    struct dgram *d = check_dgram(L);
     struct datagram_address space;
-    struct str bytes;
-    bytes.p = luaL_checklstring(L, 2, &bytes.n);
-    const struct datagram_address *to =
-        lua_isnoneornil(L, 3) ? NULL : check_target(L, 3, d, &space);
+    check_dgram(L);
+    struct str bytes = check_str(L, 2);
+    const struct datagram_address *to = lua_isnoneornil(L, 3) ? NULL : check_target(L, 3, &space);
+    struct dgram *d = check_dgram(L);
     if (!d || !d->socket) return fail(L, RW_ECLOSED);
     int rc = datagram_send(d->socket, bytes, to);
     struct rw *rw = d->gen->rw;
@@ -71,9 +72,10 @@ static int transport_write(lua_State *L) {
 }
 
 static int transport_connect(lua_State *L) {
-    struct dgram *d = check_dgram(L);
     struct datagram_address space;
-    const struct datagram_address *to = check_target(L, 2, d, &space);
+    check_dgram(L);
+    const struct datagram_address *to = check_target(L, 2, &space);
+    const struct dgram *d = check_dgram(L);
     return result(L, d && d->socket ? datagram_set_peer(d->socket, to) : RW_ECLOSED);
 }
 
@@ -105,13 +107,17 @@ static int transport_outgoing_interface(lua_State *L) {
 
 static int transport_begin(lua_State *L) {
     struct dgram *d = check_dgram(L);
-    if (d) dgram_start(d);
+    if (d && !d->port) dgram_start(d); /* a port's begins by itself */
     return 0;
 }
 
+/* The socket of a port is its server's to close. */
 static int transport_close(lua_State *L) {
     struct dgram *d = check_dgram(L);
-    if (d) dgram_close(d);
+    if (!d) return 0;
+    struct server *s = d->port ? d->port->server : NULL;
+    if (s && s->dgram == d) server_cut(s);
+    else dgram_close(d);
     return 0;
 }
 

@@ -87,6 +87,16 @@ static int l_listing_gc(lua_State *L) {
     return 0;
 }
 
+/* 1; 0: there are no more; or < 0. */
+static int next_entry(DIR *listing, const struct dirent **out) {
+    do {
+        errno = 0;
+        *out = readdir(listing);
+        if (!*out) return -errno;
+    } while (!strcmp((*out)->d_name, ".") || !strcmp((*out)->d_name, ".."));
+    return 1;
+}
+
 /* file:names([most]) → {"a.txt", "sub/", …} of a directory, unsorted, without "."
  * and ".."; true as second result when there are more. */
 static int l_file_names(lua_State *L) {
@@ -106,15 +116,16 @@ static int l_file_names(lua_State *L) {
     }
     lua_newtable(L);
     lua_Integer count = 0;
-    struct dirent *e;
-    while ((e = readdir(*listing)) && count < most) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+    const struct dirent *e;
+    int rc;
+    while ((rc = next_entry(*listing, &e)) > 0 && count < most) {
         push_entry(L, *listing, e);
         lua_rawseti(L, -2, ++count);
     }
-    lua_pushboolean(L, e != NULL);
     closedir(*listing);
     *listing = NULL;
+    if (rc < 0) return push_failure(L, rc);
+    lua_pushboolean(L, rc > 0);
     return 2;
 }
 
@@ -138,11 +149,14 @@ static int l_file_index(lua_State *L) {
 
 /* ── directories ──────────────────────────────────────────────────────────*/
 
+/* The system's text would end at a zero, and name something else. */
+static bool has_zero(struct str path) { return str_find(path, 0) < path.n; }
+
 /* dir:open(path) → file; nil, code, message */
 static int l_dir_open(lua_State *L) {
     struct bind_dir *d = dir_check(L, 1);
     struct str path = check_str(L, 2);
-    if (str_find(path, 0) < path.n) return push_failure(L, -ENOENT);
+    if (has_zero(path)) return push_failure(L, -ENOENT);
     struct bind_file *f = lua_newuserdatauv(L, sizeof *f, 0);
     f->fd = -1;
     luaL_setmetatable(L, file_name);
@@ -155,9 +169,8 @@ static int l_dir_open(lua_State *L) {
 /* dir:sub(path) → dir beneath; nil, code, message */
 static int l_dir_sub(lua_State *L) {
     struct bind_dir *d = dir_check(L, 1);
-    struct str path;
-    path.p = luaL_checklstring(L, 2, &path.n);
-    if (str_find(path, 0) < path.n) return push_failure(L, -ENOENT);
+    struct str path = check_str(L, 2);
+    if (has_zero(path)) return push_failure(L, -ENOENT);
     struct bind_dir *sub = lua_newuserdatauv(L, sizeof *sub, 0);
     sub->fd = -1;
     luaL_setmetatable(L, dir_name);
@@ -220,18 +233,22 @@ static int l_dir_close(lua_State *L) {
 
 /* dir(path) → dir; nil, code, message */
 static int l_dir(lua_State *L) {
-    const char *path = luaL_checkstring(L, 1);
+    struct str path = check_str(L, 1);
+    if (has_zero(path)) return push_failure(L, -ENOENT);
     struct bind_dir *d = lua_newuserdatauv(L, sizeof *d, 0);
     d->fd = -1;
     luaL_setmetatable(L, dir_name);
-    int fd = dir_open(path);
+    int fd = dir_open(path.p);
     if (fd < 0) return push_failure(L, fd);
     d->fd = fd;
     return 1;
 }
 
 /* make_directory(path) → true, also if it is there; nil, code, message */
-static int l_make_directory(lua_State *L) { return push_done(L, dir_make(luaL_checkstring(L, 1))); }
+static int l_make_directory(lua_State *L) {
+    struct str path = check_str(L, 1);
+    return push_done(L, has_zero(path) ? -ENOENT : dir_make(path.p));
+}
 
 static void set_gc(lua_State *L, lua_CFunction gc) {
     lua_pushcfunction(L, gc);

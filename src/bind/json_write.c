@@ -11,7 +11,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <yyjson.h>
 
@@ -187,27 +186,13 @@ static bool add_member(struct writer *w, struct place *place, bool first) {
     return add_value(w, lua_gettop(w->L));
 }
 
-static int by_name(const void *a, const void *b) {
-    const struct str *x = a, *y = b;
-    int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
-    return order ? order : (x->n > y->n) - (x->n < y->n);
-}
-
-/* The names in order; they live as long as the table has them. */
 static bool add_sorted(struct writer *w, int index, struct place *place) {
-    size_t count = 0, i = 0;
-    for (lua_pushnil(w->L); lua_next(w->L, index); lua_pop(w->L, 1)) count++;
-    struct str *names = lua_newuserdatauv(w->L, (count + 1) * sizeof *names, 0);
-    for (lua_pushnil(w->L); lua_next(w->L, index); lua_pop(w->L, 1)) {
+    for (lua_pushnil(w->L); lua_next(w->L, index); lua_pop(w->L, 1))
         if (lua_type(w->L, -2) != LUA_TSTRING)
             return fail(w, "a table with a key that is neither a string nor 1 … n");
-        if (i == count) continue;
-        names[i].p = lua_tolstring(w->L, -2, &names[i].n);
-        i++;
-    }
-    qsort(names, i, sizeof *names, by_name);
-    count = i;
-    for (i = 0; i < count; i++) {
+    size_t count;
+    const struct str *names = push_keys(w->L, index, &count);
+    for (size_t i = 0; i < count; i++) {
         lua_pushlstring(w->L, names[i].p, names[i].n);
         lua_pushvalue(w->L, -1);
         lua_rawget(w->L, index);

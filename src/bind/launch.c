@@ -17,9 +17,9 @@ static void *new_array(lua_State *L, size_t n, size_t size) {
 
 static const char *check_text(lua_State *L, int index, const char *what) {
     size_t n;
-    const char *text = lua_tolstring(L, index, &n);
-    if (!text || lua_type(L, index) != LUA_TSTRING)
+    if (lua_type(L, index) != LUA_TSTRING) /* nor a number, whose text nobody would hold */
         luaL_error(L, "%s: a string is expected, not %s", what, luaL_typename(L, index));
+    const char *text = lua_tolstring(L, index, &n);
     if (strlen(text) != n) luaL_error(L, "%s: a zero byte is not possible", what);
     return text;
 }

@@ -138,10 +138,7 @@ static int core_listen(lua_State *L) {
 static int server_close_method(lua_State *L) {
     struct server_box *box = luaL_checkudata(L, 1, server_class);
     lua_settop(L, 2);
-    struct dgram *d = box->server ? box->server->dgram : NULL;
-    if (d) box->server->dgram = NULL;
-    if (box->server) server_close(box->server);
-    if (d) dgram_close(d);
+    if (box->server) server_cut(box->server);
     if (lua_isfunction(L, 2)) lua_call(L, 0, 0);
     return 0;
 }

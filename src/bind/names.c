@@ -47,7 +47,8 @@ static void text_field(lua_State *L, const char *name, char *out, size_t size) {
     size_t n;
     lua_getfield(L, 1, name);
     const char *text = luaL_optlstring(L, -1, NULL, &n);
-    if (text && (n >= size || strlen(text) != n)) luaL_error(L, "%s is too long", name);
+    if (text && n >= size) script_error(L, "configure: %s: at most %d bytes", name, (int)size - 1);
+    if (text && strlen(text) != n) script_error(L, "configure: %s: no zero byte is possible", name);
     if (text) snprintf(out, size, "%s", text);
     lua_pop(L, 1);
 }

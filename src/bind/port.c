@@ -213,6 +213,13 @@ void server_close(struct server *s) {
     if (!s->conns) server_free(s);
 }
 
+void server_cut(struct server *s) {
+    struct dgram *d = s->dgram;
+    s->dgram = NULL;
+    server_close(s);
+    if (d) dgram_close(d);
+}
+
 void server_unref(struct server *s) {
     if (--s->conns == 0 && s->closed) server_free(s);
 }

@@ -88,6 +88,7 @@ int port_claim(struct generation *g, const char *key, const struct endpoint *e,
 /* Takes the port now, or at the commit if its generation is being staged. */
 void server_start(struct server *s);
 void server_close(struct server *s);
+void server_cut(struct server *s); /* the same, but hooks of datagrams that wait end now */
 int port_address(const struct port *p, struct address *out);
 
 /* The endpoint at `index`, and what makes it the same port (endpoint.c); raises. */

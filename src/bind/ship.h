@@ -39,7 +39,7 @@ struct shipment *shipment_push(lua_State *L, struct shipment *s);
 
 /* Adds the n values from `index` on. 0; RW_EINVAL or RW_ELIMIT: the values
  * cannot go, and ship_refused says why; RW_ENOMEM. May raise (memory); runs no
- * script code. */
+ * script code but finalizers. */
 int ship_pack(lua_State *L, int index, int n, struct shipment *s);
 /* "upvalue 'conn' is a userdata"; of the last failure in this thread. The first
  * value is not named, the others are "argument 1", "argument 2", … */

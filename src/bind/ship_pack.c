@@ -7,7 +7,6 @@
  * object asks for it and kept for this shipment. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "bind/ship_private.h"
 
@@ -208,25 +207,12 @@ static int pack_entry(struct packer *p) {
     return rc;
 }
 
-static int compare_keys(const void *a, const void *b) {
-    const struct str *x = a, *y = b;
-    int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
-    return order ? order : (x->n > y->n) - (x->n < y->n);
-}
-
 /* Names in their order, whatever the table's is: what is made of the same
  * values is the same, in any process. */
-static int pack_names(struct packer *p, int index, size_t count) {
+static int pack_names(struct packer *p, int index) {
     lua_State *L = p->L;
-    struct str *names = lua_newuserdatauv(L, count * sizeof *names, 0);
-    size_t n = 0;
-    lua_pushnil(L);
-    for (; lua_next(L, index); lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING || n == count) continue;
-        names[n].p = lua_tolstring(L, -2, &names[n].n); /* the table holds it */
-        n++;
-    }
-    qsort(names, n, sizeof *names, compare_keys);
+    size_t n;
+    const struct str *names = push_keys(L, index, &n);
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i++) {
         lua_pushlstring(L, names[i].p, names[i].n);
@@ -241,7 +227,7 @@ static int pack_names(struct packer *p, int index, size_t count) {
 
 static int pack_entries(struct packer *p, int index) {
     lua_State *L = p->L;
-    size_t names = 0;
+    bool names = false;
     int rc = 0;
     lua_pushnil(L);
     while (rc == 0 && lua_next(L, index)) {
@@ -249,14 +235,14 @@ static int pack_entries(struct packer *p, int index) {
             rc = pack_entry(p);
             continue;
         }
-        names++;
+        names = true;
         lua_pop(L, 1);
     }
     if (rc < 0) {
         lua_pop(L, 1);
         return rc;
     }
-    if (names) rc = pack_names(p, index, names);
+    if (names) rc = pack_names(p, index);
     if (rc == 0) rc = add_tag(p, TAG_NIL);
     return rc < 0 ? rc : pack_metatable(p, index);
 }

@@ -36,6 +36,10 @@ static inline struct str check_str(lua_State *L, int index) {
     return s;
 }
 
+/* Pushes what holds the names (string keys) of the table at `index`, sorted as bytes;
+ * good as long as it is there. It takes 5 slots. */
+const struct str *push_keys(lua_State *L, int index, size_t *count);
+
 /* "nil, code name, message" */
 int push_failure(lua_State *L, int code);
 

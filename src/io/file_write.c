@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,10 +50,11 @@ static int take_name(int dir, const char *fresh, const char *final, unsigned how
 
 int dir_write_file(int dir, struct str name, struct str bytes, unsigned how) {
     char final[NAME_SIZE], fresh[NAME_SIZE + 32];
+    uint64_t number; /* nobody else's, not in another container either, whose ids are ours */
     int rc = copy_name(name, final);
     if (rc < 0) return rc;
-    snprintf(fresh, sizeof fresh, ".%s.%ld", final, (long)gettid()); /* no other thread's */
-    if (unlinkat(dir, fresh, 0) < 0 && errno != ENOENT) return -errno; /* of a crash */
+    if (getrandom(&number, sizeof number, 0) != sizeof number) return -EIO;
+    snprintf(fresh, sizeof fresh, ".%s.%016llx", final, (unsigned long long)number);
     mode_t mode = how & FILE_FOR_ALL ? 0666 : 0600;
     int fd = openat(dir, fresh, O_WRONLY | O_EXCL | CREATE_FLAGS, mode);
     if (fd < 0) return -errno;

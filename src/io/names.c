@@ -34,7 +34,13 @@ static void list_remove(struct entry_list *list, struct name_entry *e) {
     list->count--;
 }
 
+/* Is it to be answered by a server yet? */
+static bool is_open(const struct name_entry *e) {
+    return e->state == ENTRY_QUEUED || e->state == ENTRY_ASKING;
+}
+
 static void query_join(struct name_entry *e, struct name_query *q) {
+    if (is_open(e)) e->names->open_queries++;
     q->entry = e;
     q->next = NULL;
     q->prev = e->queries_end;
@@ -44,6 +50,7 @@ static void query_join(struct name_entry *e, struct name_query *q) {
 }
 
 static void query_leave(struct name_query *q) {
+    if (is_open(q->entry)) q->entry->names->open_queries--;
     *q->prev = q->next;
     if (q->next) q->next->prev = q->prev;
     else q->entry->queries_end = q->prev;
@@ -138,9 +145,18 @@ void names_close(struct names **n) {
     *n = NULL;
 }
 
+/* Behind those that are asked for: in the queue, and for what is asked for already. */
+static size_t waiting(const struct names *n) {
+    return n->open_queries > n->asking ? n->open_queries - n->asking : 0;
+}
+
+static bool is_full(const struct names *n) {
+    return waiting(n) >= n->config.limits.names_waiting;
+}
+
 void names_state(const struct names *n, struct names_state *out) {
     *out = (struct names_state){
-        .asking = n->asking, .waiting = n->waiting.count, .sockets = n->sockets,
+        .asking = n->asking, .waiting = waiting(n), .sockets = n->sockets,
         .cached = n->kept.count, .bytes = n->kept_bytes,
         .asked = n->asked, .hits = n->hits, .failed = n->failed,
     };
@@ -170,6 +186,7 @@ static void entry_unlist(struct name_entry *e) {
 /* Out of whichever list its state has put it into. */
 static void entry_leave(struct name_entry *e) {
     struct names *n = e->names;
+    if (is_open(e)) n->open_queries -= e->query_count;
     if (e->state == ENTRY_QUEUED) list_remove(&n->waiting, e);
     if (e->state == ENTRY_KEPT) {
         list_remove(&n->kept, e);
@@ -232,8 +249,10 @@ static void tell(struct deferral *d) {
     ares_dns_record_t *rec = NULL;
     struct name_answer answer, *a = NULL;
     if (e->status == 0 && ares_dns_parse((unsigned char *)e->wire, e->wire_size, 0, &rec) !=
-                              ARES_SUCCESS)
+                              ARES_SUCCESS) {
         e->status = RW_ENOMEM;
+        e->expires = 0; /* it was fine when it came */
+    }
     if (e->status == 0) {
         uint32_t age = (uint32_t)((loop_now(n->loop) - e->made) / 1000);
         answer_init(&answer, rec, str_of(e->name, e->name_size), e->type, age);
@@ -323,6 +342,7 @@ static void pump(struct deferral *d) {
         }
         entry_leave(e);
         e->state = ENTRY_ASKING;
+        n->open_queries += e->query_count;
         channel_ask(e);
     }
 }
@@ -330,7 +350,7 @@ static void pump(struct deferral *d) {
 static int ask_server(struct names *n, struct name_entry *e) {
     char key[KEY_MAX];
     union map_value *value;
-    if (n->waiting.count >= n->config.limits.names_waiting) return RW_ELIMIT;
+    if (is_full(n)) return RW_ELIMIT;
     int rc = map_put(&n->entries, entry_key(e, key), &value);
     if (rc < 0) return rc;
     value->ptr = e;
@@ -380,6 +400,7 @@ static int make(struct names *n, struct str name, int type, struct name_entry **
 int names_ask(struct names *n, struct name_query *q, struct str name, int type) {
     if (name.n == 0 || name.n > HOSTNAME_MAX || type <= 0 || type > UINT16_MAX) return RW_EINVAL;
     struct name_entry *e = find(n, name, type);
+    if (e && is_open(e) && is_full(n)) return RW_ELIMIT;
     if (!e) {
         int rc = make(n, name, type, &e);
         if (rc < 0) return rc;

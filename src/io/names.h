@@ -28,7 +28,8 @@ int names_open(struct loop *l, const struct names_config *c, struct names **out)
 void names_close(struct names **n); /* goes with the last of its users */
 
 struct names_state {
-    unsigned asking, waiting, sockets; /* queries sent; those behind them */
+    unsigned asking, sockets;          /* questions sent */
+    size_t waiting;                    /* lookups behind them, those of the same included */
     size_t cached, bytes;              /* answers kept, what they take */
     uint64_t asked, hits, failed;
     char servers[512];
@@ -52,7 +53,7 @@ struct name_query {
 int name_type_parse(struct str text);
 
 /* Asks for the records of a name as hostname_read has left it; `done` is set.
- * 0, RW_ENOMEM, or RW_ELIMIT: names_waiting are waiting already. */
+ * 0, RW_ENOMEM, or RW_ELIMIT: names_waiting are waiting already, for that or others. */
 int names_ask(struct names *n, struct name_query *q, struct str name, int type);
 void names_forget(struct name_query *q);
 

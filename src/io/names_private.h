@@ -70,6 +70,7 @@ struct names {
     struct deferral pump;
     struct channel *channel;    /* the newest first; the others end */
     unsigned asking;            /* of all channels */
+    size_t open_queries;        /* of entries that are queued or asking */
     unsigned sockets;
     uint64_t asked, hits, failed;
     struct hosts hosts;

@@ -235,10 +235,23 @@ int process_spawn(struct loop *l, struct process_options *o, struct process **ou
 
 pid_t process_pid(const struct process *p) { return p->pid; }
 
-/* By its descriptor, a signal never meets somebody who got its number. A group
- * keeps its number as long as it has members. */
+static int send_signal(struct process *p, int signum, unsigned flags) {
+    return syscall(SYS_pidfd_send_signal, p->pidfd, signum, NULL, flags) < 0 ? -errno : 0;
+}
+
+/* A group keeps its number as long as it has members, but when it had none any more
+ * and was waited for, that may be another one's. Before Linux 6.9 a group has no
+ * descriptor: then its number is not used if a process has it. */
+static int signal_group(struct process *p, int signum) {
+    enum { TO_GROUP = 1 << 2 }; /* PIDFD_SIGNAL_PROCESS_GROUP */
+    int rc = send_signal(p, signum, TO_GROUP);
+    if (rc != -EINVAL) return rc;
+    if (p->ended && (kill(p->pid, 0) == 0 || errno != ESRCH)) return RW_ESTATE;
+    return kill(-p->pid, signum) < 0 ? -errno : 0;
+}
+
+/* By its descriptor, a signal never meets somebody who got its number. */
 int process_signal(struct process *p, int signum, bool group) {
-    if (group && p->own_group) return kill(-p->pid, signum) < 0 ? -errno : 0;
-    if (p->ended) return RW_ESTATE;
-    return syscall(SYS_pidfd_send_signal, p->pidfd, signum, NULL, 0) < 0 ? -errno : 0;
+    if (group && p->own_group) return signal_group(p, signum);
+    return p->ended ? RW_ESTATE : send_signal(p, signum, 0);
 }

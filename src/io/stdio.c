@@ -224,6 +224,7 @@ int stream_stdio(struct loop *l, const struct limits *limits,
     int rc = side_open(t, &t->in, STDIN_FILENO);
     if (rc == 0) rc = side_open(t, &t->out, STDOUT_FILENO);
     if (rc < 0) {
+        side_close(&t->in);        /* the descriptors are not ours */
         stream_abort(&t->f.s, rc); /* nobody's yet: no hook will come */
         return rc;
     }
