@@ -90,17 +90,6 @@ describe("a child process", function()
     assert.equal("the process was ended by signal KILL", reason.message)
   end)
 
-  it("is ended when one of its pipes cannot have that protocol", function()
-    local Job = rw.ProcessProtocol:extend "Job"
-    local ended
-    function Job:process_ended() ended = true end -- luacheck: ignore 212
-    local ok, why = pcall(rw.spawn_process, Job(), "sleep", { "60" },
-      { protocols = { [1] = { engine = "nonsense" } }, limits = { process_grace = 50 } })
-    assert.is_false(ok)
-    assert.matches("unknown protocol engine 'nonsense'", tostring(why))
-    child.eventually(function() return ended end)
-  end)
-
   it("may be silent for as long as it likes, also in mid-line", function()
     local lines, Lines = {}, rw.LineProtocol:extend "Lines"
     function Lines:line_received(line) lines[#lines + 1] = line end -- luacheck: ignore 212
