@@ -91,7 +91,7 @@ SRC_io   := $(filter-out $(foreach b,$(filter-out $(ACCEL_BY),cpu crypto),\
 LUA      := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
 HOSTS    := $(patsubst apps/embed/%.c,%,$(wildcard apps/embed/*.c))
 HEADERS  := $(wildcard src/*.h src/*/*.h src/*/*.def)
-TORTURES := $(foreach t,torture torture_io,$(if $(wildcard spec/$(t)/*.c),$(t)))
+TORTURES := $(foreach t,torture torture_io torture_bind,$(if $(wildcard spec/$(t)/*.c),$(t)))
 BENCHES  := $(filter-out $(if $(filter crypto,$(ACCEL_BY)),,tls_load tls_idle), \
     $(patsubst spec/bench/%.c,%,$(wildcard spec/bench/*.c)))
 FUZZERS_LUA := $(patsubst spec/fuzz/parsers/%.lua,%, \
@@ -308,7 +308,7 @@ $(call remember,$(OUT)/flags,$(CC) $(OUR_FLAGS) $(LDFLAGS) $(llhttp_CPPFLAGS) $(
 $(call remember,$(OUT)/deps-flags,$(CC) $(DEPS_FLAGS))
 $(call remember,$(OUT)/gen/modules,$(LUA))
 $(call remember,$(OUT)/gen/objects,$(CLI_OBJ) $(CORE_OBJ))
-$(call remember,$(OUT)/gen/torture,$(BELOW_OBJ) $(foreach t,$(TORTURES),$($(t)_OBJ)))
+$(call remember,$(OUT)/gen/torture,$(CORE_OBJ) $(foreach t,$(TORTURES),$($(t)_OBJ)))
 
 # ---------------------------------------------------------------- compiling
 
@@ -317,6 +317,7 @@ CPPFLAGS_accel   := $(crypto_CPPFLAGS) $(ACCEL_BY:%=-DACCEL_BY_%)
 CPPFLAGS_bind    := $(lua_CPPFLAGS)
 CPPFLAGS_torture := -Ispec
 CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS) $(mbedtls_CPPFLAGS)
+CPPFLAGS_torture_bind := -Ispec $(lua_CPPFLAGS)
 CPPFLAGS_fuzz    := $(foreach d,llhttp lua uv ares mbedtls,$($(d)_CPPFLAGS))
 CPPFLAGS_bench   := $(uv_CPPFLAGS) $(lua_CPPFLAGS)
 JSON             := src/base/json% src/bind/json%
@@ -406,14 +407,17 @@ BELOW_LIBS := $(foreach d,ares mbedtls uv yyjson crypto,$($(d)_LIBS))
 # system calls that torture_io makes fail (spec/torture_io/faults.h)
 FAULTY := clock_gettime $(shell sed -n 's/^    X.\([a-z0-9_]*\),.*/\1/p' spec/torture_io/faults.h)
 torture_io_LDFLAGS := $(FAULTY:%=-Wl,--wrap=%)
+# and allocations of torture_bind, which has all of the system under it
+torture_bind_LDFLAGS := $(foreach f,alloc zalloc realloc free,-Wl,--wrap=mem_$(f))
+torture_bind_ON := $(filter-out $(BELOW_OBJ),$(CORE_OBJ)) $(lua_LIBS)
 
 .PHONY: torture-programs
 torture-programs: $(TORTURES:%=$(OUT)/%)
 
 define torture_rule
-$(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $(BELOW_OBJ) $(OUT)/gen/torture
+$(OUT)/$(1): $(DEPS_FILES) $($(1)_OBJ) $($(1)_ON) $(BELOW_OBJ) $(OUT)/gen/torture
 	@echo "LINK $$@"
-	$$(Q)$$(CC) $$(LDFLAGS) $$($(1)_LDFLAGS) -o $$@ $$($(1)_OBJ) $$(BELOW_OBJ) $$(BELOW_LIBS) $$(DEPS_NEEDS)
+	$$(Q)$$(CC) $$(LDFLAGS) $$($(1)_LDFLAGS) -o $$@ $$($(1)_OBJ) $$($(1)_ON) $$(BELOW_OBJ) $$(BELOW_LIBS) $$(DEPS_NEEDS)
 endef
 $(foreach t,$(TORTURES),$(eval $(call torture_rule,$(t))))
 

@@ -88,6 +88,7 @@ local function call(pool, what, on_message, fn, ...)
   end
   local d, handle
   local function done(ok, shipment)
+    if d:called() then return end -- memory failed when it was told
     pool.pending[d] = nil
     return settle(d, ok, shipment)
   end

@@ -135,6 +135,7 @@ struct generation {
     lua_State *L;   /* the main state; runs nothing but short protected calls */
     struct limits limits;
     struct scope scope;     /* background: tasks and timers of no connection */
+    struct scope debts;     /* what it has still to be told */
     struct server *servers; /* list */
     struct conn *conns;     /* list */
     struct child *children; /* list: not ended yet */

@@ -112,8 +112,9 @@ void proto_classes_free(struct generation *g) {
 static int protocol_made(lua_State *L, int status, lua_KContext ctx) {
     struct proto_conn *p = (struct proto_conn *)ctx;
     struct making *m = p->making;
-    p->making = NULL;
-    return m ? m->made(L, status, (lua_KContext)m) : 0;
+    if (!m) return 0;
+    m->told = true;
+    return m->made(L, status, (lua_KContext)m);
 }
 
 void *proto_engine_new(lua_State *L, struct proto_conn *p, const struct proto_class *class) {
@@ -260,7 +261,7 @@ int proto_conn_connect(lua_State *L, struct stream *s, const struct limits *limi
     if (!own) {
         if (p) conn_abort(&p->base, RW_ENOMEM);
         else stream_abort(s, RW_ENOMEM);
-        m->failed(m, RW_ENOMEM);
+        m->over(m, RW_ENOMEM);
         return 0;
     }
     *own = *limits;

@@ -165,11 +165,17 @@ static void push_below_task(lua_State *co) {
     lua_pushcfunction(co, task_failed);
 }
 
+static void task_forget(struct debt *d) {
+    struct task *t = CONTAINER(d, struct task, debt);
+    if (t->gen->state != GENERATION_DEAD) door_protect(t->gen, forget_thread, t);
+    task_drop(t);
+}
+
 /* It is over; what went wrong has been logged. */
 static void task_end(struct task *t, int status) {
     struct generation *g = t->gen;
     scope_remove(&t->item);
-    task_box_detach(t);
+    if (status == 0) task_box_detach(t);
     if (g->mem.live < g->mem_low) g->mem_low = g->mem.live;
     if (++g->tasks_ended % GC_TUNE_EACH == 0) state_tune_gc(g);
     if (t->done) t->done(t, status);
@@ -179,9 +185,9 @@ static void task_end(struct task *t, int status) {
         lua_settop(t->co, 0);
         t->next = g->idle_tasks;
         g->idle_tasks = t;
-    } else { /* a stack that failed is not used again */
-        door_protect(g, forget_thread, t);
-        task_drop(t);
+    } else if (!task_owes(t, task_forget)) { /* a stack that failed is not used again */
+        task_box_detach(t);
+        task_forget(&t->debt);
     }
     generation_check(g);
 }

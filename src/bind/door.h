@@ -8,6 +8,7 @@
 
 #include <lua.h>
 
+#include "bind/debt.h"
 #include "bind/scope.h"
 #include "io/io.h"
 
@@ -51,6 +52,7 @@ struct task {
     void *owner;
     void (*done)(struct task *t, int status);
     struct task_box *box; /* Lua's handle, or NULL */
+    struct debt debt;     /* a Deferred that it leaves behind */
     uint64_t budget;
     unsigned slices;      /* used, of script_slice ms */
     unsigned graces;      /* slices that ended since it was entered, and it went on */

@@ -10,7 +10,7 @@
 #include "bind/state.h"
 
 static bool has_io(const struct generation *g) {
-    return g->conns || g->children || g->connecting || g->dgrams;
+    return g->conns || g->children || g->connecting || g->dgrams || g->debts.items;
 }
 
 /* Looks again: one of its timers may have begun something since. */
@@ -75,6 +75,7 @@ void generation_free(struct generation **handle) {
     dgrams_close(g);
     if (g->L && g->booted && !g->killed) door_protect(g, last_words, NULL);
     scope_close(&g->scope); /* timers of its last words */
+    scope_close(&g->debts);
     if (g->L) lua_close(g->L);
     names_close(&g->names);
     tasks_free(g);
@@ -92,7 +93,7 @@ void generation_free(struct generation **handle) {
 
 void generation_check(struct generation *g) {
     if (g->state != GENERATION_RETIRED || !g->retire_done) return;
-    if (g->held || g->conns || g->children || g->task_count || g->connecting ||
+    if (g->held || g->conns || g->children || g->task_count || g->connecting || g->debts.items ||
         deferral_waits(&g->reaper))
         return;
     loop_defer(g->rw->loop, &g->reaper);

@@ -166,6 +166,9 @@ static int server_gc(lua_State *L) {
 struct connecting {
     struct scope_item item;
     struct making making;
+    struct debt debt;            /* when it has failed … */
+    int status;                  /* … like this … */
+    const struct connected *how; /* … and so; borrowed for the first try */
     struct generation *gen;
     struct connector *connector; /* NULL: over */
     struct bind_tls *tls;        /* NULL: none */
@@ -182,19 +185,22 @@ struct connected { /* for the bodies below, on the C stack */
     const char *why;   /* TLS failed; or NULL */
 };
 
-/* Pushes `done`, which is told once: nothing is known of c any more then. */
-static void take_done(lua_State *L, struct connecting *c) {
+/* Pushes `done`, which minds only the first call. */
+static void push_done(lua_State *L, struct connecting *c) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, c);
     lua_getiuservalue(L, -1, 2);
     lua_remove(L, -2);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, c);
+}
+
+/* It was told: nothing is known of c any more. */
+static void connecting_forget(struct connecting *c) {
+    if (c->gen->state != GENERATION_DEAD) door_protect(c->gen, registry_forget, c);
 }
 
 static int connect_made(lua_State *L, int status, lua_KContext ctx) {
     (void)status; /* stack: …, protocol or nil */
     bool refused = lua_isnil(L, -1);
-    take_done(L, CONTAINER((struct making *)ctx, struct connecting, making));
+    push_done(L, CONTAINER((struct making *)ctx, struct connecting, making));
     lua_insert(L, -2);
     if (refused) {
         lua_pushliteral(L, "RW_EABORTED");
@@ -205,29 +211,35 @@ static int connect_made(lua_State *L, int status, lua_KContext ctx) {
 }
 
 static int connect_failed_body(lua_State *L) {
-    struct connected *given = lua_touserdata(L, 1), a = *given;
-    take_done(L, a.c);
-    given->c = NULL;
-    push_failure(L, a.status);
-    if (a.why && *a.why) {
-        lua_pushstring(L, a.why);
+    struct connecting *c = CONTAINER(lua_touserdata(L, 1), struct connecting, debt);
+    const struct connected nothing = {0}, *how = c->debt.again ? &nothing : c->how;
+    push_done(L, c);
+    push_failure(L, c->status);
+    if (how->why && *how->why) {
+        lua_pushstring(L, how->why);
         lua_replace(L, -2);
     }
-    lua_pushlstring(L, a.report.n ? a.report.p : "", a.report.n);
+    lua_pushlstring(L, how->report.n ? how->report.p : "", how->report.n);
     lua_callk(L, 4, 0, 0, no_results);
     return 0;
 }
 
-static void connect_failed(struct connected *a) {
-    struct connecting *c = a->c;
-    struct generation *g = c->gen;
-    door_enter(g, &(struct door_call){.body = connect_failed_body, .arg = a});
-    if (a->c) door_protect(g, registry_forget, c); /* there was no memory to tell it */
+static void connect_told(struct debt *d) {
+    connecting_forget(CONTAINER(d, struct connecting, debt));
 }
 
-static void connect_unmade(struct making *m, int code) {
-    connect_failed(&(struct connected){
-        .c = CONTAINER(m, struct connecting, making), .status = code});
+static void connect_failed(const struct connected *a) {
+    struct connecting *c = a->c;
+    c->status = a->status;
+    c->how = a;
+    c->debt = (struct debt){.body = connect_failed_body, .over = connect_told};
+    debt_owe(&c->debt, c->gen, NULL);
+}
+
+static void connect_over(struct making *m, int code) {
+    struct connecting *c = CONTAINER(m, struct connecting, making);
+    if (code == 0) connecting_forget(c);
+    else connect_failed(&(struct connected){.c = c, .status = code});
 }
 
 static int connect_done_body(lua_State *L) {
@@ -304,7 +316,7 @@ static struct connecting *connecting_new(lua_State *L) {
     lua_settop(L, 4);
     struct connecting *c = lua_newuserdatauv(L, sizeof *c, 4);
     *c = (struct connecting){.gen = generation_of(L), .item.cancel = connect_cancel,
-                             .making = {connect_made, connect_unmade}};
+                             .making = {.made = connect_made, .over = connect_over}};
     c->limits = limits_combined(L, 2, 4, false);
     luaL_setmetatable(L, connector_class);
     lua_pushvalue(L, 2);

@@ -16,18 +16,18 @@
 
 static void tell_lost(struct proto_conn *p);
 
-/* Its task is over, and who waits for the protocol was not told. */
-static void making_failed(struct proto_conn *p, int status) {
+/* Its task is over; who waits for the protocol may not have been told. */
+static void making_over(struct proto_conn *p, int status) {
     struct making *m = p->making;
     int lost = p->base.reason ? p->base.reason : RW_ECLOSED;
     p->making = NULL;
-    m->failed(m, p->base.stream ? status : lost);
+    m->over(m, p->base.stream || (m->told && status == 0) ? status : lost);
 }
 
 void proto_hook_done(struct task *t, int status) {
     struct proto_conn *p = t->owner;
     struct conn *c = &p->base;
-    if (p->making) making_failed(p, status);
+    if (p->making) making_over(p, status);
     c->busy = false;
     if (status < 0 && !c->closing) {
         c->reason = status;

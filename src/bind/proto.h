@@ -30,10 +30,12 @@ struct proto_class {
     struct frame_format frame; /* of the frame engine */
 };
 
-/* Who waits for the protocol of a connection: told once, in one way or the other. */
+/* Who waits for the protocol of a connection. */
 struct making {
     lua_KFunction made; /* the task goes on here, protocol (nil: refused) pushed; ctx: this */
-    void (*failed)(struct making *m, int code); /* it raised, or the connection is lost */
+    /* Last: 0; or it raised, `made` too, or the connection is lost. */
+    void (*over)(struct making *m, int code);
+    bool told; /* made was called */
 };
 
 struct proto_conn {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What Lua sees of tasks: core.spawn, core.park, core.task and the handle. */
+#include "bind/deferred.h"
 #include "bind/leftover.h"
 #include "bind/task.h"
 
@@ -10,7 +11,7 @@ static struct task_box *check_box(lua_State *L) {
 }
 
 static struct task_box *push_new_box(lua_State *L) {
-    struct task_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    struct task_box *box = lua_newuserdatauv(L, sizeof *box, TASK_DEFERRED);
     *box = (struct task_box){0};
     luaL_setmetatable(L, task_class);
     return box;
@@ -40,11 +41,45 @@ void task_box_detach(struct task *t) {
     door_protect(t->gen, forget_box, t);
 }
 
+static int fail_deferred(lua_State *L) {
+    struct task *t = CONTAINER(lua_touserdata(L, 1), struct task, debt);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
+    lua_rawgetp(L, -1, t);
+    lua_getiuservalue(L, -1, TASK_DEFERRED);
+    if (deferred_at(L, -1)->state != PENDING) return 0;
+    lua_getfield(L, -1, "errback");
+    lua_insert(L, -2);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "ropewalk.failure");
+    lua_getfield(L, -1, "new");
+    lua_pushstring(L, err_name(t->result == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT));
+    lua_pushstring(L, err_text(t->result == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT));
+    lua_call(L, 2, 1);
+    lua_replace(L, -3);
+    lua_pop(L, 1); /* errback, the Deferred, a Failure */
+    lua_callk(L, 2, 0, 0, no_results);
+    return 0;
+}
+
+bool task_owes(struct task *t, void (*over)(struct debt *d)) {
+    if (!t->box || !t->box->has_deferred || t->gen->killed) return false;
+    t->box->task = NULL;
+    t->box = NULL;
+    t->debt = (struct debt){.body = fail_deferred, .over = over};
+    debt_owe(&t->debt, t->gen, NULL);
+    return true;
+}
+
 static int spawn_in(lua_State *L, struct scope *scope) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     int nargs = lua_gettop(L) - 1;
     struct generation *g = generation_of(L);
     struct task_box *box = push_new_box(L);
+    box->has_deferred = nargs && deferred_at(L, 2);
+    if (box->has_deferred) {
+        lua_pushvalue(L, 2);
+        lua_setiuservalue(L, -2, TASK_DEFERRED);
+    }
     struct task *t = door_prepare(g, scope, L, nargs);
     remember_box(L, t);
     box->task = t;

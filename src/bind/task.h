@@ -6,9 +6,11 @@
 
 #include "bind/bind.h"
 
-struct task_box { /* userdata; its uservalue is the on_cancel function */
+/* Userdata; its uservalues are the on_cancel function, and what it was begun for. */
+enum { TASK_ON_CANCEL = 1, TASK_DEFERRED };
+struct task_box {
     struct task *task; /* NULL: ended */
-    bool has_cancel;
+    bool has_cancel, has_deferred;
 };
 
 /* What must be raised in `co` when it runs next. */
@@ -16,6 +18,9 @@ void task_set_hook(struct task *t, lua_State *co);
 void task_make_ready(struct task *t);
 void task_leave(struct task *t); /* the list that it waits in, if any */
 void task_box_detach(struct task *t);
+/* The same for one that has failed: a Deferred that it was begun for, and has not fired,
+ * fails. False: there is none; else `over` is told when that is done. */
+bool task_owes(struct task *t, void (*over)(struct debt *d));
 /* Runs on_cancel, as a task of its own; false: there is none. */
 bool task_ask_cancel(struct task *t);
 /* A task to be started, with its handle in place before it runs; then the

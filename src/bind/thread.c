@@ -64,25 +64,39 @@ static void push_function(lua_State *L, struct thread_call *c, int which) {
     lua_remove(L, -2);
 }
 
+/* The shipment stays with the handle until its function has been told. */
 static int deliver_body(lua_State *L) {
-    struct thread_call *c = lua_touserdata(L, 1);
+    struct thread_call *c = CONTAINER(lua_touserdata(L, 1), struct thread_call, debt);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, c->handle);
+    if (lua_getiuservalue(L, -1, 3) == LUA_TNIL) {
+        lua_pop(L, 1);
+        shipment_push(L, &c->out);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, -3, 3);
+    }
     push_function(L, c, 1);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, c->handle);
     lua_pushboolean(L, c->ok);
-    shipment_push(L, &c->out);
+    lua_pushvalue(L, -3);
     lua_callk(L, 2, 0, 0, no_results);
     return 0;
 }
 
+static void delivered(struct debt *d) {
+    struct thread_call *c = CONTAINER(d, struct thread_call, debt);
+    if (d->gen->state != GENERATION_DEAD) door_protect(d->gen, registry_forget, c->handle);
+    thread_call_free(c);
+}
+
 static void deliver(struct thread_note *n) {
     struct thread_call *c = CONTAINER(n, struct thread_call, note);
-    if (!c->unwanted) {
-        call_detach(c);
-        door_enter(c->box->gen, &(struct door_call){
-            .body = deliver_body, .arg = c, .scope = c->scope});
+    if (c->unwanted) {
+        thread_call_free(c);
+        return;
     }
-    thread_call_free(c);
+    struct generation *g = c->box->gen;
+    call_detach(c);
+    c->debt = (struct debt){.body = deliver_body, .over = delivered};
+    debt_owe(&c->debt, g, c->scope);
 }
 
 static void drop(struct thread_note *n) {
@@ -149,7 +163,7 @@ static void call_attach(lua_State *L, struct thread_call *c, struct pool_box *bo
 
 /* Of the arguments of pool:call; anchored, so that nothing can fail later. */
 static struct call_handle *push_handle(lua_State *L) {
-    struct call_handle *h = lua_newuserdatauv(L, sizeof *h, 2);
+    struct call_handle *h = lua_newuserdatauv(L, sizeof *h, 3);
     h->call = NULL;
     luaL_setmetatable(L, call_class);
     lua_pushvalue(L, 2);

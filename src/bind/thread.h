@@ -23,6 +23,7 @@ struct call_handle { /* userdata; uservalues: done, on_message */
 };
 
 struct thread_call {
+    struct debt debt; /* its result */
     struct mem mem; /* this block */
     struct thread_job job;
     struct thread_note note;

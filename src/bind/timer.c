@@ -18,7 +18,8 @@ static const char timer_class[] = "ropewalk.timer";
 
 enum timer_state { WAITS, MADE, CANCELLED };
 
-enum { MAX_VALUES = UINT16_MAX - 1 }; /* Lua counts user values in 16 bits */
+enum { MAX_VALUES = UINT16_MAX - 1, /* Lua counts user values in 16 bits */
+       AGAIN_MS = 10 };
 
 struct lua_timer {
     const void *class; /* timer_class */
@@ -87,8 +88,14 @@ static void forget_call(lua_State *L, struct lua_timer *t) {
 
 /* ── firing ───────────────────────────────────────────────────────────────*/
 
+struct firing {
+    struct lua_timer *timer;
+    bool begun; /* all was there: the call is the script's */
+};
+
 static int fire_body(lua_State *L) {
-    struct lua_timer *t = lua_touserdata(L, 1);
+    struct firing *f = lua_touserdata(L, 1);
+    struct lua_timer *t = f->timer;
     int n = t->values;
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TIMERS));
     lua_rawgeti(L, -1, t->slot);
@@ -97,6 +104,7 @@ static int fire_body(lua_State *L) {
     luaL_checkstack(L, n + 4, "too many arguments");
     for (int i = 1; i <= n; i++) lua_getiuservalue(L, 1, i);
     forget_call(L, t);
+    f->begun = true;
     lua_callk(L, n - 1, 0, 0, no_results);
     return 0;
 }
@@ -107,8 +115,13 @@ static void fired(struct timer *timer) {
     t->state = MADE;
     struct rw *rw = t->gen->rw;
     if (rw->simulated) simulation_trace(rw->loop, "timer", 0, STR_NONE);
+    struct firing f = {.timer = t};
     door_enter(t->gen, &(struct door_call){
-        .body = fire_body, .arg = t, .scope = t->scope});
+        .body = fire_body, .arg = &f, .scope = t->scope});
+    if (f.begun || t->gen->killed) return; /* it may be gone */
+    t->state = WAITS;                      /* no memory: some other time */
+    scope_add(t->scope, &t->item);
+    timer_start(rw->loop, timer, AGAIN_MS, fired);
 }
 
 static void scope_closed(struct scope_item *item) {

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* What is played while memory fails. */
+#include "torture.h"
+
+#include <string.h>
+
+/* A peer says something, and gets an answer. */
+static enum outcome exchange(struct world *w, const struct scenario *s) {
+    struct peer p;
+    peer_open(&p, w, s->port);
+    peer_say(&p, s->say, strlen(s->say));
+    enum outcome o = peer_await(&p, w, s->expect);
+    peer_close(&p);
+    return o;
+}
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+#define POST(path, length, body)                                                  \
+    "POST " path " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " length \
+    "\r\n\r\n" body
+
+/* The peer goes while a handler waits. */
+static enum outcome leave(struct world *w, const struct scenario *s) {
+    enum { A_WHILE = 8 };
+    struct peer p;
+    peer_open(&p, w, s->port);
+    peer_say(&p, s->say, strlen(s->say));
+    for (int i = 0; i < A_WHILE; i++) world_step(w);
+    peer_close(&p);
+    return PERFECT;
+}
+
+/* Whoever is connected stays, whether the new code comes or not. */
+static enum outcome reload(struct world *w, const struct scenario *s) {
+    struct peer p;
+    peer_open(&p, w, s->port);
+    peer_say(&p, s->say, strlen(s->say));
+    enum outcome before = peer_await(&p, w, s->expect);
+    unsigned generation = world_generation(w);
+    enum outcome o = world_reload(w);
+    bool stayed = generation == world_generation(w);
+    if (o == PERFECT && stayed) o = OTHERWISE;
+    p.n = 0;
+    peer_say(&p, s->say, strlen(s->say));
+    enum outcome after = peer_await(&p, w, s->expect);
+    peer_close(&p);
+    if (before == HUNG || after == HUNG) return HUNG;
+    return before > after ? before > o ? before : o : after > o ? after : o;
+}
+
+const struct scenario scenarios[] = {
+    {"echo", exchange, ECHO, "hello", "hello", false},
+    {"a line", exchange, LINES, "hello\r\n", "HELLO\r\n", false},
+    {"a line that waits, and one behind it", exchange, LINES, "wait\r\nmore\r\n", "WAIT\r\nMORE\r\n", false},
+    {"a request", exchange, HTTP, GET("/plain/you"), "\r\n\r\nhello you", false},
+    {"a handler that waits", exchange, HTTP, GET("/wait"), "\r\n\r\nwaited", false},
+    {"json", exchange, HTTP, GET("/json?q=1"), "\"list\":[1,2,3]", false},
+    {"no such path", exchange, HTTP, GET("/missing"), "HTTP/1.1 404 ", false},
+    {"a streamed answer", exchange, HTTP, GET("/stream"), "the end\r\n0\r\n\r\n", false},
+    {"a body that is read", exchange, HTTP, POST("/read", "5", "abcde"), "\r\n\r\nedcba", false},
+    {"a body by pieces", exchange, HTTP, POST("/upload", "5", "abcde"), "\r\n\r\n5 bytes", false},
+    {"on_finish", exchange, HTTP, GET("/finish"), "\r\n\r\nfinishing", false},
+    {"an upgrade", exchange, HTTP,
+     "GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: lines\r\n\r\nhello\r\n",
+     "\r\n\r\nHELLO\r\n", false},
+    {"connecting", exchange, HTTP, GET("/connect"), "\r\n\r\nQUESTION", false},
+    {"connecting to nobody", exchange, HTTP, GET("/refused"), "ECONNREFUSED", false},
+    {"datagrams", exchange, HTTP, GET("/datagram"), "\r\n\r\nping", false},
+    {"a chain of Deferreds", exchange, HTTP, GET("/chain"), "\r\n\r\nnumber 2", false},
+    {"a failure that nobody takes", exchange, HTTP, GET("/unhandled"), "\r\n\r\nleft", false},
+    {"delayed calls", exchange, HTTP, GET("/later"), "\r\n\r\nlater", false},
+    {"a looping call", exchange, HTTP, GET("/loop"), "\r\n\r\n3 turns", false},
+    {"tasks", exchange, HTTP, GET("/gather"), "\r\n\r\n1 2 0", false},
+    {"a call in a thread", exchange, HTTP, GET("/thread"), "\r\n\r\nababab", false},
+    {"a child", exchange, HTTP, GET("/child"), "\r\n\r\noutput\n", false},
+    {"a peer that leaves a line's hook", leave, LINES, "forever\r\n", "", false},
+    {"a peer that leaves a handler", leave, HTTP, GET("/forever"), "", false},
+    {"a reload", reload, LINES, "hello\r\n", "HELLO\r\n", true},
+    {0},
+};
