@@ -92,7 +92,9 @@ local function late()
   error(Failure.new("already_called", "the Deferred has fired already"):at(3), 0)
 end
 
-for name, fn in next, core.deferred(Deferred, Failure, Failure.caught, late, suspect) do
+local NO_MEMORY <const> = Failure.new("memory", "not enough memory")
+
+for name, fn in next, core.deferred(Deferred, Failure, Failure.caught, late, suspect, NO_MEMORY) do
   chain[name] = fn
 end
 

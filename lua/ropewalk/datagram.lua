@@ -176,7 +176,7 @@ function datagram.connect(at, factory, failed)
       if ok then return end
       if d:called() then error(why, 0) end -- for the log
       d:errback(why)
-    end)
+    end, d)
   end
   if is_known(at.host) then
     local refused = open(at)

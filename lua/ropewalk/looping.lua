@@ -90,10 +90,10 @@ function run(self)
     d = async.spawn(self.fn, unpack(arguments, 1, arguments.n))
   end
   self.pending = d
-  d:add_callbacks(function()
+  d:add_callback(function()
     self.pending = false
     if self.running then schedule(self) else finish(self) end
-  end, function(failure)
+  end):add_errback(function(failure)
     self.pending = false
     finish(self, failure)
   end)

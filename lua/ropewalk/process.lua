@@ -65,16 +65,23 @@ local function tell(self)
   if self.busy then return end
   self.busy = true
   while self.due[1] do
-    local hook = remove(self.due, 1)
+    local hook = self.due[1]
     local ok, failure =
       xpcall(self.protocol[hook], Failure.caught, self.protocol, self.reason)
+    remove(self.due, 1)
     if not ok then logger:failure(failure, hook) end
   end
   self.busy = false
 end
 
+-- Said again when memory has failed before it was told.
 local function due(self, hook)
-  self.due[#self.due + 1] = hook
+  if self.due[hook] then
+    self.busy = false
+  else
+    self.due[#self.due + 1] = hook
+    self.due[hook] = true
+  end
   return tell(self)
 end
 

@@ -105,7 +105,7 @@ bool random_bytes(struct rw *rw, void *out, size_t n);
 
 /* What the registry holds besides objects, by addresses that are the same in each process. */
 enum registry_key { KEY_TASK_BOXES = 1, KEY_TURN_END, KEY_TURN_FUNCTIONS, KEY_TIMERS,
-                    KEY_WAITING, KEY_PROTO_CLASSES };
+                    KEY_WAITING, KEY_PROTO_CLASSES, KEY_NO_MEMORY };
 static inline const void *registry_key(enum registry_key key) {
     return (const void *)(uintptr_t)key;
 }

@@ -272,7 +272,10 @@ static int run_on(lua_State *L, int status, lua_KContext ctx) {
             if (!is_failure(L, RUN_STEP)) { /* without its handler: no memory, no stack */
                 lua_pushvalue(L, RUN_CAUGHT);
                 lua_insert(L, RUN_STEP);
-                lua_call(L, 1, 1);
+                if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+                    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_NO_MEMORY));
+                    lua_replace(L, RUN_STEP);
+                }
             }
         } else if (!lua_isnil(L, RUN_STEP)) {
             if (d->state == RUNNING) {

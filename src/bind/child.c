@@ -29,7 +29,7 @@ static struct child *check_child(lua_State *L) {
 /* ── its end ──────────────────────────────────────────────────────────────*/
 
 static int exit_body(lua_State *L) {
-    struct child *c = lua_touserdata(L, 1);
+    struct child *c = CONTAINER(lua_touserdata(L, 1), struct child, exit);
     const struct process_status *end = &c->status;
     lua_rawgetp(L, LUA_REGISTRYINDEX, c);
     lua_getiuservalue(L, -1, 1);
@@ -43,13 +43,16 @@ static int exit_body(lua_State *L) {
 }
 
 static int end_body(lua_State *L) {
-    struct child *c = lua_touserdata(L, 1);
+    struct child *c = CONTAINER(lua_touserdata(L, 1), struct child, end);
     lua_rawgetp(L, LUA_REGISTRYINDEX, c);
     lua_getiuservalue(L, -1, 2);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, c);
     lua_callk(L, 0, 0, 0, no_results);
     return 0;
+}
+
+static void forget(struct debt *d) {
+    struct child *c = CONTAINER(d, struct child, end);
+    if (c->gen->state != GENERATION_DEAD) door_protect(c->gen, registry_forget, c);
 }
 
 static void leave(struct child *c) {
@@ -66,18 +69,25 @@ static void leave(struct child *c) {
 
 static void check_ended(struct child *c) {
     struct generation *g = c->gen;
-    if (!c->reaped || c->open || !c->prev) return;
+    if (!c->told || c->open || !c->prev) return;
     leave(c);
-    door_enter(g, &(struct door_call){.body = end_body, .arg = c});
+    c->end = (struct debt){.body = end_body, .over = forget};
+    debt_owe(&c->end, g, NULL);
     generation_check(g);
+}
+
+static void exit_told(struct debt *d) {
+    struct child *c = CONTAINER(d, struct child, exit);
+    c->told = true;
+    check_ended(c);
 }
 
 static void on_exit_status(void *owner, const struct process_status *status) {
     struct child *c = owner;
     c->status = *status;
     c->reaped = true;
-    door_enter(c->gen, &(struct door_call){.body = exit_body, .arg = c});
-    check_ended(c);
+    c->exit = (struct debt){.body = exit_body, .over = exit_told};
+    debt_owe(&c->exit, c->gen, NULL);
 }
 
 void child_pipe_gone(struct child_pipe *pipe) {
@@ -103,7 +113,6 @@ static void abort_pipes(struct child *c) {
     abort_untaken(c);
     for (size_t i = 0; i < c->pipe_count; i++)
         if (c->pipes[i].conn) conn_abort(c->pipes[i].conn, RW_EABORTED);
-        else if (c->pipes[i].stream) stream_abort(c->pipes[i].stream, RW_EABORTED);
 }
 
 static void grace_over(struct timer *t) {
@@ -131,9 +140,22 @@ void child_terminate(struct child *c) {
     timer_start(c->gen->rw->loop, &c->timer, c->limits.process_grace, grace_over);
 }
 
+/* The pipes' hooks may come. With the last of them the child may be gone. */
+static void begin(struct child *c) {
+    struct proto_conn *conns[PROCESS_MAX_FDS];
+    size_t n = 0;
+    if (c->begun) return;
+    c->begun = true;
+    abort_untaken(c);
+    for (size_t i = 0; i < c->pipe_count; i++)
+        if (c->pipes[i].conn) conns[n++] = proto_of(c->pipes[i].conn);
+    for (size_t i = 0; i < n; i++) proto_conn_begin(conns[i]);
+}
+
 static void orphaned(struct scope_item *item) {
     struct child *c = CONTAINER(item, struct child, item);
     if (!c->finishes) child_terminate(c);
+    begin(c); /* who started it may have failed before that */
 }
 
 void children_kill(struct generation *g) {
@@ -252,12 +274,8 @@ static int process_pipe(lua_State *L) {
     return luaL_error(L, "the child has no pipe %d", (int)fd);
 }
 
-/* The pipes' hooks may come: connection_made is over. */
-static int process_begin(lua_State *L) {
-    struct child *c = check_child(L);
-    abort_untaken(c);
-    for (size_t i = 0; i < c->pipe_count; i++)
-        if (c->pipes[i].conn) proto_conn_begin(proto_of(c->pipes[i].conn));
+static int process_begin(lua_State *L) { /* connection_made is over */
+    begin(check_child(L));
     return 0;
 }
 

@@ -21,6 +21,7 @@ struct child {
     struct generation *gen;
     struct process *process;
     struct scope_item item;
+    struct debt exit, end; /* on_exit, on_end */
     struct timer timer;    /* of terminate */
     struct limits limits;  /* of its pipes */
     struct process_status status;
@@ -28,7 +29,8 @@ struct child {
     size_t pipe_count;
     unsigned open;         /* of the pipes */
     bool finishes;         /* its owner's end is not its own */
-    bool reaped;
+    bool reaped, told;     /* its status is there; on_exit has it */
+    bool begun;            /* its pipes' hooks may come */
     enum { CHILD_RUNS, CHILD_TERMINATED, CHILD_KILLED, CHILD_CUT_OFF } stage;
 };
 

@@ -313,10 +313,10 @@ static int set_canceller(lua_State *L) {
 
 /* ── opening ──────────────────────────────────────────────────────────────*/
 
-/* core.deferred(class, Failure, caught, late, suspect) → parts, for
+/* core.deferred(class, Failure, caught, late, suspect, no_memory) → parts, for
  * lua/ropewalk/deferred.lua only: gives the class its methods. `caught` is the
  * handler of errors, `late` raises that it has fired already, `suspect` is
- * told of one that has failed. */
+ * told of one that has failed, `no_memory` is the Failure when one cannot be made. */
 static int core_deferred(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"new", deferred_new}, {"succeed", deferred_succeed},
@@ -334,7 +334,8 @@ static int core_deferred(lua_State *L) {
     };
     enum { CLASS = 1, FAILURE };
     luaL_checktype(L, CLASS, LUA_TTABLE);
-    lua_settop(L, 5);
+    lua_settop(L, 6);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, registry_key(KEY_NO_MEMORY));
     lua_pushvalue(L, FAILURE);
     class_register(L, CLASS_FAILURE);
     lua_pop(L, 1);

@@ -435,6 +435,7 @@ static void tell_lost(struct proto_conn *p) {
 void proto_conn_begin(struct proto_conn *p) {
     p->base.busy = false;
     if (p->base.lost_due) tell_lost(p);
+    else if (!p->box) conn_abort(&p->base, RW_ENOMEM); /* it was not made to its end */
     else proto_continue(p);
 }
 

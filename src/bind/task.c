@@ -49,20 +49,13 @@ static int fail_deferred(lua_State *L) {
     if (deferred_at(L, -1)->state != PENDING) return 0;
     lua_getfield(L, -1, "errback");
     lua_insert(L, -2);
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    lua_getfield(L, -1, "ropewalk.failure");
-    lua_getfield(L, -1, "new");
-    lua_pushstring(L, err_name(t->result == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT));
-    lua_pushstring(L, err_text(t->result == LUA_ERRMEM ? RW_ENOMEM : RW_ESCRIPT));
-    lua_call(L, 2, 1);
-    lua_replace(L, -3);
-    lua_pop(L, 1); /* errback, the Deferred, a Failure */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_NO_MEMORY));
     lua_callk(L, 2, 0, 0, no_results);
     return 0;
 }
 
 bool task_owes(struct task *t, void (*over)(struct debt *d)) {
-    if (!t->box || !t->box->has_deferred || t->gen->killed) return false;
+    if (!t->box || !t->box->has_deferred || t->result != LUA_ERRMEM || t->gen->killed) return false;
     t->box->task = NULL;
     t->box = NULL;
     t->debt = (struct debt){.body = fail_deferred, .over = over};

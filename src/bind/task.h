@@ -18,8 +18,8 @@ void task_set_hook(struct task *t, lua_State *co);
 void task_make_ready(struct task *t);
 void task_leave(struct task *t); /* the list that it waits in, if any */
 void task_box_detach(struct task *t);
-/* The same for one that has failed: a Deferred that it was begun for, and has not fired,
- * fails. False: there is none; else `over` is told when that is done. */
+/* The same for one that had no memory: a Deferred that it was begun for, and has not
+ * fired, fails. False: there is none; else `over` is told when that is done. */
 bool task_owes(struct task *t, void (*over)(struct debt *d));
 /* Runs on_cancel, as a task of its own; false: there is none. */
 bool task_ask_cancel(struct task *t);

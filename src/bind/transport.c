@@ -77,21 +77,31 @@ static void add_output(lua_State *L, struct conn *c, const char *bytes, size_t n
     if (buf_len(&rw->out) >= OUT_FLUSH_AT) conn_flush(c);
 }
 
-static void write_value(lua_State *L, struct conn *c, int index, int depth) {
+/* Of a table either all pieces are sent or none. */
+static void check_pieces(lua_State *L, int index, int depth) {
+    if (depth > 8) luaL_error(L, "write: tables are nested too deeply");
+    lua_Integer count = luaL_len(L, index);
+    for (lua_Integer i = 1; i <= count; i++) {
+        int type = lua_rawgeti(L, index, i);
+        if (type == LUA_TTABLE) check_pieces(L, lua_gettop(L), depth + 1);
+        else if (type != LUA_TSTRING && type != LUA_TNUMBER)
+            luaL_error(L, "write: the pieces in a table are strings, not a %s", luaL_typename(L, -1));
+        lua_pop(L, 1);
+    }
+}
+
+static void write_value(lua_State *L, struct conn *c, int index) {
     size_t n;
     if (lua_type(L, index) == LUA_TTABLE) {
-        if (depth > 8) luaL_error(L, "write: tables are nested too deeply");
         lua_Integer count = luaL_len(L, index);
         for (lua_Integer i = 1; i <= count && c->stream; i++) {
             lua_rawgeti(L, index, i);
-            write_value(L, c, lua_gettop(L), depth + 1);
+            write_value(L, c, lua_gettop(L));
             lua_pop(L, 1);
         }
         return;
     }
     const char *bytes = lua_tolstring(L, index, &n);
-    if (!bytes && depth)
-        luaL_error(L, "write: the pieces in a table are strings, not a %s", luaL_typename(L, index));
     if (!bytes) luaL_checkstring(L, index);
     if (c->stream) add_output(L, c, bytes, n);
 }
@@ -117,7 +127,8 @@ static int transport_write(lua_State *L) {
     struct proto_conn *p = transport_check(L, 1);
     luaL_checkany(L, 2);
     if (!may_write(p)) return 0;
-    write_value(L, &p->base, 2, 0);
+    if (lua_type(L, 2) == LUA_TTABLE) check_pieces(L, 2, 0);
+    write_value(L, &p->base, 2);
     return push_pressure(L, p);
 }
 
