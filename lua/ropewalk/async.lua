@@ -31,21 +31,21 @@ local cancelled = setmetatable({}, { __mode = "k" }) -- task → true: raise at 
 
 -- Waiting ------------------------------------------------------------------
 
--- What a parked task hangs on a Deferred. `wake` is called when that fires; it
--- says whether somebody took the result.
+-- What a parked task hangs on a Deferred. When that fires, chain.c does as `wake` does,
+-- which says whether somebody took the result.
 local Waiter = {}
 Waiter.__index = Waiter
 
 -- The task may not be parked yet, if it was interrupted on its way there.
-local function insist(waiter)
-  if waiter.seen or waiter.task:resume() or waiter.task:done() then return end
-  turn_end(function() insist(waiter) end)
+function Waiter:insist()
+  if self.seen or self.task:resume() or self.task:done() then return end
+  turn_end(function() self:insist() end)
 end
 
 function Waiter:wake(failed, result)
   if self.fired then return false end
   self.fired, self.failed, self.result = true, failed, result
-  insist(self)
+  self:insist()
   return true
 end
 

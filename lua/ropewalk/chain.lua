@@ -66,10 +66,19 @@ function chain.flush(most)
   end
 end
 
+local asked = false -- for the end of this turn
+
+local function ask(turn_ended)
+  if asked then return end
+  turn_end(turn_ended)
+  asked = true
+end
+
 -- Who was interrupted may be about to handle it.
 local function turn_ended()
+  asked = false
   if not preempted() then chain.flush(REPORTS_PER_TURN) end
-  if suspect_count > 0 then turn_end(turn_ended) end
+  if suspect_count > 0 then ask(turn_ended) end
 end
 
 -- Forgets those that were handled meanwhile: a turn can be long.
@@ -83,8 +92,8 @@ local function sweep()
 end
 
 local function suspect(d)
-  if suspect_count == 0 then turn_end(turn_ended) end
   keep(d)
+  ask(turn_ended)
   if suspect_count >= sweep_at then sweep() end
 end
 
@@ -93,6 +102,7 @@ local function late()
 end
 
 local NO_MEMORY <const> = Failure.new("memory", "not enough memory")
+chain.NO_MEMORY = NO_MEMORY -- when there is none to make another
 
 for name, fn in next, core.deferred(Deferred, Failure, Failure.caught, late, suspect, NO_MEMORY) do
   chain[name] = fn

@@ -4,12 +4,13 @@
 
 local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
+local chain = require "ropewalk.chain"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local ProcessProtocol = require "ropewalk.processprotocol"
 local process = require "ropewalk.process"
 
-local next, type = next, type
+local error, next, pcall, type = error, next, pcall, type
 local concat = table.concat
 local format, sub = string.format, string.sub
 local expect, optional, misuse = argument.expect, argument.optional, argument.misuse
@@ -65,9 +66,7 @@ function Run:child_data_received(fd, bytes)
   list[#list + 1] = bytes
 end
 
-function Run:process_ended(reason)
-  if self.timer then self.timer:cancel() end
-  if self.d:called() then return end
+local function finish(self, reason)
   local failure = self.failure
   local result = failure or {}
   result.stdout, result.stderr = concat(self.out), concat(self.err)
@@ -75,6 +74,15 @@ function Run:process_ended(reason)
   if failure then return self.d:errback(failure) end
   result.reason = reason
   return self.d:callback(result)
+end
+
+function Run:process_ended(reason)
+  if self.timer then self.timer:cancel() end
+  if self.d:called() then return end
+  local ok, why = pcall(finish, self, reason)
+  if ok then return end
+  if self.d:called() then error(why, 0) end
+  self.d:errback(chain.NO_MEMORY)
 end
 
 local OWN <const> =

@@ -10,8 +10,10 @@ local async = require "ropewalk.async"
 local log = require "ropewalk.log"
 local reactor = require "ropewalk.reactor"
 local Service = require "ropewalk.service".Service
+local Failure = require "ropewalk.failure"
+local NO_MEMORY <const> = require "ropewalk.chain".NO_MEMORY
 
-local error = error
+local error, pcall = error, pcall
 local floor = math.floor
 local pack, unpack = table.pack, table.unpack
 local callable = argument.callable
@@ -55,7 +57,7 @@ local function beats(self, now)
   return floor((now - self.started) / self.interval + 1e-9)
 end
 
-local run
+local begin
 
 local function schedule(self)
   local now = self.clock:seconds()
@@ -63,7 +65,7 @@ local function schedule(self)
   if self.interval > 0 then
     delay = self.started + (beats(self, now) + 1) * self.interval - now
   end
-  self.call = self.clock:call_later(delay, run, self)
+  self.call = self.clock:call_later(delay, begin, self)
 end
 
 local function finish(self, failure)
@@ -73,7 +75,7 @@ local function finish(self, failure)
   if failure then d:errback(failure) else d:callback(self) end
 end
 
-function run(self)
+local function run(self)
   self.call = false
   local arguments = self.arguments
   local d
@@ -99,6 +101,12 @@ function run(self)
   end)
 end
 
+-- What fails here is memory: who waits for the loop is told.
+function begin(self)
+  local ok, why = pcall(run, self)
+  if not ok then finish(self, why == NO_MEMORY.message and NO_MEMORY or Failure.wrap(why)) end
+end
+
 ---Begins. Fires when stopped, with the loop; fails with the first failure of
 ---the function, which ends the loop.
 ---@param seconds number
@@ -112,7 +120,7 @@ function LoopingCall:start(seconds, now)
   self.last_beat = now == false and 0 or -1
   local d = Deferred.new(function() if self.running then self:stop() end end)
   self.deferred = d
-  if now == false then schedule(self) else run(self) end
+  if now == false then schedule(self) else begin(self) end
   return d
 end
 

@@ -18,6 +18,7 @@
  * may wait, be preempted, add to their own Deferred and fire others: what has
  * to outlive a call into Lua is on the Lua stack, or in the Deferred. */
 #include "bind/deferred.h"
+#include "bind/task.h"
 
 enum { FIRST_MORE = 16 };
 
@@ -193,14 +194,31 @@ static bool hand_over(lua_State *L, struct deferred *other) {
     return waits;
 }
 
-/* The task that waits, on top: it gets the result [2]. */
+/* The waiter (async.lua) of a task, on top: it gets the result [2]. There is nothing in
+ * it that takes memory, unless the task was interrupted on its way to wait. */
 static void wake(lua_State *L, struct deferred *d, bool failed) {
-    lua_getfield(L, -1, "wake");
-    lua_insert(L, -2);
-    lua_pushboolean(L, failed);
-    lua_pushvalue(L, 2);
-    lua_call(L, 3, 1);
-    if (lua_toboolean(L, -1) && failed) d->handled = true;
+    lua_getfield(L, -1, "fired");
+    bool late = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    if (!late) {
+        lua_pushboolean(L, failed);
+        lua_setfield(L, -2, "failed");
+        lua_pushvalue(L, 2);
+        lua_setfield(L, -2, "result");
+        lua_pushboolean(L, true);
+        lua_setfield(L, -2, "fired");
+        if (failed) d->handled = true;
+        lua_getfield(L, -1, "task");
+        const struct task_box *box = lua_touserdata(L, -1);
+        bool parked = box->task && box->task->state == TASK_PARKED;
+        if (parked) task_wake(box->task, L, 0);
+        lua_pop(L, 1);
+        if (!parked) {
+            lua_getfield(L, -1, "insist");
+            lua_pushvalue(L, -2);
+            lua_call(L, 1, 0);
+        }
+    }
     lua_pop(L, 1);
 }
 

@@ -251,8 +251,14 @@ static int core_time(lua_State *L) {
 struct turn_end_list { /* in the registry: functions, and the hook */
     struct turn_end hook;
     struct generation *gen;
+    struct debt debt;
     bool set;
 };
+
+static int report_error(lua_State *L) {
+    door_report(L, 1, "error at the end of a turn");
+    return 0;
+}
 
 static int run_turn_end(lua_State *L) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TURN_FUNCTIONS));
@@ -261,19 +267,24 @@ static int run_turn_end(lua_State *L) {
     lua_Integer n = luaL_len(L, -1);
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, -1, i);
-        if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
-            door_report(L, -1, "error at the end of a turn");
-            lua_pop(L, 1);
+        if (lua_pcall(L, 0, 0, 0) != LUA_OK) { /* to report it may fail, too */
+            lua_pushcfunction(L, report_error);
+            lua_insert(L, -2);
+            if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
         }
     }
     return 0;
 }
 
+static void turn_end_told(struct debt *d) { d->gen = NULL; }
+
 static void turn_ended(struct turn_end *hook) {
     struct turn_end_list *list = (struct turn_end_list *)hook;
     loop_turn_end_remove(hook);
     list->set = false;
-    door_enter(list->gen, &(struct door_call){.body = run_turn_end});
+    if (list->debt.gen) return; /* there was no memory; it is tried again */
+    list->debt = (struct debt){.body = run_turn_end, .over = turn_end_told};
+    debt_owe(&list->debt, list->gen, NULL);
 }
 
 static int core_turn_end(lua_State *L) {
