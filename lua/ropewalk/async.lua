@@ -26,7 +26,6 @@ local _ENV <const> = nil
 
 local async = {}
 
-local waiting = {}                                  -- task → its waiter, while it is parked here
 local cancelled = setmetatable({}, { __mode = "k" }) -- task → true: raise at the next await
 
 -- Waiting ------------------------------------------------------------------
@@ -70,11 +69,11 @@ local function wait(d)
   local waiter = setmetatable({ task = task, on = d, co = coroutine_running(), fired = false,
     failed = false, result = nil, seen = false }, Waiter)
   task:on_cancel(function() give_up(waiter) end)
-  waiting[task] = waiter
   d:add_waiter(waiter)
+  task:waits(waiter)
   while not waiter.fired do park() end
   waiter.seen = true
-  waiting[task] = nil
+  task:waits(nil)
   task:on_cancel(nil)
   if waiter.failed then error(waiter.result, 0) end
   return waiter.result
@@ -131,7 +130,7 @@ function main(d, fn, ...)
 end
 
 local function cancel_task(task)
-  local waiter = waiting[task]
+  local waiter = task:waiter()
   if waiter and not waiter.fired then waiter.on:cancel() else cancelled[task] = true end
   return LATER
 end

@@ -42,15 +42,23 @@ end
 -- returns becomes the result of that one. Gives the Deferred for all of them.
 local function watch(what, list, done)
   expect(what, 1, list, "table")
-  local all, left = Deferred.new(function() cancel_all(list) end), 0
-  for _ in pairs(list) do left = left + 1 end
+  local all, left, counted = Deferred.new(function() cancel_all(list) end), 0, {}
+  for key in pairs(list) do left, counted[key] = left + 1, false end
   local function one(result, key, ok)
     left = left - 1
-    return done(all, key, ok, result, left)
+    result = done(all, key, ok, result, left)
+    counted[key] = true
+    return result
+  end
+  local function uncounted(failure, key) -- there was no memory to count it
+    if counted[key] then return failure end
+    if not all:called() then all:errback(failure) end
+    return nil
   end
   for key, each in pairs(list) do
     if getmetatable(each) == Deferred then
       each:add_callbacks(one, function(failure) return one(failure, key, false) end, key, true)
+        :add_errback(uncounted, key)
     else
       one(each, key, true)
     end

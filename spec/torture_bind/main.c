@@ -52,7 +52,7 @@ static bool play(struct world *w, const struct scenario *s, uint64_t nth, unsign
 }
 
 static void sweep(struct world *w, const struct scenario *s, unsigned burst) {
-    uint64_t n = 1, most = s->thinly ? ONE_BY_ONE / 4 : ONE_BY_ONE * 10;
+    uint64_t n = 1, most = s->fails == THINLY ? ONE_BY_ONE / 4 : ONE_BY_ONE * 10;
     while (!complaints && play(w, s, n, burst))
         n += n < most && burst == 1 ? 1 : 1 + n / 12;
 }
@@ -66,7 +66,7 @@ static bool run(struct world *w, const struct scenario *s, bool verbose) {
     size_t memory = world_script_memory(w);
     unsigned generation = world_generation(w);
     sweep(w, s, 1);
-    sweep(w, s, 8);
+    if (s->fails != ONE) sweep(w, s, 8);
     size_t grown = complaints ? 0 : world_script_memory(w);
     if (!complaints && generation == world_generation(w) && grown > memory + SLACK) {
         char text[80];
@@ -95,9 +95,12 @@ static void begin(struct world *w) {
 int main(int argc, char **argv) {
     bool verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
     const char *part = argv[1 + verbose]; /* or NULL */
-    unsigned passed = 0, failed = 0, descriptors = open_descriptors();
+    unsigned passed = 0, failed = 0;
     struct world w;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    begin(&w); /* once for what is the process's, and stays open */
+    world_end(&w);
+    unsigned descriptors = open_descriptors();
     begin(&w);
     for (const struct scenario *s = scenarios; s->name; s++) {
         if (part && !strstr(s->name, part)) continue;

@@ -29,7 +29,8 @@ struct scenario {
     enum outcome (*play)(struct world *w, const struct scenario *s);
     enum port_of port;
     const char *say, *expect;
-    bool thinly; /* it allocates much: not each one fails */
+    enum { EACH, THINLY, ONE } fails; /* each allocation, and several in a row; of many
+                                         some; only one: with more nobody is told */
 };
 extern const struct scenario scenarios[];
 

@@ -11,7 +11,7 @@ static struct task_box *check_box(lua_State *L) {
 }
 
 static struct task_box *push_new_box(lua_State *L) {
-    struct task_box *box = lua_newuserdatauv(L, sizeof *box, TASK_DEFERRED);
+    struct task_box *box = lua_newuserdatauv(L, sizeof *box, TASK_WAITER);
     *box = (struct task_box){0};
     luaL_setmetatable(L, task_class);
     return box;
@@ -138,12 +138,26 @@ static int task_on_cancel(lua_State *L) {
     lua_settop(L, 2);
     box->has_cancel = !lua_isnil(L, 2);
     if (box->has_cancel) luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_setiuservalue(L, 1, 1);
+    lua_setiuservalue(L, 1, TASK_ON_CANCEL);
     return 0;
 }
 
 static int task_done(lua_State *L) {
     lua_pushboolean(L, check_box(L)->task == NULL);
+    return 1;
+}
+
+/* task:waits(waiter or nil), task:waiter(): neither takes memory. */
+static int task_waits(lua_State *L) {
+    check_box(L);
+    lua_settop(L, 2);
+    lua_setiuservalue(L, 1, TASK_WAITER);
+    return 0;
+}
+
+static int task_waiter(lua_State *L) {
+    check_box(L);
+    lua_getiuservalue(L, 1, TASK_WAITER);
     return 1;
 }
 
@@ -178,7 +192,7 @@ static int call_on_cancel(lua_State *L) {
     struct task *t = lua_touserdata(L, 1);
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
     lua_rawgetp(L, -1, t);
-    lua_getiuservalue(L, -1, 1);
+    lua_getiuservalue(L, -1, TASK_ON_CANCEL);
     lua_call(L, 0, 0);
     return 0;
 }
@@ -205,6 +219,7 @@ void door_open(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"resume", task_resume_method}, {"on_cancel", task_on_cancel},
         {"done", task_done}, {"limit", task_limit},
+        {"waits", task_waits}, {"waiter", task_waiter},
         {"traceback", task_traceback}, {NULL, NULL},
     };
     luaL_newmetatable(L, task_class);

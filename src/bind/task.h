@@ -6,8 +6,8 @@
 
 #include "bind/bind.h"
 
-/* Userdata; its uservalues are the on_cancel function, and what it was begun for. */
-enum { TASK_ON_CANCEL = 1, TASK_DEFERRED };
+/* Userdata; its uservalues: the on_cancel function, what it was begun for, its waiter. */
+enum { TASK_ON_CANCEL = 1, TASK_DEFERRED, TASK_WAITER };
 struct task_box {
     struct task *task; /* NULL: ended */
     bool has_cancel, has_deferred;
