@@ -48,6 +48,7 @@ mistake() {
 make_() { $MAKE -s "$@" </dev/null; }
 torture() { make_ build/release/torture && build/release/torture "spec/wire/$1"; }
 faults() { make_ build/release/torture_io && build/release/torture_io "$1"; }
+memory() { make_ build/release/torture_bind && build/release/torture_bind "$1"; }
 budget() { make_ build/release/bench/budget && spec/bench/budget --low --build build; }
 analyze() { make_ "$1"; }
 layers() { make_ layers; }
@@ -72,6 +73,9 @@ mistake 'descriptor: one stays open when the loop cannot be made' src/io/loop.c 
 mistake 'allocation: a failed one is not looked at' src/base/buf.c \
     's/if (!data) return RW_ENOMEM;//' \
     '' torture line
+mistake 'debt: what had no memory is not tried again' src/bind/debt.c \
+    's/if (status != RW_ENOMEM)/if (status <= 0)/' \
+    'it hangs' memory 'connecting to nobody'
 mistake 'slow: a path takes longer' src/proto/line.c \
     's/^static int64_t line_feed.*/&\n    for (volatile int i = 0; i < 8; i++) {}/' \
     'OVER' budget

@@ -13,7 +13,7 @@
 
 #include "allocations.h"
 
-enum { ONE_BY_ONE = 100, SLACK = 4096, HANGS = 60 };
+enum { SLACK = 4096, HANGS = 60 };
 
 static const char *const outcomes[] = {"perfect", "answered otherwise", "cut", "hung"};
 static unsigned complaints, failures, rounds;
@@ -52,9 +52,9 @@ static bool play(struct world *w, const struct scenario *s, uint64_t nth, unsign
 }
 
 static void sweep(struct world *w, const struct scenario *s, unsigned burst) {
-    uint64_t n = 1, most = s->fails == THINLY ? ONE_BY_ONE / 4 : ONE_BY_ONE * 10;
-    while (!complaints && play(w, s, n, burst))
-        n += n < most && burst == 1 ? 1 : 1 + n / 12;
+    bool thinly = s->fails == THINLY || burst > 1;
+    for (uint64_t n = 1; !complaints && play(w, s, n, burst);)
+        n += thinly ? 1 + n / (burst > 1 ? 4 : 8) : 1;
 }
 
 static bool run(struct world *w, const struct scenario *s, bool verbose) {
@@ -87,21 +87,16 @@ static unsigned open_descriptors(void) {
     return n;
 }
 
-static void begin(struct world *w) {
-    world_begin(w, "spec/torture_bind/server.lua");
-    world_measure(w);
-}
-
 int main(int argc, char **argv) {
     bool verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
     const char *part = argv[1 + verbose]; /* or NULL */
     unsigned passed = 0, failed = 0;
     struct world w;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    begin(&w); /* once for what is the process's, and stays open */
+    world_begin(&w); /* once for what is the process's, and stays open */
     world_end(&w);
     unsigned descriptors = open_descriptors();
-    begin(&w);
+    world_begin(&w);
     for (const struct scenario *s = scenarios; s->name; s++) {
         if (part && !strstr(s->name, part)) continue;
         if (run(&w, s, verbose)) {
@@ -110,7 +105,7 @@ int main(int argc, char **argv) {
         }
         failed++;
         world_end(&w);
-        begin(&w);
+        world_begin(&w);
     }
     world_end(&w);
     if (allocations_live() != 0)

@@ -14,6 +14,15 @@ static enum outcome exchange(struct world *w, const struct scenario *s) {
     return o;
 }
 
+/* A server of its own begins, serves and ends. */
+static enum outcome start(struct world *w, const struct scenario *s) {
+    struct world other;
+    enum outcome o = world_try(&other) ? exchange(&other, s) : CUT;
+    (void)w;
+    world_end(&other);
+    return o;
+}
+
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 #define POST(path, length, body)                                                  \
     "POST " path " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " length \
@@ -75,6 +84,10 @@ const struct scenario scenarios[] = {
     {"a child", exchange, HTTP, GET("/child"), "\r\n\r\noutput\n", ONE},
     {"a peer that leaves a line's hook", leave, LINES, "forever\r\n", "", EACH},
     {"a peer that leaves a handler", leave, HTTP, GET("/forever"), "", EACH},
-    {"a reload", reload, LINES, "hello\r\n", "HELLO\r\n", THINLY},
+    {"a reload, with a line before and behind it", reload, LINES, "hello\r\n", "HELLO\r\n", THINLY},
+    {"a reload, and a protocol that goes over", reload, ECHO, "hello", "hello", THINLY},
+    {"a reload, between two requests", reload, HTTP,
+     "GET /plain/you HTTP/1.1\r\nHost: localhost\r\n\r\n", "hello you", THINLY},
+    {"a start", start, LINES, "hello\r\n", "HELLO\r\n", THINLY},
     {0},
 };

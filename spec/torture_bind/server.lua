@@ -18,7 +18,10 @@ end
 local Datagrams = rw.DatagramProtocol:extend "Datagrams"
 function Datagrams:datagram_received(bytes, address) self.transport:write(bytes, address) end
 
-local echo = rw.server("tcp:127.0.0.2:0", rw.Factory:for_protocol(Echo))
+local echoes = rw.Factory:for_protocol(Echo)
+echoes.reload_policy = "migrate"
+
+local echo = rw.server("tcp:127.0.0.2:0", echoes)
 local lines = rw.server("tcp:127.0.0.3:0", rw.Factory:for_protocol(Lines))
 local datagrams = rw.server("udp:127.0.0.4:0", rw.Factory:for_protocol(Datagrams))
 

@@ -36,10 +36,10 @@ extern const struct scenario scenarios[];
 
 /* ── world.c ──────────────────────────────────────────────────────────────*/
 
-void world_begin(struct world *w, const char *script);
+bool world_try(struct world *w); /* false: something failed; world_end nevertheless */
+void world_begin(struct world *w);
 void world_end(struct world *w);
 bool world_step(struct world *w); /* waits a little; false: it has stopped */
-void world_measure(struct world *w); /* what is there at rest */
 bool world_rests(const struct world *w);
 size_t world_script_memory(struct world *w); /* after a collection */
 unsigned world_generation(const struct world *w); /* the current one */

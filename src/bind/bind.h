@@ -134,8 +134,7 @@ struct generation {
     size_t mem_low; /* the least it had since the collector was tuned */
     lua_State *L;   /* the main state; runs nothing but short protected calls */
     struct limits limits;
-    struct scope scope;     /* background: tasks and timers of no connection */
-    struct scope debts;     /* what it has still to be told */
+    struct scope scope, debts; /* background: of no connection; what it has still to be told */
     struct server *servers; /* list */
     struct conn *conns;     /* list */
     struct child *children; /* list: not ended yet */
