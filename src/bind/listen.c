@@ -255,6 +255,12 @@ static int connect_done_body(lua_State *L) {
     return proto_conn_connect(L, a.stream, &a.c->limits, &a.c->making);
 }
 
+/* Nobody took it: the factory raised, or there was no memory. */
+static void connect_body_ended(struct task *t, int status) {
+    struct connected *a = t->owner;
+    if (status < 0) a->status = status;
+}
+
 static void connect_end(struct connected *a) {
     struct connecting *c = a->c;
     struct generation *g = c->gen;
@@ -265,8 +271,8 @@ static void connect_end(struct connected *a) {
     if (a->status == 0) {
         g->rw->stats.connections_opened++;
         leftover_pass(g->rw, &c->item, a->stream, "");
-        a->status = RW_ESCRIPT; /* what it is if the body raises */
-        door_enter(g, &(struct door_call){.body = connect_done_body, .arg = a});
+        door_enter(g, &(struct door_call){
+            .body = connect_done_body, .arg = a, .owner = a, .done = connect_body_ended});
         if (a->c) stream_abort(a->stream, a->status); /* nobody's yet: no hook will come */
     }
     if (a->c) connect_failed(a);
