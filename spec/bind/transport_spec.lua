@@ -189,6 +189,21 @@ describe("a transport", function()
     assert.is_true(took >= 0.035 and took < 2, took)
   end)
 
+  it("sends all pieces of a table or none", function()
+    local P, why = rw.Protocol:extend "P", nil
+    function P:connection_made()
+      local _
+      _, why = pcall(self.transport.write, self.transport, { "lost ", { "too ", false } })
+      self.transport:write { "kept ", { 1, { " also" } } }
+      self.transport:lose_connection()
+    end
+    port = serve(P)
+    local client = connect(port)
+    client.ended:await()
+    assert.equal("kept 1 also", client:text())
+    assert.matches("the pieces in a table are strings, not a boolean", why, 1, true)
+  end)
+
   it("takes any number of seconds for a time-out, but nothing else", function()
     local P, done = rw.Protocol:extend "P", rw.Deferred()
     function P:connection_made()
