@@ -19,7 +19,7 @@ static void fired(struct timer *t) { pay(CONTAINER(t, struct debt, timer), NULL)
 
 static void tried(struct task *t, int status) {
     struct debt *d = t->owner;
-    if (status != RW_ENOMEM) {
+    if (status != RW_ENOMEM || d->gen->debts.closed) {
         finish(d);
         return;
     }

@@ -175,7 +175,8 @@ static void task_forget(struct debt *d) {
 static void task_end(struct task *t, int status) {
     struct generation *g = t->gen;
     scope_remove(&t->item);
-    if (status == 0) task_box_detach(t);
+    bool owes = status < 0 && task_owes(t);
+    if (!owes) task_box_detach(t);
     if (g->mem.live < g->mem_low) g->mem_low = g->mem.live;
     if (++g->tasks_ended % GC_TUNE_EACH == 0) state_tune_gc(g);
     if (t->done) t->done(t, status);
@@ -185,8 +186,9 @@ static void task_end(struct task *t, int status) {
         lua_settop(t->co, 0);
         t->next = g->idle_tasks;
         g->idle_tasks = t;
-    } else if (!task_owes(t, task_forget)) { /* a stack that failed is not used again */
-        task_box_detach(t);
+    } else if (owes) {
+        task_pay(t, task_forget);
+    } else { /* a stack that failed is not used again */
         task_forget(&t->debt);
     }
     generation_check(g);

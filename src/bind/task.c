@@ -54,13 +54,16 @@ static int fail_deferred(lua_State *L) {
     return 0;
 }
 
-bool task_owes(struct task *t, void (*over)(struct debt *d)) {
+bool task_owes(struct task *t) {
     if (!t->box || !t->box->has_deferred || t->result != LUA_ERRMEM || t->gen->killed) return false;
     t->box->task = NULL;
     t->box = NULL;
+    return true;
+}
+
+void task_pay(struct task *t, void (*over)(struct debt *d)) {
     t->debt = (struct debt){.body = fail_deferred, .over = over};
     debt_owe(&t->debt, t->gen, NULL);
-    return true;
 }
 
 static int spawn_in(lua_State *L, struct scope *scope) {

@@ -18,9 +18,10 @@ void task_set_hook(struct task *t, lua_State *co);
 void task_make_ready(struct task *t);
 void task_leave(struct task *t); /* the list that it waits in, if any */
 void task_box_detach(struct task *t);
-/* The same for one that had no memory: a Deferred that it was begun for, and has not
- * fired, fails. False: there is none; else `over` is told when that is done. */
-bool task_owes(struct task *t, void (*over)(struct debt *d));
+/* The same for one that had no memory, if it was begun for a Deferred; else false. */
+bool task_owes(struct task *t);
+/* Then that fails, unless it has fired. */
+void task_pay(struct task *t, void (*over)(struct debt *d));
 /* Runs on_cancel, as a task of its own; false: there is none. */
 bool task_ask_cancel(struct task *t);
 /* A task to be started, with its handle in place before it runs; then the
