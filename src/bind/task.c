@@ -46,7 +46,8 @@ static int fail_deferred(lua_State *L) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
     lua_rawgetp(L, -1, t);
     lua_getiuservalue(L, -1, TASK_DEFERRED);
-    if (deferred_at(L, -1)->state != PENDING) return 0;
+    const struct deferred *d = deferred_at(L, -1);
+    if (!d || d->state != PENDING) return 0;
     lua_getfield(L, -1, "errback");
     lua_insert(L, -2);
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_NO_MEMORY));
