@@ -143,7 +143,8 @@ describe("an endpoint", function()
       assert.truthy(endpoint.parse("tcp:[" .. good .. "]:1"), good)
     end
     for _, bad in ipairs { ":", "1", ":::", "1::2::3", "12345::", "1:2:3:4:5:6:7", "g::",
-      "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:", "::1%e/x" } do
+      "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:", "1:2:3:4::5:6:7:8", "::1092.0.2.1",
+      "::01.2.3.4", "::1%e/x" } do
       assert.is_nil((endpoint.parse("tcp:[" .. bad .. "]:1")), bad)
     end
   end)

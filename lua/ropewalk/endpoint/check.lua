@@ -52,6 +52,7 @@ function check.is_ipv6(word)
   if doubles > 1 or find(rest, ":::", 1, true) then return false end
   local v4 = match(rest, ":(%d+%.%d+%.%d+%.%d+)$")
   if v4 then
+    if not check.is_ipv4(v4) then return false end
     rest, groups = sub(rest, 1, -#v4 - 1) .. "0", 1
   end
   if find(rest, "^:[^:]") or find(rest, "[^:]:$") then return false end
@@ -59,7 +60,8 @@ function check.is_ipv6(word)
     if not find(group, "^%x%x?%x?%x?$") then return false end
     groups = groups + 1
   end
-  return doubles == 1 and groups <= 7 or groups == 8
+  if doubles == 1 then return groups <= 7 end -- "::" stands for one at least (RFC 4291 §2.2)
+  return groups == 8
 end
 
 ---A name or an address, which comes without its brackets.
