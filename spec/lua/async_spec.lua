@@ -7,6 +7,15 @@ local testing = require "ropewalk.testing"
 local task = support.task
 
 describe("an async function", function()
+  it("minds no waiter that is none", function()
+    for _, odd in ipairs { {}, { task = 1 }, { task = io.stderr }, { task = rw.Deferred() } } do
+      local d = rw.Deferred()
+      d:add_waiter(odd)
+      d:callback(1)
+      testing.failure_result_of(d, "error")
+    end
+  end)
+
   it("runs at once until it waits, and gives a Deferred of its result", task(function()
     local seen, gate = {}, Deferred()
     local fn = rw.async(function(a, b)

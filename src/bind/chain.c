@@ -209,9 +209,9 @@ static void wake(lua_State *L, struct deferred *d, bool failed) {
         lua_setfield(L, -2, "fired");
         if (failed) d->handled = true;
         lua_getfield(L, -1, "task");
-        const struct task_box *box = lua_touserdata(L, -1);
-        bool parked = box->task && box->task->state == TASK_PARKED;
-        if (parked) task_wake(box->task, L, 0);
+        struct task *t = task_of_handle(L, -1);
+        bool parked = t && t->state == TASK_PARKED;
+        if (parked) task_wake(t, L, 0);
         lua_pop(L, 1);
         if (!parked) {
             lua_getfield(L, -1, "insist");

@@ -10,6 +10,11 @@ static struct task_box *check_box(lua_State *L) {
     return luaL_checkudata(L, 1, task_class);
 }
 
+struct task *task_of_handle(lua_State *L, int index) {
+    const struct task_box *box = luaL_testudata(L, index, task_class);
+    return box ? box->task : NULL;
+}
+
 static struct task_box *push_new_box(lua_State *L) {
     struct task_box *box = lua_newuserdatauv(L, sizeof *box, TASK_WAITER);
     *box = (struct task_box){0};

@@ -18,6 +18,8 @@ void task_set_hook(struct task *t, lua_State *co);
 void task_make_ready(struct task *t);
 void task_leave(struct task *t); /* the list that it waits in, if any */
 void task_box_detach(struct task *t);
+/* NULL: it has ended, or that is no handle. */
+struct task *task_of_handle(lua_State *L, int index);
 /* The same for one that had no memory, if it was begun for a Deferred; else false. */
 bool task_owes(struct task *t);
 /* Then that fails, unless it has fired. */
