@@ -27,16 +27,18 @@ local function bad(...) error(Failure.new("bad_answer", format(...)), 0) end
 ---@param max integer bytes of the body
 function Reader:init(head_only, max)
   self.head_only, self.max = head_only, max
-  self.text, self.pieces, self.size = "", {}, 0
+  self.text, self.at = "", 1 -- what is not read yet: the text from there on
+  self.held = { size = 0, seam = "" }
+  self.pieces, self.size = {}, 0
   self.state, self.left, self.interim = "head", 0, 0
 end
 
 local function read_fields(text)
   local headers = {}
   for line in gmatch(text, "([^\n]*)\n") do
-    local name, value = match(line, "^([^:]+):[ \t]*(.*)\r$")
+    local name, value = match(sub(line, 1, -2), "^([^:]+):[ \t]*(.*)$")
     value = name and match(value, "^.*[^ \t]") or ""
-    if not name or not core.is_token(name) or find(value, "[%z\r]") then
+    if sub(line, -1) ~= "\r" or not name or not core.is_token(name) or find(value, "[%z\r]") then
       bad "a header field is malformed"
     end
     name = lower(name)
@@ -79,25 +81,32 @@ end
 
 -- A line without its end, or nil: it is not whole yet.
 local function take_line(self, max)
-  local at = find(self.text, "\r\n", 1, true)
-  if (at or #self.text) > max then bad "a line is too long" end
-  if not at then return nil end
-  local line = sub(self.text, 1, at - 1)
-  self.text = sub(self.text, at + 2)
+  local stop = find(self.text, "\r\n", self.at, true)
+  if (stop or #self.text) - self.at >= max then bad "a line is too long" end
+  if not stop then return nil end
+  local line = sub(self.text, self.at, stop - 1)
+  self.at = stop + 2
   return line
+end
+
+-- At most so many bytes.
+local function take_bytes(self, most)
+  local bytes = sub(self.text, self.at, self.at + most - 1)
+  self.at = self.at + #bytes
+  return bytes
 end
 
 -- One step per state; false: more bytes are needed.
 local steps = {}
 
 function steps.head(self)
-  local stop = find(self.text, "\r\n\r\n", 1, true)
-  if (stop or #self.text) > MAX_HEAD then bad("the head is longer than %d bytes", MAX_HEAD) end
+  local stop = find(self.text, "\r\n\r\n", self.at, true)
+  if (stop or #self.text) - self.at >= MAX_HEAD then bad("the head is longer than %d bytes", MAX_HEAD) end
   if not stop then return false end
-  local line, fields = match(sub(self.text, 1, stop + 1), "^([^\r\n]*)\r\n(.*)$")
+  local line, fields = match(sub(self.text, self.at, stop + 1), "^([^\r\n]*)\r\n(.*)$")
   local status = match(line or "", "^HTTP/1%.[01] (%d%d%d)%f[ %z]")
   if not status then bad "this is no HTTP response" end
-  self.text = sub(self.text, stop + 4)
+  self.at = stop + 4
   self.status, self.headers = tonumber(status), read_fields(fields)
   if self.status >= 200 then
     begin_body(self)
@@ -109,9 +118,9 @@ function steps.head(self)
 end
 
 function steps.body(self)
-  local bytes = sub(self.text, 1, self.left)
+  local bytes = take_bytes(self, self.left)
   if bytes == "" then return false end
-  self.text, self.left = sub(self.text, #bytes + 1), self.left - #bytes
+  self.left = self.left - #bytes
   keep(self, bytes)
   if self.left == 0 then finish(self) end
   return true
@@ -129,18 +138,18 @@ function steps.size(self)
 end
 
 function steps.chunk(self)
-  local bytes = sub(self.text, 1, self.left)
+  local bytes = take_bytes(self, self.left)
   if bytes == "" then return false end
-  self.text, self.left = sub(self.text, #bytes + 1), self.left - #bytes
+  self.left = self.left - #bytes
   keep(self, bytes)
   if self.left == 0 then self.state = "chunk_end" end
   return true
 end
 
 function steps.chunk_end(self)
-  if #self.text < 2 then return false end
-  if sub(self.text, 1, 2) ~= "\r\n" then bad "a chunk is longer than it says" end
-  self.text, self.state = sub(self.text, 3), "size"
+  if #self.text <= self.at then return false end
+  if take_bytes(self, 2) ~= "\r\n" then bad "a chunk is longer than it says" end
+  self.state = "size"
   return true
 end
 
@@ -154,18 +163,36 @@ function steps.trailer(self)
 end
 
 function steps.rest(self)
-  if self.text == "" then return false end
-  keep(self, self.text)
-  self.text = ""
+  local bytes = take_bytes(self, #self.text)
+  if bytes == "" then return false end
+  keep(self, bytes)
   return true
 end
 
 function steps.done() return false end
 
+-- Pieces of a head are put together once, when its end has come: all of them, or nil.
+local function hold(self, bytes)
+  local held = self.held
+  held[#held + 1], held.size = bytes, held.size + #bytes
+  local seam = held.seam .. bytes
+  held.seam = sub(seam, -3)
+  if held.size <= MAX_HEAD and not find(seam, "\r\n\r\n", 1, true) then return nil end
+  self.held = { size = 0, seam = "" }
+  return concat(held)
+end
+
 ---Bytes came; raises a Failure when it is no proper response.
 function Reader:feed(bytes)
-  self.text = self.text .. bytes
+  if self.state == "head" then
+    bytes = hold(self, bytes)
+    if not bytes then return end
+  end
+  self.text, self.at = self.text .. bytes, 1
   while steps[self.state](self) do end -- luacheck: ignore 542
+  bytes, self.text = sub(self.text, self.at), ""
+  if self.state == "head" then hold(self, bytes) -- behind an interim response
+  else self.text = bytes end
 end
 
 ---The connection has ended, as it should or not.

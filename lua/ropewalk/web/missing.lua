@@ -53,7 +53,7 @@ end
 local function to_root(request)
   local query = request.query_string
   query = query and query ~= "" and "?" .. query or ""
-  return response.redirect("./" .. request.path:match("[^/]*$") .. "/" .. query, 308)
+  return response.redirect("./" .. request.path:match("^.*/(.*)$") .. "/" .. query, 308)
 end
 
 local function respond(site, request, allowed)

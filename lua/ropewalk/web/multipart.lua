@@ -74,7 +74,7 @@ local function parse_disposition(field)
   end
   local filename = params.filename
   if filename then -- a name, not a path, whatever the browser sent
-    filename = filename:match "[^/\\]*$":gsub("%c", "")
+    filename = (filename:match "^.*[/\\](.*)$" or filename):gsub("%c", "")
   end
   return params.name, filename
 end

@@ -63,7 +63,7 @@ end
 local function to_directory(request)
   local query = request.query_string
   query = query and query ~= "" and "?" .. query or ""
-  return response.redirect("./" .. request.path:match "[^/]*$" .. "/" .. query, 301)
+  return response.redirect("./" .. request.path:match "^.*/(.*)$" .. "/" .. query, 301)
 end
 
 local function listing(self, request, file, path)
