@@ -105,7 +105,11 @@ return { main, other }]])
     child = e2e.start(ECHO .. SITE .. [[
 local echo = rw.server("tcp:127.0.0.1:0", rw.policy.idle(rw.Factory:for_protocol(Echo), 0.3))
 local main = rw.server("tcp:127.0.0.1:0", rw.policy.idle(site, 0.3))
-rw.call_later(0, function() rw.log.info("echo=" .. echo.port .. " main=" .. main.port) end)
+local function tell()
+  if not (echo.port and main.port) then return rw.call_later(0.01, tell) end
+  rw.log.info("echo=" .. echo.port .. " main=" .. main.port)
+end
+tell()
 return { main, echo }]])
     e2e.talk(child, [[
       wait(lambda: "echo=" in log())
