@@ -9,8 +9,14 @@ local support = {}
 -- A function for `it` that waits: any may.
 function support.task(fn) return fn end
 
--- Lets this turn of the loop end.
-function support.turn() require "ropewalk.async".sleep(0):await() end
+-- Lets this turn of the loop end, with what is done at its end: a timer of no seconds
+-- may fire in the same turn.
+function support.turn()
+  require "ropewalk.async".sleep(0):await()
+  local over = require "ropewalk.deferred"()
+  require "ropewalk.core".turn_end(function() over:callback() end)
+  over:await()
+end
 
 -- Waits until the condition gives something, and returns it; fails after so many
 -- seconds, at the caller's line, with the message (or what that function says).
