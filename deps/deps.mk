@@ -20,8 +20,9 @@ DEPS := mbedtls yyjson ares lua uv
 
 lua_INCLUDE := src
 lua_FILES    = $(filter-out %/lua.c %/luac.c,$(wildcard $(lua_TREE)/src/*.c))
-lua_CFLAGS  := -DLUA_USE_LINUX -include deps/config/lua.h
-# the system's has a seed of its own: it serves, but cannot be simulated with
+lua_CFLAGS  := -DLUA_USE_LINUX -Ideps/config/lua -DLUA_USER_H='"ropewalk_lua.h"'
+lua_CONFIG  := deps/config/lua/ropewalk_lua.h
+# the system's has a seed of its own, and deeper stacks: it serves, but cannot be simulated with
 lua_FROM     = $(if $(filter auto,$(DEPS_FROM)),bundled,$(DEPS_FROM))
 lua_NEEDS   := -lm -ldl
 

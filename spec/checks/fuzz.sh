@@ -11,7 +11,7 @@
 # and becomes NAME.tar.gz if it is small.
 set -eu
 
-program=$1 name=$2 seconds=$3 out=$4 seed=${5:-}
+program=$1 name=$2 seconds=$3 out=$(realpath "$4") seed=${5:-}
 found=$out/corpus/$name
 if [ -n "$seed" ]; then
     found=$out/repeated/$name

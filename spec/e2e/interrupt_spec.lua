@@ -6,9 +6,9 @@ describe("A handler", function()
   local child
   after_each(e2e.finish)
 
-  local function start(handlers)
+  local function start(handlers, ...)
     child = e2e.start("local site = web.Site()\n" .. handlers ..
-      "\nreturn rw.server(rw.config.listen, site)", { args = { "--limit", "script_budget=60000" } })
+      "\nreturn rw.server(rw.config.listen, site)", { args = { "--limit", "script_budget=60000", ... } })
   end
 
   it("that is interrupted is between two lines: n = n + 1 counts right", function()
@@ -54,5 +54,25 @@ end)]])
                   expect(c.ask("/sort").body, b"sorted")
       parallel(4, sort)
     ]])
+  end)
+
+  it("that is cancelled ends, however deep in calls it is", function()
+    start([[
+local function deep() return 1 + deep() end
+site:get("/deep", function()
+  local tasks = {}
+  for i = 1, 5 do tasks[i] = rw.spawn(deep) end
+  rw.sleep(0.3):await()
+  for _, task in ipairs(tasks) do task:cancel() end
+  for _, task in ipairs(tasks) do pcall(task.await, task) end
+  return "ended"
+end)]], "--limit", "script_slice=4") -- shorter than it takes to walk over the calls
+    e2e.talk(child, ([[
+      for _ in range(3):
+          began = time.time()
+          expect(Client().ask("/deep").body, b"ended")
+          took = time.time() - began
+          if took > %d: raise AssertionError("it took %%f s" %% took)
+    ]]):format(e2e.sanitized and 40 or 15))
   end)
 end)

@@ -220,7 +220,8 @@ static bool task_resume(struct task *t, lua_State *from, int nargs) {
     if (t->gen->killed) return task_end(t, RW_ECANCELED), false;
     task_leave(t);
     t->yield = YIELD_NONE;
-    t->graces = 0;
+    t->graces = t->steps_left = 0;
+    t->line_seen = NULL;
     t->raising = false;
     struct task *outer_task = door->task;
     lua_State *outer_running = door->running;

@@ -56,10 +56,12 @@ struct task {
     uint64_t budget;
     unsigned slices;      /* used, of script_slice ms */
     unsigned graces;      /* slices that ended since it was entered, and it went on */
+    unsigned steps_left;  /* until it is interrupted, unless it ends */
     unsigned burst;       /* of these, in a row where yielding is not possible */
     unsigned library_steps; /* times that the library was not interrupted */
     unsigned grace;       /* slices that a killed one may still close variables for */
     const void *closer;   /* the call that does so: lua_Debug's i_ci */
+    const lua_State *line_seen; /* its slice is over, and here a line has begun since */
     unsigned cancels;     /* waits that ended since its scope has closed */
     unsigned pins;        /* coroutines within that were resumed where one cannot yield */
     struct wait_list *waits; /* NULL: in none; its neighbours there: */
@@ -77,7 +79,6 @@ struct task {
     bool cancel_due; /* the telling is to come */
     bool hurried;    /* its budget became that of what is to be closed */
     bool raising;    /* the telling is on its way, from within a hook */
-    bool line_seen;  /* its slice is over, and a line has begun since */
 };
 
 /* Tasks that wait for the same thing, first come, first woken. One that goes on

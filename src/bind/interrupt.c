@@ -3,8 +3,9 @@
  * budget is used up.
  *
  * Preemption costs nothing until it happens. The watchdog ticks in processor
- * time; when one entry has lasted for a slice, the signal handler sets a count
- * hook on the coroutine that runs (lua_sethook is made for that). Who ends soon
+ * time; when one entry has lasted for a slice, the signal handler sets a hook
+ * on the coroutine that runs (lua_sethook is made for that), once: setting it walks
+ * the whole stack of calls, which may last longer than a slice. Who ends soon
  * after that is not interrupted: the time was the collector's, or C's. Others are
  * between two lines, so that a line like n = n + 1 is one step for everybody. The
  * hook yields where the stack allows it; inside a C function that calls back
@@ -20,9 +21,9 @@
 #include "bind/coverage.h"
 #include "bind/task.h"
 
-/* Counts of the hook tell its states apart: it has just been set; Lua is in the library;
- * Lua has seen it, and may end by itself within so much (after another slice: an eighth). */
-enum { FRESH = 1, LIBRARY_STEP = 100, GRACE_STEPS = 12800, GRACES = 4 };
+/* The hook is called at each line and each STEP of instructions. Within so many steps
+ * a task may end by itself (after another slice: an eighth). */
+enum { STEP = 100, GRACE_STEPS = 128, GRACES = 4 };
 
 enum { BURST_SLICES = 3, MAX_LIBRARY_STEPS = 10000, TICK_PERIOD_MS = 4,
        MAX_CLOSE_DEPTH = 200, TICKS_PER_SET = 16 };
@@ -34,8 +35,12 @@ static _Thread_local volatile unsigned long seen_entry;
 static _Thread_local volatile unsigned seen_ticks;
 static _Thread_local volatile unsigned slice_ticks;
 static _Thread_local volatile unsigned seen_set; /* slices that ended with the hook set */
+static _Thread_local volatile bool slice_over;   /* the hook has not seen it yet */
+static _Thread_local volatile unsigned killed_slices; /* of a killed task, as well */
 
 static void on_slice_end(lua_State *L, lua_Debug *ar);
+static void on_killed(lua_State *L, lua_Debug *ar);
+static void on_cancelled(lua_State *L, lua_Debug *ar);
 
 static void on_tick(void) { /* in a signal handler */
     struct door *door = open_door;
@@ -43,18 +48,19 @@ static void on_tick(void) { /* in a signal handler */
     if (door->entries != seen_entry) {
         seen_entry = door->entries;
         seen_ticks = 0;
+        slice_over = false;
         return;
     }
     if (++seen_ticks < slice_ticks) return;
     seen_ticks = 0;
-    /* Setting it walks the whole stack of calls, which may be deep, and no hook
-     * runs while a C function does: not each time. Now and then, since Lua may
-     * lose one that is set while it looks. */
     lua_State *L = door->running;
-    int count = lua_gethookcount(L);
-    bool in_grace = count > FRESH && count != LIBRARY_STEP;
-    if (lua_gethook(L) == on_slice_end && !in_grace && ++seen_set % TICKS_PER_SET) return;
-    lua_sethook(L, on_slice_end, LUA_MASKCOUNT, FRESH);
+    lua_Hook hook = lua_gethook(L);
+    if (hook == on_killed) killed_slices++;
+    if (hook == on_killed || hook == on_cancelled) return; /* raises at the next instruction */
+    slice_over = true;
+    /* Now and then again, since Lua may lose one that is set while it looks. */
+    if (hook == on_slice_end && ++seen_set % TICKS_PER_SET) return;
+    lua_sethook(L, on_slice_end, LUA_MASKCOUNT | LUA_MASKLINE, STEP);
 }
 
 /* One watchdog per thread serves all doors of it; the shortest slice counts. */
@@ -93,10 +99,17 @@ static bool is_closing(struct task *t, lua_State *L, lua_Debug *ar) {
     return true;
 }
 
+static void count_grace(struct task *t) {
+    unsigned gone = killed_slices;
+    killed_slices = 0;
+    t->grace -= gone < t->grace ? gone : t->grace;
+}
+
 /* Over its budget: raises at every instruction, so that nothing catches it. The
  * library tells those who wait for the result. */
 static void on_killed(lua_State *L, lua_Debug *ar) {
     struct task *t = generation_of(L)->rw->door.task;
+    if (killed_slices) count_grace(t);
     if (t->grace && is_closing(t, L, ar)) return;
     if (door_in_library(L, ar) && t->library_steps++ < MAX_LIBRARY_STEPS) return;
     if (ar->event != LUA_HOOKCOUNT) return; /* what is called may be C */
@@ -145,6 +158,7 @@ static void task_doom(struct task *t, lua_State *L) {
     t->library_steps = 0;
     uint64_t grace = t->gen->limits.script_close / rw->limits.script_slice;
     t->grace = 1 + (grace < UINT_MAX ? (unsigned)grace : UINT_MAX - 1);
+    killed_slices = 0;
     task_set_hook(t, L);
 }
 
@@ -174,42 +188,51 @@ static bool is_over_budget(const struct task *t) {
 /* Of the first line that Lua tells of it may be in the midst: it compares with where
  * it was when it looked the last time, which is long ago. */
 static bool is_between_lines(struct task *t, lua_State *L, const lua_Debug *ar) {
-    bool line = ar->event == LUA_HOOKLINE;
-    if (line && t->line_seen) return true;
-    t->line_seen = line;
-    if (!line) lua_sethook(L, on_slice_end, LUA_MASKLINE, 0);
+    if (ar->event != LUA_HOOKLINE) return false;
+    if (t->line_seen == L) return true;
+    t->line_seen = L;
     return false;
+}
+
+/* A slice counts once, also where C let more than one pass. */
+static void count_slice(struct task *t) {
+    slice_over = false;
+    t->slices++;
+    t->steps_left = t->graces < GRACES ? GRACE_STEPS >> 3 * t->graces++ : 0;
+}
+
+static bool is_in_grace(struct task *t, const lua_Debug *ar) {
+    if (t->steps_left && ar->event == LUA_HOOKCOUNT) t->steps_left--;
+    return t->steps_left;
+}
+
+/* The library is left to end what it does. */
+static bool is_in_library(struct task *t, lua_State *L, lua_Debug *ar) {
+    if (!door_in_library(L, ar)) return false;
+    if (ar->event == LUA_HOOKCOUNT) t->library_steps++;
+    return t->library_steps < MAX_LIBRARY_STEPS;
 }
 
 static void on_slice_end(lua_State *L, lua_Debug *ar) {
     struct rw *rw = generation_of(L)->rw;
     struct task *t = rw->door.task;
-    if (t && t->killed) {
+    if (t && t->killed) { /* in a coroutine that had no hook yet */
         if (t->grace) t->grace--;
         task_set_hook(t, L);
         return;
     }
-    bool fresh = ar->event == LUA_HOOKCOUNT && lua_gethookcount(L) == FRESH;
-    if (t && fresh) {
-        t->slices++;
+    if (t && slice_over) {
+        count_slice(t);
         if (is_over_budget(t)) {
             task_doom(t, L); /* the next instruction raises */
             return;
         }
-        if (t->graces < GRACES) {
-            lua_sethook(L, on_slice_end, LUA_MASKCOUNT, GRACE_STEPS >> 3 * t->graces++);
-            return;
-        }
     }
-    if (t && door_in_library(L, ar) && ++t->library_steps < MAX_LIBRARY_STEPS) { /* soon again */
-        /* setting it walks the whole stack of calls: not each time */
-        if (lua_gethookcount(L) != LIBRARY_STEP)
-            lua_sethook(L, on_slice_end, LUA_MASKCOUNT, LIBRARY_STEP);
+    if (t && (is_in_grace(t, ar) || is_in_library(t, L, ar) || !is_between_lines(t, L, ar)))
         return;
-    }
-    if (t && !is_between_lines(t, L, ar)) return;
     door_clear_hook(L);
     if (!t) return;
+    t->line_seen = NULL;
     if (rw->simulated) return; /* when it is interrupted would be real time's chance */
     if (rw->given_up) return; /* in a thread nobody waits for a turn */
     if (lua_isyieldable(L) && !t->pins) {

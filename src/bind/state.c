@@ -135,7 +135,7 @@ static int open_libraries(lua_State *L) {
     return 0;
 }
 
-/* What Lua hashes strings with (deps/config/lua.h). In a simulation it is always
+/* What Lua hashes strings with (deps/config/lua). In a simulation it is always
  * the same, and so is the order of pairs. */
 static _Thread_local bool is_simulated, was_asked;
 
