@@ -56,7 +56,10 @@ static void leave_room(void) {
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    (void)argc, (void)argv;
+    static const char artifacts[] = "-artifact_prefix=";
+    for (int i = 1; i < *argc; i++)
+        if (strncmp((*argv)[i], artifacts, sizeof artifacts - 1) == 0)
+            guard_spare((*argv)[i] + sizeof artifacts - 1);
     require(realpath("spec/fuzz/door.lua", script), "spec/fuzz/door.lua");
     home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     require(home >= 0 && mkdtemp(room), room);

@@ -5,6 +5,9 @@
 
 #include <stdbool.h>
 
+/* Files whose names begin so are the fuzzer's: it writes them when it has found something,
+ * from in between. */
+void guard_spare(const char *prefix);
 void guard_begin(void);
 void guard_end(void);
 
