@@ -200,12 +200,12 @@ function net.connect(where, factory)
     return d
   end
   asking = net.resolver.resolve(at.host or "localhost")
-  asking:add_callbacks(function(addresses)
+  asking:add_callback(function(addresses)
     asking = nil
     if not d:called() then begin(setmetatable({ addresses = addresses }, { __index = at })) end
-  end, function(unresolved)
+  end):add_errback(function(why) -- not resolved, or into what is no address
     asking = nil
-    if not d:called() then d:errback(unresolved) end
+    if not d:called() then d:errback(why) end
   end)
   return d
 end
