@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 local server = require "spec.support.server"
+local web = require "ropewalk.web"
 
 local APP <const> = [[
 local rw, web = require "ropewalk", require "ropewalk.web"
@@ -88,6 +89,12 @@ describe("web.static", function()
     assert.equal("2\n", site:get("/of/of1").body)
     sh(("cd %s/pub && rm -r gone of?"):format(root))
     assert.equal(before, site:descriptors())
+  end)
+
+  it("refuses a max_age that is none", function()
+    for _, age in ipairs { -1, 0 / 0, 1 / 0, "1" } do
+      assert.has_error(function() web.static("/tmp", { max_age = age }) end)
+    end
   end)
 
   it("only knows GET and HEAD", function()

@@ -9,7 +9,8 @@ local mime = require "ropewalk.web.mime"
 local range = require "ropewalk.web.range"
 local response = require "ropewalk.web.response"
 
-local error, ipairs, string, table, tostring = error, ipairs, string, table, tostring
+local error, ipairs, math, string, table, tostring, type =
+  error, ipairs, math, string, table, tostring, type
 local _ENV <const> = nil
 
 local ACCEPT_RANGES = { "Accept-Ranges", "bytes" }
@@ -158,7 +159,10 @@ function M.file(request, path, options)
   if not name then error("web.file: bad path", 2) end
   parent = parent == "" and "." or parent
   argument.object("file", 1, request, "peer_address", "request")
-  argument.optional("file", 3, options, "table")
+  local max_age = (argument.optional("file", 3, options, "table") or {}).max_age
+  if max_age ~= nil and (type(max_age) ~= "number" or not math.tointeger(max_age) or max_age < 0) then
+    error("web.file: max_age is a whole number of seconds", 2)
+  end
   local dir, _, message = core.dir(parent)
   if not dir then error("web.file: " .. parent .. ": " .. tostring(message), 2) end
   local file, code = dir:open(name)

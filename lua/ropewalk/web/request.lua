@@ -184,7 +184,7 @@ end
 ---@return string
 function Request:peer_address()
   local peer = self.peer
-  return peer and tostring(peer.host) or ""
+  return peer and peer.host or ""
 end
 
 --- Splits the path (as it came, not decoded) before its n+1st segment.
