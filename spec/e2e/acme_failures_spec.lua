@@ -192,7 +192,8 @@ return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { hosts = { "a
     e2e.shell "sleep 2"
     assert.equal(1, authority:facts().orders)
     site:stop()
-    local broken = acme.site(authority, "b.test", { script = EAGER:gsub("0.2 end", "nil end"):gsub('"a.test"', '"b.test"') })
+    local script = EAGER:gsub("0.2 end", "nil end"):gsub('"a.test"', '"b.test"')
+    local broken = acme.site(authority, "b.test", { script = script })
     broken:await_log("retry_policy gives no number of seconds", 30)
     broken:await_log("retry_in=3600", 5)
   end)

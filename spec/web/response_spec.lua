@@ -96,7 +96,8 @@ end)
 describe("negotiation", function()
   it("takes a range with parameters for the plain type where there is no other one", function()
     local best = negotiate.best
-    assert.equal("text/html", best("text/html;level=1;q=0.1, text/html;q=0.7, text/plain;q=0.5", "text/plain", "text/html"))
+    local field = "text/html;level=1;q=0.1, text/html;q=0.7, text/plain;q=0.5"
+    assert.equal("text/html", best(field, "text/plain", "text/html"))
     assert.equal("a/json", best("a/json; charset=utf-8, */*;q=0.1", "text/html", "a/json"))
   end)
 

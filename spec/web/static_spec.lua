@@ -11,7 +11,9 @@ site:mount("/list", web.static(root, { listing = true }))
 site:mount("/all", web.static(root, { hidden = true, index = {} }))
 site:get("/star/*path", web.static(root))
 site:get("/one", function(request) return web.file(request, root .. "/ten.txt", { type = "text/one" }) end)
-site:get("/of/:name", function(request) return web.file(request, root .. "/" .. request.params.name .. "/index.html") end)
+site:get("/of/:name", function(request)
+  return web.file(request, root .. "/" .. request.params.name .. "/index.html")
+end)
 return rw.server(rw.config.listen, site)
 ]]
 
@@ -89,6 +91,12 @@ describe("web.static", function()
     assert.equal("2\n", site:get("/of/of1").body)
     sh(("cd %s/pub && rm -r gone of?"):format(root))
     assert.equal(before, site:descriptors())
+  end)
+
+  it("says of no file that it will have been changed", function()
+    sh("touch -d '+2 days' " .. root .. "/pub/empty")
+    local r = site:get "/s/empty"
+    assert.equal(r.headers.date, r.headers["last-modified"])
   end)
 
   it("refuses a max_age that is none", function()

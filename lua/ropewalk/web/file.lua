@@ -116,8 +116,8 @@ end
 ---@return ropewalk.web.Response
 function M.respond(request, file, name, options)
   local etag, mtime, size = etag_of(file), file.mtime, file.size
-  local headers = {
-    { "ETag", etag }, { "Last-Modified", core.http_date(mtime) },
+  local headers = { -- a time that is still to come would be no answer (RFC 9110 §8.8.2.1)
+    { "ETag", etag }, { "Last-Modified", core.http_date(math.min(mtime, core.time() // 1 | 0)) },
     ACCEPT_RANGES, NOSNIFF,
   }
   if options.max_age then
