@@ -45,6 +45,21 @@ describe("TLS's options", function()
     assert.falsy(pcall(rw.acme.over, "tcp:1", { hosts = { "a.test" }, store = "/tmp" }, { crlf = "x" }))
   end)
 
+  it("of an authority hold no port when the factory does not start", function()
+    local port = e2e.free_port()
+    local at = rw.acme.over("tcp:127.0.0.1:0", { hosts = { "a.test" }, store = e2e.directory() .. "/acme",
+      directory = "https://localhost:1/", http01 = "tcp:127.0.0.1:" .. port })
+    local factory = rw.Factory:for_protocol(rw.Protocol)
+    function factory:start_factory() error "it does not start" end -- luacheck: ignore 212
+    for _ = 1, 2 do
+      local ok, why = pcall(rw.listen, at, factory)
+      assert.falsy(ok)
+      assert.truthy(tostring(why):find "it does not start")
+    end
+    local free = rw.listen("tcp:127.0.0.1:" .. port, rw.Factory:for_protocol(rw.Protocol)):await()
+    free:stop_listening():await()
+  end)
+
   it("go for certificates of an authority, too, or are refused", function()
     local dir = e2e.directory()
     local ca = assert(rw.certificate.issue { subject = "CN=x", authority = true })
