@@ -7,8 +7,8 @@ local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 
 local error, ipairs, pairs, tostring, type = error, ipairs, pairs, tostring, type
-local find, format, gmatch, gsub, rep, sub, upper =
-  string.find, string.format, string.gmatch, string.gsub, string.rep, string.sub, string.upper
+local find, format, gsub, rep, sub, upper =
+  string.find, string.format, string.gsub, string.rep, string.sub, string.upper
 local concat = table.concat
 local expect = argument.expect
 
@@ -68,15 +68,18 @@ end
 ---@return ropewalk.Failure? failure
 function certificate.from_pem(label, text)
   if not find(expect("from_pem", 2, text, "string"), "-----BEGIN ", 1, true) then return { text } end
-  local list = {}
-  for name, body in gmatch(text, "%-%-%-%-%-BEGIN ([^\n-]+)%-%-%-%-%-%s(.-)%-%-%-%-%-END ") do
+  local list, at = {}, 1
+  while true do -- one pattern for all would look for the end from each beginning anew
+    local _, last, name = find(text, "%-%-%-%-%-BEGIN ([^\n-]+)%-%-%-%-%-%s", at)
+    local stop = last and find(text, "-----END ", last, true)
+    if not stop then return list end
     if name == label then
-      local der = core.base64_decode((gsub(body, "%s+", "")))
+      local der = core.base64_decode((gsub(sub(text, last, stop - 1), "%s+", "")))
       if not der then return bad("a %s in it is damaged", label) end
       list[#list + 1] = der
     end
+    at = stop
   end
-  return list
 end
 
 -- Making --------------------------------------------------------------------

@@ -91,17 +91,21 @@ local function take_all(self, list)
 end
 
 local function tell_connected(self)
-  for _, each in ipairs(take_all(self, "waiting")) do each.d:callback(self.protocol) end
+  local protocol = self.protocol -- whoever is told may stop the service
+  for _, each in ipairs(take_all(self, "waiting")) do
+    if not each.d:called() then each.d:callback(protocol) end -- or cancel another
+  end
 end
 
 local function tell_failed(self, failure)
+  local over = {} -- whoever is told may stop the service, and the others with it
   for _, each in ipairs(take_all(self, "waiting")) do
     each.left = each.left and each.left - 1
-    if each.left and each.left <= 0 then
-      each.d:errback(failure)
-    else
-      self.waiting[#self.waiting + 1] = each
-    end
+    local list = each.left and each.left <= 0 and over or self.waiting
+    list[#list + 1] = each
+  end
+  for _, each in ipairs(over) do
+    if not each.d:called() then each.d:errback(failure) end
   end
 end
 
@@ -243,7 +247,7 @@ function ClientService:stop_service()
   self.timer = nil
   if not was_protocol then self.session = nil end
   for _, each in ipairs(take_all(self, "waiting")) do
-    each.d:errback(Failure.new("cancelled", "the client service was stopped"))
+    if not each.d:called() then each.d:errback(Failure.new("cancelled", "the client service was stopped")) end
   end
   if state == "CONNECTING" then session.attempt:cancel() end
   if not was_protocol then return nil end

@@ -108,6 +108,7 @@ function Factory:is_lazy()
     and class.connection_made == Protocol.connection_made
     and LAZY[class.make_connection]
     and class.init == Protocol.init and class.connection_lost == Protocol.connection_lost
+    and not class.read_connection_lost
 end
 
 ---Called before the first port opens.
@@ -151,22 +152,27 @@ end
 ---Forgets it: its connection belongs to another protocol now.
 ---@param protocol ropewalk.Protocol
 function Factory:untrack(protocol)
-  if self.live then self.live[protocol] = nil end
+  if self.live then self.live[protocol] = false end -- not nil: `connections` may be underway
 end
 
-local function next_connected(live, protocol)
-  repeat
-    protocol = next(live, protocol)
-  until not protocol or (protocol.transport and protocol.transport.connected)
-  return protocol
-end
+local function is_connected(protocol) return protocol.transport and protocol.transport.connected end
 
----Iterates over the protocols that are connected now. A lazy factory (is_lazy)
+---Iterates over the protocols that are connected now; those that come while the loop
+---waits are not among them. A lazy factory (is_lazy)
 ---has none yet for a connection that has not said anything; `factory.lazy = false`
 ---before it listens changes that.
 ---
 ---    for user in factory:connections() do user:send_line "going down" end
-function Factory:connections() return next_connected, self.live or {}, nil end
+function Factory:connections()
+  local list, at = {}, 0
+  for protocol, is_ours in next, self.live or {} do
+    if is_ours then list[#list + 1] = protocol end
+  end
+  return function()
+    repeat at = at + 1 until not list[at] or is_connected(list[at])
+    return list[at]
+  end
+end
 
 ---How many connections are open.
 ---@return integer

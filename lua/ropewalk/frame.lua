@@ -7,8 +7,9 @@ local Failure = require "ropewalk.failure"
 local Protocol = require "ropewalk.protocol"
 local pattern = require "ropewalk.pattern"
 
-local error, ipairs, type = error, ipairs, type
+local error, ipairs, next, tostring, type = error, ipairs, next, tostring, type
 local format, unpack = string.format, string.unpack
+local mtype = math.type
 local expect, misuse, optional, no_transport =
   argument.expect, argument.misuse, argument.optional, argument.no_transport
 
@@ -96,6 +97,7 @@ function FrameProtocol:send_frame(frame)
   return too_long(payload)
 end
 
+local OPTIONS <const> = { counts = true, max = true, checksum = true }
 local COUNTS <const> = { payload = true, rest = true, all = true }
 
 ---Makes the class of a protocol of binary frames. Options: `counts`, what the
@@ -114,6 +116,12 @@ local COUNTS <const> = { payload = true, rest = true, all = true }
 function FrameProtocol.of(text, options)
   options = optional("frame", 2, options, "table") or {}
   local counts = options.counts or "payload"
+  for name in next, options do
+    if not OPTIONS[name] then misuse(format("frame: there is no option '%s'", tostring(name))) end
+  end
+  if options.max ~= nil and not (mtype(options.max) == "integer" and options.max >= 0) then
+    misuse "frame: max is a number of bytes"
+  end
   if type(text) ~= "string" then error("frame: the pattern must be a string", 2) end
   if not COUNTS[counts] then error('frame: counts is "payload", "rest" or "all"', 2) end
   local layout, why = pattern.parse(text)

@@ -86,9 +86,13 @@ function net.open(where, factory)
     secured, failure = require "ropewalk.tls".listening(at)
     if not secured then return nil, failure end
   end
-  if factory.do_start then factory:do_start() end
+  local ok, server, code, message = true
+  if factory.do_start then ok, server = pcall(factory.do_start, factory) end
+  if not ok then
+    if secured and secured.companion then secured.companion:stop() end
+    error(server, 0)
+  end
   if factory.lazy == nil and factory.is_lazy then factory.lazy = factory:is_lazy() end
-  local ok, server, code, message
   if protocol then
     ok, server, code, message = pcall(core.listen_datagrams, at, protocol, at.limits)
   else
@@ -200,12 +204,12 @@ function net.connect(where, factory)
     return d
   end
   asking = net.resolver.resolve(at.host or "localhost")
-  asking:add_callbacks(function(addresses)
+  asking:add_callback(function(addresses)
     asking = nil
     if not d:called() then begin(setmetatable({ addresses = addresses }, { __index = at })) end
-  end, function(unresolved)
+  end):add_errback(function(why) -- not resolved, or into what is no address
     asking = nil
-    if not d:called() then d:errback(unresolved) end
+    if not d:called() then d:errback(why) end
   end)
   return d
 end

@@ -12,7 +12,7 @@ local endpoint = require "ropewalk.endpoint"
 local log = require "ropewalk.log"
 local net = require "ropewalk.listen"
 
-local error, getmetatable, next, type = error, getmetatable, next, type
+local error, getmetatable, next, tostring, type = error, getmetatable, next, tostring, type
 local format = string.format
 local optional, misuse = argument.optional, argument.misuse
 
@@ -27,6 +27,16 @@ local function transport_of(end_)
   local transport = type(end_) == "table" and end_.transport or end_
   if type(transport) == "userdata" and (getmetatable(transport) or NONE).__name == TRANSPORT then return transport end
   return misuse("pipe: a transport, or a protocol that has one, is needed, not a " .. type(end_))
+end
+
+local OPTIONS <const> = { idle = "number", one_way = "boolean", keep_end = "boolean", detach = "boolean" }
+
+local function check(what, options)
+  for name, value in next, options do
+    local kind = OPTIONS[name]
+    if not kind then misuse(format("%s: there is no option '%s'", what, tostring(name))) end
+    if type(value) ~= kind then misuse(format("%s: %s must be a %s, not a %s", what, name, kind, type(value))) end
+  end
 end
 
 ---Joins two connections: what comes from one goes to the other, without a call
@@ -49,6 +59,7 @@ function M.pipe(a, b, options)
   if type(options or NONE) ~= "table" then
     error("pipe: the options must be a table, not " .. type(options), 2)
   end
+  check("pipe", options or NONE)
   a, b = transport_of(a), transport_of(b)
   local handle, code, message
   local d = Deferred.new(function() if handle then handle:cancel() end end)
@@ -112,7 +123,8 @@ Forwarder.protocol = Incoming
 function Forwarder:init(to, options)
   self.to = type(to) == "function" and to or endpoint.need(to)
   self.options = { detach = true }
-  for key, value in next, optional("Forwarder", 2, options, "table") or NONE do self.options[key] = value end
+  check("Forwarder", optional("Forwarder", 2, options, "table") or NONE)
+  for key, value in next, options or NONE do self.options[key] = value end
   self.outgoing = Factory:for_protocol(Protocol)
 end
 

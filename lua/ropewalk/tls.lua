@@ -10,8 +10,8 @@ local files = require "ropewalk.tls.files"
 local trusted = require "ropewalk.tls.trust"
 local watch = require "ropewalk.tls.watch"
 
-local error, getmetatable, ipairs, pairs, require, setmetatable, type =
-  error, getmetatable, ipairs, pairs, require, setmetatable, type
+local error, getmetatable, ipairs, pairs, require, setmetatable, tostring, type =
+  error, getmetatable, ipairs, pairs, require, setmetatable, tostring, type
 local concat = table.concat
 local format, gsub = string.format, string.gsub
 local bad, read = files.bad, files.read
@@ -30,6 +30,29 @@ local TICKET_KEY <const> = 32 -- bytes at least
 ---@return { file: string, subject: string, names: string[], not_after: integer,
 ---  fingerprint: string, on_demand: boolean? }[]
 function tls.certificates() return watch.certificates() end
+
+-- Options ------------------------------------------------------------------------
+
+local SHARED <const> = { cert = "string", key = "string", chain = "string", ca = "string", crl = "string",
+  alpn = "table", min = "string", tickets = "boolean", insecurely_log_session_keys_to = "string" }
+local SERVER <const> = { verify = "string", choose = "function", challenge = "boolean", ticket_key = "string" }
+local CLIENT <const> = { insecurely_trust_anyone = "boolean" }
+local OVER <const> = { context = "userdata", name = "string", acme = "table" }
+local WORDS <const> = { verify = { none = true, optional = true, required = true },
+  min = { ["1.2"] = true, ["1.3"] = true } }
+
+-- What is misspelt would be left out without a word, and a client be let in, say. The
+-- tables have the type of each option that there is.
+local function check(what, options, ...)
+  for name, value in pairs(options) do
+    local kind
+    for _, known in ipairs { SHARED, ... } do kind = kind or known[name] end
+    if not kind then misuse(format("%s: there is no option '%s'", what, tostring(name))) end
+    if type(value) ~= kind then misuse(format("%s: %s must be a %s, not a %s", what, name, kind, type(value))) end
+    if WORDS[name] and not WORDS[name][value] then misuse(format("%s: %s cannot be '%s'", what, name, value)) end
+  end
+  return options
+end
 
 -- Tickets ------------------------------------------------------------------------
 
@@ -78,6 +101,20 @@ local function server_context(options)
   return context, failure, authorities
 end
 
+-- The context, with its certificates and looked after; or nil and a failure.
+local function serving(options)
+  if not options.cert and not options.choose then return bad("tls: cert= is missing") end
+  local context, failure, seen = server_context(options)
+  if not context then return nil, failure end
+  if seen then watch.trust(context, options, seen, server_context) end
+  if options.cert then
+    local ok
+    ok, failure = watch.serve(context, options)
+    if not ok then return nil, failure end
+  end
+  return context
+end
+
 ---What a server shakes hands with. `cert` and `key` are files, `cert` alone is a
 ---directory with NAME.pem and NAME.key; `choose` is asked for names that no
 ---certificate is for, may wait, and returns `rw.tls.identity(…)` or nil.
@@ -89,17 +126,8 @@ end
 ---@return userdata? context
 ---@return ropewalk.Failure? failure
 function tls.server_context(options)
-  argument.expect("server_context", 1, options, "table")
-  if not options.cert and not options.choose then return bad("tls: cert= is missing") end
-  local context, failure, seen = server_context(options)
-  if not context then return nil, failure end
-  if seen then watch.trust(context, options, seen, server_context) end
-  if options.cert then
-    local ok
-    ok, failure = watch.serve(context, options)
-    if not ok then return nil, failure end
-  end
-  return context
+  check("server_context", argument.expect("server_context", 1, options, "table"), SERVER)
+  return serving(options)
 end
 
 local function client_context(options)
@@ -134,7 +162,7 @@ end
 ---@return userdata? context
 ---@return ropewalk.Failure? failure
 function tls.client_context(options)
-  options = argument.optional("client_context", 1, options, "table") or {}
+  options = check("client_context", argument.optional("client_context", 1, options, "table") or {}, CLIENT)
   local context, failure, seen = client_context(options)
   if not context then return nil, failure end
   if seen then watch.trust(context, options, seen, client_context) end
@@ -167,9 +195,10 @@ end
 ---
 ---    rw.listen(rw.tls.over("tcp:8443", { choose = certificate_of }), factory)
 ---@param where string|ropewalk.Endpoint
----@param options table as of server_context or client_context, or { context = … }
+---@param options? table as of server_context or client_context, or { context = … }
 ---@return ropewalk.Endpoint
 function tls.over(where, options)
+  options = check("over", argument.optional("over", 2, options, "table") or {}, SERVER, CLIENT, OVER)
   local at = endpoint.need(where)
   if at.tls then error("over: the endpoint speaks TLS already", 2) end
   local result = { tls = options, text = "tls:" .. at.text }
@@ -186,7 +215,7 @@ function tls.listening(at)
   if at.tls.acme then
     context, other = require "ropewalk.acme".listening(at)
   elseif not context then
-    context, other = tls.server_context(at.tls)
+    context, other = serving(at.tls)
   end
   if not context then return nil, other end
   return with(at, { tls_context = context, companion = other })
@@ -213,10 +242,12 @@ function tls.start(transport, options)
   if type(options) ~= "table" or getmetatable(options) then
     misuse "start_tls: a table is needed: { context = … } or { name = … }"
   end
-  local context, failure = options.context
-  if not context then
-    local make = options.name and tls.client_context or tls.server_context
-    context, failure = make(options)
+  check("start_tls", options, options.name and CLIENT or SERVER, OVER)
+  local context, failure = options.context, nil
+  if not context and options.name then
+    context, failure = client_context(options) -- for this once
+  elseif not context then
+    context, failure = serving(options)
   end
   if not context then return nil, failure end
   local begun, code, message = transport:begin_tls(context, options.name)

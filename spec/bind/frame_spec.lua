@@ -170,6 +170,14 @@ describe("rw.frame", function()
     port:close():await()
   end)
 
+  it("refuses options that make no sense", function()
+    for _, options in ipairs { { count = "all" }, { max = -1 }, { max = 1.5 }, { max = "9" } } do
+      local ok, why = pcall(rw.frame, "length:I4", options)
+      assert.falsy(ok)
+      assert.truthy(tostring(why):find("frame_spec.lua:%d+: frame:"), why)
+    end
+  end)
+
   it("refuses patterns that make no sense, and says why", function()
     assert.matches("no length", refusal "> kind:B")
     assert.matches("two fields \"a\"", refusal "> a:B a:B s1")

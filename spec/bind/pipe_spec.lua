@@ -175,6 +175,10 @@ describe("rw.pipe", function()
     assert.has_error(function() rw.pipe(a, a) end)
     assert.has_error(function() rw.pipe(a, "b") end)
     assert.has_error(function() rw.pipe(a, b, "options") end)
+    for _, options in ipairs { { idel = 5 }, { idle = "5" }, { one_way = 1 } } do
+      assert.has_error(function() rw.pipe(a, b, options) end)
+      assert.has_error(function() rw.Forwarder("tcp:127.0.0.1:1", options) end)
+    end
     local string_, far = connected(rw.NetstringProtocol)
     local ok, why = pcall(rw.pipe, a, string_)
     assert.is_false(ok)

@@ -169,6 +169,36 @@ return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { hosts = { "a
     assert.same({}, authority:facts().violations)
   end)
 
+  it("goes on when its store works again", function()
+    local authority = acme.authority()
+    local store = e2e.directory() .. "/acme"
+    e2e.shell(("mkdir -m 700 %s && mkdir %s/a.test.lock"):format(store, store))
+    local site = acme.site(authority, "a.test", { script = EAGER, store = store })
+    site:await_log("a.test.lock cannot be locked", 20)
+    e2e.shell(("cd %s; until rm a.test.json 2>/dev/null; do sleep 0.1; done; mkdir a.test.json && rmdir a.test.lock")
+      :format(store))
+    site:await_log("a.test.json cannot be written", 20)
+    assert.equal(nil, authority:facts().requests.order) -- nor is the authority asked in vain
+    e2e.shell(("rmdir %s/a.test.json"):format(store))
+    site:await_log(THERE, 30)
+    assert.equal("hello\n", acme.curl(site, "a.test"))
+  end)
+
+  it("does not order again at once what is to be renewed when it comes, nor with a broken policy", function()
+    local authority = acme.authority { age = 1000, life = 400 }
+    local site = acme.site(authority, "a.test", { script = EAGER:gsub("0.2 end", "3000 end") })
+    site:await_log("the new certificate is to be renewed already", 30)
+    site:await_log("retry_in=3000", 5)
+    assert.equal("hello\n", acme.curl(site, "a.test"))
+    e2e.shell "sleep 2"
+    assert.equal(1, authority:facts().orders)
+    site:stop()
+    local script = EAGER:gsub("0.2 end", "nil end"):gsub('"a.test"', '"b.test"')
+    local broken = acme.site(authority, "b.test", { script = script })
+    broken:await_log("retry_policy gives no number of seconds", 30)
+    broken:await_log("retry_in=3600", 5)
+  end)
+
   it("does not start without a directory for what lasts", function()
     local authority = acme.authority()
     local ok, why = pcall(acme.site, authority, "a.test", { store = "/nonexistent/acme" })

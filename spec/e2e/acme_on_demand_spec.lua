@@ -16,6 +16,7 @@ local function allow(name)
   rw.log.info("asked {n} for {name}", { n = asked, name = name })
   rw.sleep(0.05):await()
   if name == "boom.test" then error "boom" end
+  while name:find "^endless" do end
   return name:find "%.ok%.test$" ~= nil
 end
 return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { allow = allow, store = rw.config.store,
@@ -53,6 +54,16 @@ return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { allow = allo
     assert.same({}, authority:facts().requests)
     assert.equal("", (e2e.shell("ls " .. site.store)))
     assert.truthy(site:log():find("boom", 1, true))
+  end)
+
+  it("goes on when the script's budget was used up, and a place is free when its peer has gone", function()
+    local authority = acme.authority { ["do"] = { order = { { slow = 3 } } } }
+    local site = start(authority, { waiting = 1 })
+    for i = 1, 3 do refused(site, ("endless%d.test"):format(i)) end -- more than max_pending
+    assert.truthy(site:log():find("script_budget", 1, true))
+    assert.truthy(acme.curl(site, "d.ok.test", "--max-time", "0.5") ~= "hello\n")
+    assert.equal("hello\n", acme.curl(site, "d.ok.test"))
+    assert.equal(1, authority:facts().orders)
   end)
 
   it("shares one order among handshakes, and finishes it when they have gone", function()

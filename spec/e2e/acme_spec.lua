@@ -42,8 +42,14 @@ describe("ACME", function()
     assert.equal("hello\n", acme.curl(other, "b.test"))
     local facts = authority:facts()
     assert.same({ 1, 2 }, { facts.accounts, facts.orders })
+    other:stop() -- and without a contact: an empty list, not an object
+    local nobody = acme.site(authority, "d.test", { store = site.store, script = [[
+return rw.server(rw.acme.over("tcp:127.0.0.1:" .. rw.config.port, { hosts = { "d.test" }, store = rw.config.store,
+  directory = rw.config.directory, directory_ca = rw.config.ca }), web.Site())]] })
+    nobody:await_log(THERE, 30)
+    assert.truthy(e2e.curl("--cacert", authority.ca, authority.base .. "/facts"):find('"contacts":[]', 1, true))
+    nobody:stop()
     -- the authority forgets all
-    other:stop()
     authority:control { forget = true }
     local later = acme.site(authority, "c.test", { store = site.store })
     later:await_log(THERE, 30)

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- `ropewalk cert`: openssl reads what it writes, and the other way round.
 local e2e = require "spec.support.e2e"
+local rw = require "ropewalk"
 
 describe("ropewalk cert", function()
   after_each(e2e.finish)
@@ -115,6 +116,16 @@ return rw.server("tls:127.0.0.1:0:cert=" .. rw.config.dir .. "/localhost.pem:key
     bad(1, "it is for another name", ("check --ca dev/ca.pem 127.0.0.1:%d"):format(child.port))
     good(("check --ca dev/ca.pem --name localhost 127.0.0.1:%d"):format(child.port))
     bad(1, "", "show localhost:" .. e2e.free_port())
+  end)
+
+  it("reads a text of many beginnings in time", function()
+    local began = os.clock()
+    local list, failure = rw.certificate.read(("-----BEGIN CERTIFICATE-----\n"):rep(30000))
+    assert.is_nil(list)
+    assert.equal("bad_certificate", failure.code)
+    local made = rw.certificate.issue { names = { "a.test" } }
+    assert.equal(2, #assert(rw.certificate.read("x\n" .. made.certificate .. made.key .. made.certificate)))
+    assert.truthy(os.clock() - began < 2)
   end)
 
   it("says what is wrong", function()

@@ -170,6 +170,14 @@ describe("rw.names", function()
       port:stop_listening():await()
     end)
 
+    it("whose answers are looked at", function()
+      for _, answer in ipairs { { "nonsense" }, { 5 }, {}, 5, false } do
+        names.install { resolve = function() return rw.Deferred.succeed(answer) end }
+        local d = rw.connect("tcp:db.example:1", rw.Factory:for_protocol(rw.Protocol))
+        assert.truthy(code_of(d:add_timeout(5)) ~= "timeout")
+      end
+    end)
+
     it("and what that one lacks is done by the other", function()
       names.install { resolve = function() error "broken" end }
       assert.equal("error", code_of(names.resolve "a.test"))

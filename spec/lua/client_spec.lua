@@ -82,6 +82,26 @@ describe("rw.client", function()
     assert.equal("STOPPED", client.state)
   end))
 
+  it("leaves nobody waiting when one of them stops it", task(function()
+    local quiet <close> = rw.log.capture() -- luacheck: ignore 211
+    local clock = testing.Clock()
+    local client = rw.client("tcp:127.0.0.1:1", rw.Factory:for_protocol(rw.Protocol), { clock = clock })
+    client:start_service()
+    client:when_connected(1):add_errback(function() client:stop_service() end)
+    local other = client:when_connected()
+    rw.sleep(0.02):await()
+    testing.failure_result_of(other, "cancelled")
+    assert.same({}, client.waiting)
+    assert.equal("STOPPED", client.state)
+    local accepted, port, _
+    client, accepted, _, port = pair()
+    client:start_service()
+    client:when_connected():add_callback(function() client:stop_service() end)
+    assert.truthy(client:when_connected():await())
+    assert.equal(1, #accepted)
+    finish(client, port)
+  end))
+
   it("drops a connection that cannot be prepared, and says why", task(function()
     local logged <close> = rw.log.capture()
     local client, accepted, clock, port = pair {

@@ -91,6 +91,38 @@ describe("a factory", function()
     assert.is_false(made)
   end)
 
+  it("tells of a peer that says nothing but that it will say no more", task(function()
+    local Last = rw.Protocol:extend "Last"
+    function Last:read_connection_lost()
+      self.transport:write "bye"
+      self.transport:lose_connection()
+    end
+    local client, port = talk(Last, recorder(rw.Protocol))
+    client.transport:lose_write()
+    assert.equal("done", client.lost:await().code)
+    assert.same({ "bye" }, client.seen)
+    port:close():await()
+  end))
+
+  it("goes over its connections once each, whoever comes and goes meanwhile", function()
+    local factory = rw.Factory:for_protocol(rw.Protocol)
+    local held, seen, count = {}, {}, 0
+    local function add()
+      held[#held + 1] = { transport = { connected = true } }
+      factory:track(held[#held])
+    end
+    for _ = 1, 8 do add() end
+    for each in factory:connections() do
+      assert.is_nil(seen[each])
+      seen[each], count = true, count + 1
+      factory:untrack(each)
+      for _ = 1, 5 do add() end
+      collectgarbage()
+    end
+    assert.equal(8, count)
+    assert.equal(40, factory:connection_count())
+  end)
+
   it("refuses what is no protocol class", function()
     assert.has_error(function() rw.Factory:for_protocol(nil) end)
     assert.has_error(function() rw.listen("tcp:0", rw.Protocol) end)

@@ -116,7 +116,7 @@ end
 -- Certificates -------------------------------------------------------------------
 
 --- Signs a request (DER) for exactly these names: PEM, or nil and why not.
-function checks.issue(names, csr, life)
+function checks.issue(names, csr, life, age)
   local wanted = {}
   for i, name in ipairs(names) do wanted[i] = "DNS:" .. name end
   table.sort(wanted)
@@ -136,7 +136,7 @@ function checks.issue(names, csr, life)
   local dir, out = checks.dir, checks.dir .. "/" .. fresh ".crt"
   local result = run("openssl", { "ca", "-config", dir .. "/ca.cnf", "-batch", "-notext",
     "-cert", dir .. "/ca.pem", "-keyfile", dir .. "/ca.key", "-in", request, "-out", out,
-    "-extfile", extensions, "-startdate", when(-1), "-enddate", when(life) })
+    "-extfile", extensions, "-startdate", when(-(age or 1)), "-enddate", when(life) })
   local file = io.open(out)
   if result.status ~= 0 or not file then return nil, "openssl ca: " .. result.stderr end
   local certificate = file:read "a"

@@ -7,7 +7,7 @@
 ---     return require "acme_server".serve(rw.config.at, rw.config.dir)
 ---
 --- `dir` has ca.pem and ca.key. POST /control takes JSON: `http_port`, `tls_port`
---- (where names are validated, on loopback), `life` (seconds of certificates),
+--- (where names are validated, on loopback), `life` and `age` (of certificates, seconds),
 --- `eab` ({kid, key}), `do` ({STEP = list of ACTION}, each for one request). Steps:
 --- directory, nonce, account, order, authorization, challenge, finalize,
 --- certificate, state. Actions: `status` with `type`, `retry_after`; `body` (as it
@@ -216,7 +216,7 @@ local function issue(order, csr)
   local names = {}
   for i, each in ipairs(order.identifiers) do names[i] = each.value end
   local why
-  order.pem, why = checks.issue(names, csr, control.life)
+  order.pem, why = checks.issue(names, csr, control.life, control.age)
   order.status = order.pem and "valid" or "invalid"
   if why then table.insert(facts.violations, why) end
 end

@@ -42,12 +42,24 @@ guarded:get("/secret", function() error(web.error(418)) end)
 guarded:get("/text", function() return "plain" end)
 guarded:get("/stream", function() return web.stream(function(write) write "a" write "b" end) end)
 guarded:get("/own", function(r) r:respond(200, nil, "own") end)
+guarded:get("/half", function(r)
+  r:start(200)
+  r:write "half"
+  error(web.error(500))
+end)
 site:mount("/guarded", guarded)
 
 site:use(function(request, next)
   local response = next()
   return response:header("X-Status", response.status)
 end)
+
+local shop, deep = web.Site(), web.Site()
+shop:not_found(function() return 404, "no such thing\n", { ["X-Shop"] = "yes" } end)
+deep:not_found(function() return "nothing deep\n" end)
+site:mount("/in/:town", shop)
+site:mount("/in/here", web.Site():not_found(function() return "not here\n" end))
+site:mount("/in/here/deep", deep)
 
 site:get("/", function() return "top" end)
 return rw.server(rw.config.listen, site)
@@ -77,6 +89,15 @@ describe("a mounted site", function()
     r = site:get "/admin/nowhere"
     assert.same({ 404, "no such admin page /admin/nowhere" }, { r.status, r.body })
     assert.equal("Not Found\n", site:get("/nowhere").body)
+  end)
+
+  it("answers the 404s below parameters and encoded prefixes; the innermost one does", function()
+    local r = site:get "/in/rome/shoes"
+    assert.same({ 404, "no such thing\n", "yes" }, { r.status, r.body, r.headers["x-shop"] })
+    assert.equal("not here\n", site:get("/in/here/shoes").body)
+    assert.equal("not here\n", site:get("/in/h%65re/shoes").body)
+    assert.equal("nothing deep\n", site:get("/in/here/deep/er").body)
+    assert.equal("no such admin page /%61dmin/nowhere", site:get("/%61dmin/nowhere").body)
   end)
 
   it("is reached from its prefix by a redirect", function()
@@ -112,5 +133,9 @@ describe("middleware", function()
 
   it("leaves alone what a handler has sent itself", function()
     assert.equal("own", allowed("/guarded/own").body)
+  end)
+
+  it("does not make a whole answer of half a one, whatever its handler throws", function()
+    assert.not_equal(0, allowed("/guarded/half").curl)
   end)
 end)

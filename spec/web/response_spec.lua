@@ -86,13 +86,21 @@ describe("cookies", function()
         { "a", "x\r\n" }, { "a", '"x"' }, { "a", "ü" }, { "a", "x,y" }, { "a", "x\\y" }, { "a", 1 },
         { "a", ("x"):rep(4096) }, { "a", "b", { path = "x" } }, { "a", "b", { path = "/;x" } },
         { "a", "b", { domain = "x;y" } }, { "a", "b", { max_age = 1.5 } }, { "a", "b", { max_age = "1" } },
-        { "a", "b", { same_site = "lax" } }, { "a", "b", { same_site = "None" } } } do
+        { "a", "b", { same_site = "lax" } }, { "a", "b", { same_site = "None" } },
+        { "a", "b", { samesite = "Strict" } }, { "a", "b", { expires = 0 / 0 } }, { "a", "b", { expires = 1e300 } } } do
       assert.has_error(function() format(case[1], case[2], case[3]) end)
     end
   end)
 end)
 
 describe("negotiation", function()
+  it("takes a range with parameters for the plain type where there is no other one", function()
+    local best = negotiate.best
+    local field = "text/html;level=1;q=0.1, text/html;q=0.7, text/plain;q=0.5"
+    assert.equal("text/html", best(field, "text/plain", "text/html"))
+    assert.equal("a/json", best("a/json; charset=utf-8, */*;q=0.1", "text/html", "a/json"))
+  end)
+
   it("is chosen in time whatever Accept is", function()
     local began = os.clock()
     negotiate.best("a/b;" .. (" "):rep(32000) .. "x", "text/html")

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 local server = require "spec.support.server"
+local web = require "ropewalk.web"
 
 local APP <const> = [[
 local rw, web = require "ropewalk", require "ropewalk.web"
@@ -10,6 +11,9 @@ site:mount("/list", web.static(root, { listing = true }))
 site:mount("/all", web.static(root, { hidden = true, index = {} }))
 site:get("/star/*path", web.static(root))
 site:get("/one", function(request) return web.file(request, root .. "/ten.txt", { type = "text/one" }) end)
+site:get("/of/:name", function(request)
+  return web.file(request, root .. "/" .. request.params.name .. "/index.html")
+end)
 return rw.server(rw.config.listen, site)
 ]]
 
@@ -70,6 +74,35 @@ describe("web.static", function()
   it("answers HEAD with the length", function()
     local r = site:head "/s/large.bin"
     assert.same({ 200, "3000000", "" }, { r.status, r.headers["content-length"], r.body })
+  end)
+
+  it("keeps no file open behind the answer, and no directory", function()
+    site:get "/s/large.bin"
+    local before = site:descriptors()
+    for _ = 1, 5 do
+      site:head "/s/large.bin"
+      server.curl("--limit-rate", "10k", "-m", "0.1", site.url .. "/s/large.bin")
+    end
+    for i = 1, 5 do
+      sh(("mkdir %s/pub/of%d && echo %d >%s/pub/of%d/index.html"):format(root, i, i, root, i))
+      assert.equal(i .. "\n", site:get("/of/of" .. i).body)
+    end
+    sh(("cd %s/pub && mv of1 gone && mv of2 of1"):format(root)) -- another directory of that name
+    assert.equal("2\n", site:get("/of/of1").body)
+    sh(("cd %s/pub && rm -r gone of?"):format(root))
+    assert.equal(before, site:descriptors())
+  end)
+
+  it("says of no file that it will have been changed", function()
+    sh("touch -d '+2 days' " .. root .. "/pub/empty")
+    local r = site:get "/s/empty"
+    assert.equal(r.headers.date, r.headers["last-modified"])
+  end)
+
+  it("refuses a max_age that is none", function()
+    for _, age in ipairs { -1, 0 / 0, 1 / 0, "1" } do
+      assert.has_error(function() web.static("/tmp", { max_age = age }) end)
+    end
   end)
 
   it("only knows GET and HEAD", function()

@@ -85,20 +85,35 @@ function Certificate:entry()
     file = self.issuer.store.path .. "/" .. self.file .. ".pem" }
 end
 
+-- Seconds; the script's own policy may be broken.
+local function delay_after(self, failures)
+  local ok, seconds = pcall(self.issuer.retry_policy, failures)
+  if ok and type(seconds) == "number" and seconds == seconds then return seconds end
+  logger:error("retry_policy gives no number of seconds", { reason = seconds })
+  return RATE_LIMITED
+end
+
+local function store_state(self, reason)
+  self.issuer.store:write_json(self.file .. ".json", { failures = self.failures,
+    retry_at = self.retry_at, reason = reason })
+end
+
+-- It may be the store that fails: then only we know.
 local function note_failure(self, failure)
   self.failures = self.failures + 1
-  local delay = self.issuer.retry_policy(self.failures)
+  local delay = delay_after(self, self.failures)
   if failure.code == "rateLimited" and not failure.retry_after then delay = max(delay, RATE_LIMITED) end
   delay = min(max(delay, failure.retry_after or 0), max_delay())
   self.retry_at = core.time() + delay
   logger[self:valid() and "warn" or "error"](logger, "there is no new certificate",
     { names = concat(self.names, ","), reason = failure, code = failure.code,
       failures = self.failures, retry_in = delay // 1 })
-  self.issuer.store:write_json(self.file .. ".json", { failures = self.failures,
-    retry_at = self.retry_at, reason = failure.message })
+  pcall(store_state, self, failure.message)
 end
 
+-- A store that cannot be written to is found out before the authority is asked.
 local function order(self)
+  store_state(self)
   local key = core.tls_make_key "p256"
   logger:info("a certificate is ordered", { names = concat(self.names, ",") })
   local store = self.issuer.store
@@ -106,25 +121,44 @@ local function order(self)
   store:remove(self.file .. ".json")
 end
 
+-- Who has a certificate that is as good as over (a clock is wrong, say) would order
+-- the next one at once, and so on.
+local function note_success(self, failures)
+  logger:info("the certificate is there", { names = concat(self.names, ","),
+    days = (self.not_after - core.time()) // 86400 })
+  if self:idle() > 0 then return end
+  self.failures = failures
+  note_failure(self, Failure.new("bad_answer", "the new certificate is to be renewed already"))
+end
+
+local function attempt(self)
+  local lock <close> = self.issuer.store:lock(self.file .. ".lock") -- luacheck: ignore 211
+  local changed = self:load()
+  if changed or self:idle() > 0 then return changed end
+  local failures = self.failures
+  local ok, failure = pcall(order, self)
+  if ok then
+    changed = self:load()
+    note_success(self, failures)
+    return changed
+  end
+  failure = Failure.wrap(failure)
+  if failure.code == "cancelled" then error(failure, 0) end
+  note_failure(self, failure)
+  return false
+end
+
 ---Orders another one if it is (still) time for it: is there another one than
 ---before? Waits. A failure is noted, and the next attempt is not before `idle`
 ---says so; only being cancelled is raised.
 ---@return boolean
 function Certificate:obtain()
-  local lock <close> = self.issuer.store:lock(self.file .. ".lock") -- luacheck: ignore 211
-  local changed = self:load()
-  if changed or self:idle() > 0 then return changed end
-  local ok, failure = pcall(order, self)
-  if not ok then
-    failure = Failure.wrap(failure)
-    if failure.code == "cancelled" then error(failure, 0) end
-    note_failure(self, failure)
-    return false
-  end
-  changed = self:load()
-  logger:info("the certificate is there", { names = concat(self.names, ","),
-    days = (self.not_after - core.time()) // 86400 })
-  return changed
+  local ok, result = pcall(attempt, self)
+  if ok then return result end
+  result = Failure.wrap(result)
+  if result.code == "cancelled" then error(result, 0) end
+  note_failure(self, result) -- of the lock
+  return false
 end
 
 return Certificate

@@ -19,7 +19,8 @@ local options = require "ropewalk.acme.options"
 local resource = require "ropewalk.acme.resource"
 local tls = require "ropewalk.tls"
 
-local error, type = error, type
+local error, ipairs, next, type = error, ipairs, next, type
+local format = string.format
 
 local _ENV <const> = nil
 
@@ -40,15 +41,19 @@ local acme = {
 ---  directory?: string, directory_ca?: string, store?: string, http01?: any, eab_kid?: string,
 ---  eab_key?: string, retry_policy?: fun(failures: integer): number, timeout?: number,
 ---  order_timeout?: number, max_pending?: integer }
----@param more? { alpn?: string[], min?: string, ca?: string, verify?: string } as of server_context
+---@param more? { alpn?: string[], min?: string, ca?: string, crl?: string, verify?: string, tickets?: boolean,
+---  ticket_key?: string, insecurely_log_session_keys_to?: string } as of server_context
 ---@return ropewalk.Endpoint
 function acme.over(where, given, more)
   if type(given) ~= "table" then error("over: a table of options is needed, not a " .. type(given), 2) end
   local read, why = options.read(given)
   if not read then error("over: " .. why, 2) end
-  more = more or {}
-  return tls.over(where, { acme = read, alpn = more.alpn, min = more.min, ca = more.ca,
-    verify = more.verify })
+  local all = { acme = read }
+  for name, value in next, argument.optional("over", 3, more, "table") or {} do
+    if name == "acme" then error("over: there is no option 'acme'", 2) end
+    all[name] = value
+  end
+  return (tls.over(where, all)) -- no tail call: whom to blame is counted
 end
 
 ---What a site of the script's own answers to HTTP-01 with, when `http01` is true.
@@ -67,8 +72,10 @@ end
 ---@return userdata? context
 ---@return ropewalk.acme.Keeper|ropewalk.Failure companion
 function acme.listening(at)
-  if at.tls.cert then
-    return nil, Failure.new("bad_certificate", at.text .. ": either cert= or acme=")
+  for _, name in ipairs { "cert", "key", "chain" } do
+    if at.tls[name] then
+      return nil, Failure.new("bad_certificate", format("%s: either %s= or acme=", at.text, name))
+    end
   end
   local keeper, failure = Keeper.open(at)
   if not keeper then return nil, failure end

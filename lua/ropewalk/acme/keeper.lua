@@ -16,7 +16,7 @@ local resource = require "ropewalk.acme.resource"
 local tls = require "ropewalk.tls"
 local watch = require "ropewalk.tls.watch"
 
-local next, xpcall = next, xpcall
+local ipairs, next, xpcall = ipairs, next, xpcall
 local min = math.min
 local lower = string.lower
 
@@ -24,6 +24,10 @@ local _ENV <const> = nil
 
 ---@class ropewalk.acme.Keeper
 local Keeper = Object:extend "AcmeKeeper"
+
+-- Options of TLS that go with certificates of an authority.
+Keeper.OPTIONS = { "ca", "crl", "verify", "alpn", "min", "tickets", "ticket_key",
+  "insecurely_log_session_keys_to" }
 
 local logger = log.logger "acme"
 
@@ -65,8 +69,9 @@ function Keeper.open(at)
   local failure
   self.issuer, failure = Issuer.open(options)
   if not self.issuer then return nil, failure end
-  self.context, failure = tls.server_context { choose = function(hello) return choose(self, hello) end,
-    challenge = true, ca = at.tls.ca, verify = at.tls.verify, alpn = at.tls.alpn, min = at.tls.min }
+  local wanted = { choose = function(hello) return choose(self, hello) end, challenge = true }
+  for _, name in ipairs(Keeper.OPTIONS) do wanted[name] = at.tls[name] end
+  self.context, failure = tls.server_context(wanted)
   if not self.context then return nil, failure end
   self.on_demand = options.allow and OnDemand(self.issuer, options.allow, options.max_pending)
   if self.on_demand then watch.note_many(self.on_demand) end

@@ -8,7 +8,6 @@
 -- store still has it).
 
 local Deferred = require "ropewalk.deferred"
-local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 local Certificate = require "ropewalk.acme.certificate"
 local async = require "ropewalk.async"
@@ -16,8 +15,9 @@ local core = require "ropewalk.core"
 local log = require "ropewalk.log"
 local options = require "ropewalk.acme.options"
 
-local ipairs, next, xpcall = ipairs, next, xpcall
+local ipairs, next = ipairs, next
 local max = math.max
+local remove = table.remove
 
 local _ENV <const> = nil
 
@@ -55,7 +55,11 @@ local function settle(self, name)
   self.pending[name], self.pending_count = nil, self.pending_count - 1
   local certificate = self.young[name]
   local identity = certificate and certificate:valid()
-  for _, d in ipairs(work.waiting) do d:callback(identity) end
+  local waiting = work.waiting
+  work.waiting = {} -- who is woken may cancel others
+  for _, d in ipairs(waiting) do
+    if not d:called() then d:callback(identity) end
+  end
 end
 
 -- Asks the script, then the store, then the authority.
@@ -73,13 +77,10 @@ local function begin(self, name)
   local work = { waiting = {} }
   self.pending[name], self.pending_count = work, self.pending_count + 1
   core.spawn_detached(function()
-    work.task = async.spawn(function()
-      local ok, failure = xpcall(get, Failure.caught, self, name)
-      if not ok and failure.code ~= "cancelled" then
-        logger:failure(failure, "a certificate on demand failed")
-      end
-      settle(self, name)
-    end)
+    work.task = async.spawn(get, self, name)
+    work.task:add_errback(function(failure)
+      if failure.code ~= "cancelled" then logger:failure(failure, "a certificate on demand failed") end
+    end):add_both(function() settle(self, name) end) -- also when its budget is used up
   end)
   return work
 end
@@ -109,7 +110,12 @@ function OnDemand:identity(name)
     return certificate and certificate:valid()
   end
   if #work.waiting >= core.limits.acme_waiting then return warn_of_many(self, "acme_waiting", name) end
-  local d = Deferred.new()
+  local d
+  d = Deferred.new(function() -- the peer has gone: its place is another's
+    for i, each in ipairs(work.waiting) do
+      if each == d then remove(work.waiting, i) break end
+    end
+  end)
   work.waiting[#work.waiting + 1] = d
   return d:await()
 end

@@ -128,7 +128,7 @@ function Session:use_account(key, url) self.account_key, self.account_url = key,
 
 ---The account's contact is another one now.
 function Session:change_contact(email)
-  self:post("the account", self.account_url, { contact = email and { "mailto:" .. email } or {} })
+  self:post("the account", self.account_url, { contact = email and { "mailto:" .. email } or core.array {} })
 end
 
 return Session

@@ -91,7 +91,8 @@ function answer.call(handler, request)
       end
       return resolve(result, second, third)
     end
-    if is_response(result) then return result end
+    -- behind a beginning it would make half an answer look whole
+    if is_response(result) and not request.started then return result end
     error(result, 0)
   end
   return finish(xpcall(handler, keep, request))

@@ -4,8 +4,8 @@
 
 local core = require "ropewalk.core"
 
-local error, ipairs, math, string, table, type =
-  error, ipairs, math, string, table, type
+local error, ipairs, math, pairs, string, table, tostring, type =
+  error, ipairs, math, pairs, string, table, tostring, type
 local _ENV <const> = nil
 
 local MAX_BYTES = 4096 -- name and value; browsers drop larger ones
@@ -33,9 +33,12 @@ local checks = {
     return type(v) == "string" and v:find("^%.?[%w-][%w.-]*$")
   end,
   max_age = function(v) return math.type(v) == "integer" end,
-  expires = function(v) return math.type(v) end,
+  expires = function(v) return math.type(v) and v >= 0 and v < 253402300800 end, -- the year 10000
   same_site = function(v) return v == false or same_sites[v] end,
 }
+
+local known = { path = true, domain = true, max_age = true, expires = true, secure = true,
+                http_only = true, same_site = true, partitioned = true }
 
 local function check(name, value, o, level)
   level = level + 1
@@ -74,9 +77,11 @@ end
 ---@return string
 function cookie.format(name, value, options, level)
   local o = { path = "/", same_site = "Lax", http_only = true }
-  for _, key in ipairs { "path", "domain", "max_age", "expires", "secure",
-                         "http_only", "same_site", "partitioned" } do
-    if options and options[key] ~= nil then o[key] = options[key] end
+  for key, option in pairs(options or {}) do
+    if not known[key] then
+      error("cookie " .. tostring(name) .. ": there is no option " .. tostring(key), (level or 1) + 1)
+    end
+    o[key] = option
   end
   check(name, value, o, (level or 1) + 1)
   local parts = { name .. "=" .. value, "Path=" .. o.path }

@@ -9,7 +9,8 @@ local mime = require "ropewalk.web.mime"
 local range = require "ropewalk.web.range"
 local response = require "ropewalk.web.response"
 
-local error, ipairs, string, table, tostring = error, ipairs, string, table, tostring
+local error, ipairs, math, string, table, tostring, type =
+  error, ipairs, math, string, table, tostring, type
 local _ENV <const> = nil
 
 local ACCEPT_RANGES = { "Accept-Ranges", "bytes" }
@@ -46,15 +47,16 @@ local function send_slices(request, file, offset, left)
 end
 
 local function send(request, file, offset, length)
-  if length == 0 or request.method == "HEAD" then return true end
+  if length == 0 then return true end
   if request:can_send_file() then return request:send_file(file, offset, length) end
   return send_slices(request, file, offset, length)
 end
 
---- A producer that sends pieces: strings, and {offset, length} of the file.
+--- A producer that sends pieces: strings, and {offset, length} of the file, which is
+--- closed however that ends: also when the peer goes away in the middle.
 local function sender(file, pieces)
   return function(request)
-    local ok = true
+    local ok, _ <close> = true, file
     for _, piece in ipairs(pieces) do
       if piece.length then
         ok = send(request, file, piece.offset, piece.length)
@@ -63,12 +65,17 @@ local function sender(file, pieces)
       end
       if not ok then break end
     end
-    file:close()
     return ok and true or false
   end
 end
 
-local function whole(file, code, headers, offset, length)
+local function nothing() end
+
+local function whole(request, file, code, headers, offset, length)
+  if request.method == "HEAD" then
+    file:close()
+    return response.made(code, headers, nil, length, nothing)
+  end
   if length > INLINE then
     return response.made(code, headers, nil, length,
       sender(file, { { offset = offset, length = length } }))
@@ -101,8 +108,7 @@ local function multipart(file, headers, kind, ranges)
   return response.made(206, headers, nil, total, sender(file, pieces))
 end
 
---- The response for an open, regular file. Options: `type`, `types`, `max_age`,
---- `headers`.
+--- The response for an open, regular file. Options: `type`, `types`, `max_age`.
 ---@param request table
 ---@param file table of core.dir
 ---@param name string
@@ -110,8 +116,8 @@ end
 ---@return ropewalk.web.Response
 function M.respond(request, file, name, options)
   local etag, mtime, size = etag_of(file), file.mtime, file.size
-  local headers = {
-    { "ETag", etag }, { "Last-Modified", core.http_date(mtime) },
+  local headers = { -- a time that is still to come would be no answer (RFC 9110 §8.8.2.1)
+    { "ETag", etag }, { "Last-Modified", core.http_date(math.min(mtime, core.time() // 1 | 0)) },
     ACCEPT_RANGES, NOSNIFF,
   }
   if options.max_age then
@@ -134,13 +140,11 @@ function M.respond(request, file, name, options)
   local kind = options.type or mime.of(name, options.types)
   if ranges and #ranges > 1 then return multipart(file, headers, kind, ranges) end
   headers[#headers + 1] = { "Content-Type", kind }
-  if not ranges then return whole(file, 200, headers, 0, size) end
+  if not ranges then return whole(request, file, 200, headers, 0, size) end
   local first, last = ranges[1].first, ranges[1].last
   headers[#headers + 1] = { "Content-Range", string.format("bytes %d-%d/%d", first, last, size) }
-  return whole(file, 206, headers, first, last - first + 1)
+  return whole(request, file, 206, headers, first, last - first + 1)
 end
-
-local dirs = {}
 
 --- A file of the script's choosing, with conditions and ranges; the path is
 --- trusted. Options as for web.static: `type`, `max_age`.
@@ -154,16 +158,15 @@ function M.file(request, path, options)
   local parent, name = argument.expect("file", 2, path, "string"):match "^(.-)([^/]+)$"
   if not name then error("web.file: bad path", 2) end
   parent = parent == "" and "." or parent
-  local dir = dirs[parent]
-  if not dir then
-    local opened, _, message = core.dir(parent)
-    if not opened then error("web.file: " .. parent .. ": " .. tostring(message), 2) end
-    dir = opened
-    dirs[parent] = dir
-  end
   argument.object("file", 1, request, "peer_address", "request")
-  argument.optional("file", 3, options, "table")
+  local max_age = (argument.optional("file", 3, options, "table") or {}).max_age
+  if max_age ~= nil and (type(max_age) ~= "number" or not math.tointeger(max_age) or max_age < 0) then
+    error("web.file: max_age is a whole number of seconds", 2)
+  end
+  local dir, _, message = core.dir(parent)
+  if not dir then error("web.file: " .. parent .. ": " .. tostring(message), 2) end
   local file, code = dir:open(name)
+  dir:close()
   if not file then return M.refused(code) end
   if not file.is_regular then
     file:close()

@@ -2,6 +2,7 @@
 --- What a site answers when there is no handler, or when the handler failed:
 --- 404, 405, OPTIONS, the redirect from a mount's prefix to its root, 500.
 
+local core = require "ropewalk.core"
 local answer = require "ropewalk.web.answer"
 local response = require "ropewalk.web.response"
 
@@ -25,16 +26,30 @@ local function allow(methods)
   return table.concat(list, ", ")
 end
 
+--- The path as seen from a prefix, whose segments may be parameters; and how well that
+--- one fits: the longer, the better, and words better than parameters. Or nil.
+local function below(prefix, path)
+  local at, fits = 1, 0
+  for wanted in prefix:gmatch "/([^/]+)" do
+    local slash = path:find("/", at + 1, true)
+    if not slash then return nil end
+    local segment, parameter = path:sub(at + 1, slash - 1), wanted:find "^:"
+    if parameter and segment == "" then return nil end
+    if not parameter and core.percent_decode(segment) ~= wanted then return nil end
+    at, fits = slash, fits + (parameter and 2 or 3)
+  end
+  return path:sub(at), fits
+end
+
 --- The innermost site below whose prefix the path is, and that has the field.
 local function responsible(site, path, field)
+  local best, most = site[field], -1
   for _, mount in ipairs(site._mounts) do
-    local below = mount.prefix .. "/"
-    if mount.site and path:sub(1, #below) == below then
-      local found = responsible(mount.site, path:sub(#below), field)
-      if found then return found end
-    end
+    local rest, fits = below(mount.prefix, path)
+    local found = mount.site and rest and fits > most and responsible(mount.site, rest, field)
+    if found then best, most = found, fits end
   end
-  return site[field]
+  return best
 end
 
 local function is_prefix(site, path)
@@ -69,9 +84,9 @@ local function respond(site, request, allowed)
   end
   local handler = responsible(site, path, "_not_found")
   if not handler then return response.error(404) end
-  local result, second = handler(request)
+  local result, second, third = handler(request)
   if type(result) == "string" then return response.text(result, 404) end
-  return answer.resolve(result, second)
+  return answer.resolve(result, second, third)
 end
 
 --- answer_missing of a site: called by C in a task of the connection.

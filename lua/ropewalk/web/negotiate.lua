@@ -8,14 +8,15 @@ local negotiate = {}
 
 local MAX_RANGES = 50 -- members looked at: the field is the peer's
 
---- → list of {type, subtype, q}
+--- → list of {type, subtype, q, has it other parameters?}
 local function parse(field)
   local ranges = {}
   for member in field:gmatch "[^,]+" do
     local kind, sub, rest = member:match "^%s*([^%s/;]+)/([^%s;]+)(.*)$"
     if kind then
       local q = tonumber(rest:lower():match ";%s*q=([%d.]+)") or 1
-      ranges[#ranges + 1] = { kind:lower(), sub:lower(), q <= 1 and q or 1 }
+      local first = rest:lower():match "^%s*;%s*([^%s;=]+)"
+      ranges[#ranges + 1] = { kind:lower(), sub:lower(), q <= 1 and q or 1, first and first ~= "q" }
     end
     if #ranges == MAX_RANGES then break end
   end
@@ -27,7 +28,8 @@ local function quality(ranges, offered)
   local kind, sub = offered:lower():match "^([^/]+)/([^;%s]+)"
   local best, q = 0, 0
   for _, range in ipairs(ranges) do
-    local rank = range[1] == kind and range[2] == sub and 3
+    -- one with parameters is of a special kind of it: better than nothing
+    local rank = range[1] == kind and range[2] == sub and (range[4] and 3 or 4)
       or range[1] == kind and range[2] == "*" and 2
       or range[1] == "*" and range[2] == "*" and 1 or 0
     if rank > best then best, q = rank, range[3] end

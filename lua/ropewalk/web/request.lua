@@ -9,7 +9,7 @@ local negotiate = require "ropewalk.web.negotiate"
 local response = require "ropewalk.web.response"
 local Failure = require "ropewalk.failure"
 
-local error, table, tostring = error, table, tostring
+local error, table = error, table
 local _ENV <const> = nil
 
 ---@class ropewalk.web.Request
@@ -41,9 +41,10 @@ end
 ---@param max? integer
 ---@return string
 function Request:read(max)
-  if self._body then return self._body end
   max = max or self.limits.max_buffered_body
-  if self.length and self.length > max then error(response.error(413), 0) end
+  local length = self._body and #self._body or self.length
+  if length and length > max then error(response.error(413), 0) end
+  if self._body then return self._body end
   local pieces, size = {}, 0
   for piece in self:chunks() do
     size = size + #piece
@@ -184,7 +185,7 @@ end
 ---@return string
 function Request:peer_address()
   local peer = self.peer
-  return peer and tostring(peer.host) or ""
+  return peer and peer.host or ""
 end
 
 --- Splits the path (as it came, not decoded) before its n+1st segment.

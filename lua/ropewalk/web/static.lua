@@ -19,6 +19,7 @@ local Static = { __name = "web.static", methods = { "GET" } }
 Static.__index = Static
 
 local SLASH <const> = 47
+local MAX_AGE <const> = 2 ^ 31 -- RFC 9111 §1.2.2
 
 local known = { index = "table", listing = "boolean", max_age = "number",
                 hidden = "boolean", types = "table" }
@@ -127,6 +128,9 @@ local function check_options(options)
     if not known[key] then error("web.static: unknown option " .. tostring(key), 3) end
     if type(value) ~= known[key] then
       error("web.static: " .. key .. " is a " .. known[key], 3)
+    end
+    if key == "max_age" and not (value >= 0 and value <= MAX_AGE) then
+      error("web.static: max_age is a number of seconds", 3)
     end
   end
 end

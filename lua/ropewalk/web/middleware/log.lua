@@ -18,7 +18,7 @@ end
 --- The combined format of Apache and nginx.
 local function combined(entry)
   return string.format('%s - - [%s] "%s %s HTTP/%s" %d %s "%s" "%s"',
-    entry.peer, os.date("!%d/%b/%Y:%H:%M:%S +0000", core.time() // 1 | 0),
+    entry.peer == "" and "-" or entry.peer, os.date("!%d/%b/%Y:%H:%M:%S +0000", core.time() // 1 | 0),
     quoted(entry.method), quoted(entry.target), entry.version, entry.status,
     entry.bytes or "-", quoted(entry.referer), quoted(entry.agent))
 end
