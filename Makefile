@@ -304,7 +304,7 @@ $(foreach d,$(DEPS),$(eval $(call dep_build,$(d))))
 same = $(and $(findstring x$(1)x,x$(2)x),$(findstring x$(2)x,x$(1)x))
 remember = $(if $(call same,$(strip $(file <$(1))),$(strip $(2))),,$(shell \
     mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))
-$(call remember,$(OUT)/flags,$(CC) $(OUR_FLAGS) $(LDFLAGS) $(llhttp_CPPFLAGS) $(ACCEL_BY))
+$(call remember,$(OUT)/flags,$(CC) $(OUR_FLAGS) $(LDFLAGS) $(foreach d,$(DEPS),$($(d)_CPPFLAGS)) $(ACCEL_BY))
 $(call remember,$(OUT)/deps-flags,$(CC) $(DEPS_FLAGS))
 $(call remember,$(OUT)/gen/modules,$(LUA))
 $(call remember,$(OUT)/gen/objects,$(CLI_OBJ) $(CORE_OBJ))
