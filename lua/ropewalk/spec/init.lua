@@ -4,6 +4,7 @@
 -- calls run(arguments) in a task, so specs wait for Deferreds where they like.
 
 local coverage = require "ropewalk.spec.coverage"
+local errors = require "ropewalk.testing.errors"
 local it = require "ropewalk.spec.it"
 local jobs = require "ropewalk.spec.jobs"
 local options = require "ropewalk.spec.options"
@@ -49,6 +50,15 @@ local function dress(busted, wanted, report)
   records.subscribe(busted, function(record) report:record(record) end)
   busted.subscribe({ "suite", "start" }, function(_, _, _, seed)
     report.totals.seed, report.totals.began = seed, true
+    return nil, true
+  end)
+  -- what a teardown logs is after the last test, which could have been failed by it
+  busted.subscribe({ "file", "end" }, function(file)
+    local logged = errors.flush()
+    if #logged > 0 and not wanted.errors then
+      report:record(records.outside(file.name, "(after its tests)",
+        "errors were logged:\n" .. concat(logged)))
+    end
     return nil, true
   end)
   return busted
@@ -144,8 +154,12 @@ function spec.run(arguments)
     io.stderr:write("ropewalk test: ", why, "\n")
     report.totals.status = 1
   end
-  report:finish()
   local totals = report.totals
+  why = report:finish()
+  if why then
+    io.stderr:write("ropewalk test: ", why, "\n")
+    totals.status = 1
+  end
   if not wanted.quiet then
     io.stdout:write(("%d passed, %d failed, %d skipped\n"):format(
       totals.passed, totals.failed, totals.skipped))

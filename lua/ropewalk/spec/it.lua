@@ -104,6 +104,26 @@ function it.executor(busted, options)
     status:update(busted.safe("it", fn, element))
   end
 
+  local function attempt_in_time(status, element, fn)
+    attempt(status, element, function()
+      local result = within(options.timeout, element, function()
+        return busted.safe("it", fn, element)
+      end)
+      if not result then error("it cannot be interrupted", 0) end
+      status:update(result)
+      -- it may have caught what was to end it
+      if element.timed_out and status:success() then error("it took too long", 0) end
+    end)
+  end
+
+  local function clean_up(status, element)
+    if cleanup.empty() then return end
+    attempt_in_time(status, element, function()
+      local failure = cleanup.run()
+      if failure then error(failure, 0) end
+    end)
+  end
+
   local function body(element, parent)
     local finally
     element.env = element.env or {}
@@ -119,29 +139,18 @@ function it.executor(busted, options)
     if ready then
       local began = busted.safe_publish("test", { "test", "start" }, element, parent)
       if began then
-        attempt(status, element, function()
-          local result = within(options.timeout, element, function()
-            return busted.safe("it", element.run, element)
-          end)
-          if not result then error("it cannot be interrupted", 0) end
-          status:update(result)
-        end)
+        attempt_in_time(status, element, element.run)
         if finally then
           block.reject("pending", element)
-          attempt(status, element, finally)
+          attempt_in_time(status, element, finally)
         end
-        if not cleanup.empty() then
-          attempt(status, element, function()
-            local failure = cleanup.run()
-            if failure then error(failure, 0) end
-          end)
-        end
+        clean_up(status, element)
       else
         status = busted.status "error"
       end
     end
     block.dexecAll("after_each", ancestor, true)
-    cleanup.run()
+    clean_up(status, element)
     cleanup.active = false
     if not ready then return end
 

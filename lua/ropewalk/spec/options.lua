@@ -106,6 +106,7 @@ function options.parse(arguments)
       end
       result[ours[1]] = read
     elseif ours then
+      if inline then return nil, format("%s takes no value", name) end
       result[ours[1]] = true
     elseif find(word, "^%-") then
       result.rest[#result.rest + 1] = word
