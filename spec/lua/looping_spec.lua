@@ -89,6 +89,53 @@ describe("a LoopingCall", function()
     assert.equal(loop, testing.success_result_of(d))
   end))
 
+  it("that is started anew waits for the call under way", task(function()
+    local gates, live, most = {}, 0, 0
+    local loop, clock = looping(function()
+      live = live + 1
+      most = math.max(most, live)
+      gates[#gates + 1] = rw.Deferred()
+      return gates[#gates]:add_callback(function() live = live - 1 end)
+    end)
+    local ended = { loop:start(1) }
+    for i = 2, 4 do
+      loop:stop()
+      ended[i] = loop:start(1)
+    end
+    clock:advance(3)
+    assert.same({ 1, 1 }, { #gates, most })
+    ended[1]:cancel() -- of one that is over
+    testing.failure_result_of(ended[1], "cancelled")
+    gates[1]:callback()
+    for i = 2, 3 do assert.equal(loop, testing.success_result_of(ended[i])) end
+    testing.assert_no_result(ended[4])
+    assert.same({ 2, 1 }, { #gates, most })
+    loop:stop()
+    gates[2]:errback("it broke")
+    testing.failure_result_of(ended[4], "error")
+    clock:advance(3)
+    assert.same({ 2, 1, false }, { #gates, most, loop.running })
+  end))
+
+  it("may be stopped and started anew by its function", task(function()
+    local calls, first, second = 0, nil, nil
+    local loop, clock
+    loop, clock = looping(function()
+      calls = calls + 1
+      if calls ~= 2 then return end
+      loop:stop()
+      second = loop:start(2)
+    end)
+    first = loop:start(1)
+    clock:pump { 1, 1 }
+    assert.equal(loop, testing.success_result_of(first))
+    assert.equal(3, calls) -- at 0, 1 and 1
+    clock:advance(1)
+    assert.equal(4, calls)
+    loop:stop()
+    assert.equal(loop, testing.success_result_of(second))
+  end))
+
   it("counts the beats that were skipped", task(function()
     local counts = {}
     local clock = testing.Clock()
