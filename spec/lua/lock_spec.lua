@@ -72,6 +72,22 @@ describe("a DeferredSemaphore", function()
     assert.equal(2, few.tokens)
   end))
 
+  it("lets the next one in while a callback of one before waits", task(function()
+    local few, gate, order = rw.DeferredSemaphore(2), rw.Deferred(), {}
+    few:acquire()
+    few:acquire()
+    few:acquire():add_callback(function() gate:await() order[#order + 1] = "first" end)
+    few:acquire():add_callback(function() order[#order + 1] = "second" end)
+    local releases = { rw.spawn(few.release, few), rw.spawn(few.release, few) }
+    assert.same({ "second" }, order)
+    gate:callback()
+    rw.gather(releases):await()
+    assert.same({ "second", "first" }, order)
+    few:release()
+    few:release()
+    assert.equal(2, few.tokens)
+  end))
+
   it("refuses nonsense", function()
     for _, n in ipairs { 0, -1, 1.5, "x" } do
       assert.has_error(function() rw.DeferredSemaphore(n) end)
