@@ -75,6 +75,17 @@ describe("the loader", function()
       assert.truthy(tostring(err):find "requires itself")
     end))
 
+  it("says so, too, when two tasks would wait for each other's module for ever", task(function()
+    write("left.lua", 'require "ropewalk".sleep(0.01):await() return { require "ropewalk.loader".require "right" }')
+    write("right.lua", 'require "ropewalk".sleep(0.01):await() return { require "ropewalk.loader".require "left" }')
+    local ends = rw.Deferred.list({ rw.spawn(loader.require, "left"), rw.spawn(loader.require, "right") },
+      { consume_errors = true }):add_timeout(1):await()
+    for _, each in ipairs(ends) do
+      assert.is_false(each[1])
+      assert.matches("requires itself", tostring(each[2]))
+    end
+  end))
+
   it("takes text only", function()
     local path = write("binary.lua", string.dump(function() return 1 end))
     local chunk, why = loader.load_file(path)
