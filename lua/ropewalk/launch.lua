@@ -92,6 +92,9 @@ end
 local function argv(what, executable, args)
   local list = { args[0] == nil and executable or text_of(what, 0, args[0]) }
   for i, value in ipairs(args) do list[i + 1] = text_of(what, i, value) end
+  for key in next, args do -- what is behind a hole would be left out
+    if type(key) == "number" and key >= #list then misuse(format("%s: argument %d is nil", what, #list)) end
+  end
   return list
 end
 

@@ -144,6 +144,7 @@ describe("a child process", function()
       wrong("must be a ProcessProtocol", {}, "ls")
       wrong("the program must be a string", protocol)
       wrong("argument 1 must be a string", protocol, "ls", { {} })
+      wrong("argument 2 is nil", protocol, "ls", { "-l", nil, "/" })
       wrong("argument 0 must be a string", protocol, "ls", { [0] = {} })
       for _, none in ipairs { 5, {} } do
         wrong("protocols[1] must be a protocol", protocol, "ls", {}, { protocols = { [1] = none } })

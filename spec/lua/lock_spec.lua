@@ -106,6 +106,12 @@ describe("a DeferredQueue", function()
     assert.equal(0, #q)
   end)
 
+  it("refuses options that it does not know", function()
+    assert.has_error(function() rw.DeferredQueue { sise = 1 } end)
+    assert.has_error(function() rw.DeferredQueue { size = "1" } end)
+    assert.has_error(function() rw.DeferredQueue { backlog = 0 / 0 } end)
+  end)
+
   it("gives to who waits longest", function()
     local q = rw.DeferredQueue()
     local a, b = q:get(), q:get()

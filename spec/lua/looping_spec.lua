@@ -118,7 +118,7 @@ describe("a LoopingCall", function()
   end))
 
   it("may be stopped and started anew by its function", task(function()
-    local calls, first, second = 0, nil, nil
+    local calls, second = 0, nil
     local loop, clock
     loop, clock = looping(function()
       calls = calls + 1
@@ -126,7 +126,7 @@ describe("a LoopingCall", function()
       loop:stop()
       second = loop:start(2)
     end)
-    first = loop:start(1)
+    local first = loop:start(1)
     clock:pump { 1, 1 }
     assert.equal(loop, testing.success_result_of(first))
     assert.equal(3, calls) -- at 0, 1 and 1

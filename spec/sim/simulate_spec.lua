@@ -101,6 +101,9 @@ describe("a simulated run", function()
     local loop = rw.LoopingCall(function() ticks = ticks + 1 end)
     loop:start(0.001)
     simulate_many { count = 500, fn = echo_once }
+    for _, count in ipairs { 0, -1, "3", 1.5 } do -- nothing was tried: that is no success
+      assert.has_error(function() simulate_many { count = count, fn = echo_once } end)
+    end
     loop:stop()
     assert.is_true(ticks > 1)
   end)
