@@ -192,6 +192,25 @@ describe("A MultiService while it starts or stops", function()
     assert.truthy(logged:find 'service "a" has not started yet')
     all:stop_service():await()
   end))
+
+  it("is not held up by a child that waits for ever instead, nor at its end", task(function()
+    local logged <close> = rw.log.capture()
+    local before, seen, gate = rw.limits.load_timeout, {}, rw.Deferred()
+    local function wait() gate:await() end
+    rw.limits.load_timeout = 20
+    local all = rw.MultiService { probe("a", seen), probe("b", seen, { start = wait, stop = wait }),
+      probe("c", seen) }
+    local started = rw.spawn(all.start_service, all):add_timeout(2)
+    started:await()
+    rw.limits.load_timeout = before
+    assert.same({ "start a", "start b", "start c" }, seen)
+    assert.truthy(logged:find 'service "b" has not started yet')
+    local stopped = rw.spawn(all.stop_service, all)
+    assert.same({ "stop c", "stop b", "stop a" }, table.move(seen, 4, 6, 1, {}))
+    testing.assert_no_result(stopped)
+    gate:callback()
+    stopped:await()
+  end))
 end)
 
 describe("rw.server", function()
