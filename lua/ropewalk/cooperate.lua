@@ -2,6 +2,7 @@
 -- cooperate: long work in slices. The core preempts a task that computes, so
 -- this is for work that shall be paused, resumed and stopped from outside.
 
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -47,6 +48,7 @@ end
 ---@param step function
 ---@return ropewalk.CooperativeTask
 local function cooperate(step, state, value)
+  argument.callable("cooperate", 1, step)
   local self = Task()
   self.paused, self.stopped, self.wake = 0, false, false
   self.done = async.spawn(function()

@@ -85,7 +85,7 @@ function ProcessMonitor:init(settings)
     if type(ProcessMonitor[key]) ~= "number" and key ~= "clock" then
       error(format("ProcessMonitor: there is no setting %s", key), 3)
     end
-    if key ~= "clock" and (type(value) ~= "number" or not (value >= 0)) then
+    if key ~= "clock" and (type(value) ~= "number" or value ~= value or value < 0) then
       error(format("ProcessMonitor: %s must be a number from 0 on, not %s", key, tostring(value)), 3)
     end
     self[key] = value

@@ -28,7 +28,7 @@ function Queue:init(options)
   for key, value in next, optional("DeferredQueue", 1, options, "table") or {} do
     if key ~= "size" and key ~= "backlog" then
       argument.refuse("DeferredQueue", 1, format("there is no option '%s'", tostring(key)))
-    elseif type(value) ~= "number" or not (value >= 0) then
+    elseif type(value) ~= "number" or value ~= value or value < 0 then
       argument.refuse("DeferredQueue", 1, format("%s must be a number from 0 on", key))
     end
     self[key] = value

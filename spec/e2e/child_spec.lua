@@ -156,6 +156,19 @@ describe("a child process", function()
         { pty = true, child_fds = { [1] = "r" } })
     end)
 
+    it("it was asked for in a wrong way, and says so at the line of the script, whoever was asked", function()
+      for text, arguments in pairs {
+        ["changes the user"] = { "ls", {}, { uid = 1 } }, ["there is no signal"] = { "ls", {}, { parent_death_signal = "X" } },
+        ["argument 1 must be"] = { "ls", { {} } }, ["files: a zero byte"] = { "l\0s" },
+        ["env: a zero byte"] = { "ls", {}, { env = { A = "\0" } } },
+      } do
+        local ok, message = pcall(function() rw.run_process(table.unpack(arguments)) end)
+        assert.is_false(ok)
+        assert.matches("^[%w_/.]*child_spec%.lua:%d+: .*" .. text, message)
+      end
+      assert.equal("", rw.get_process_output("true", {}, { parent_death_signal = "SIGTERM" }):await())
+    end)
+
     it("its pipe cannot have the protocol; then it is ended", function()
       local Odd = rw.Protocol:extend "Odd"
       Odd.engine = "nosuch"

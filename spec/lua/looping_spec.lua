@@ -194,6 +194,8 @@ describe("a TimerService", function()
 end)
 
 describe("cooperate", function()
+  it("takes an iterator", function() assert.has_error(function() rw.cooperate(5) end) end)
+
   it("works through an iterator and tells the end", task(function()
     local sum = 0
     local function numbers(n)
