@@ -158,7 +158,8 @@ describe("a child process", function()
 
     it("it was asked for in a wrong way, and says so at the line of the script, whoever was asked", function()
       for text, arguments in pairs {
-        ["changes the user"] = { "ls", {}, { uid = 1 } }, ["there is no signal"] = { "ls", {}, { parent_death_signal = "X" } },
+        ["changes the user"] = { "ls", {}, { uid = 1 } },
+        ["there is no signal"] = { "ls", {}, { parent_death_signal = "X" } },
         ["argument 1 must be"] = { "ls", { {} } }, ["files: a zero byte"] = { "l\0s" },
         ["env: a zero byte"] = { "ls", {}, { env = { A = "\0" } } },
       } do
