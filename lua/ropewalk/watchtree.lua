@@ -60,12 +60,13 @@ local function attach_below(root, path)
   local known = root.below[path]
   local watch = setmetatable({ inotify = root.inotify, path = path, root = root }, Watch)
   local ok, failure = attach(watch, path, wishes(root) | BITS.DONT_FOLLOW)
-  if ok and known and known.number == watch.number then
-    detach(watch)
-    return true
-  end
-  if known then -- of one that was removed, while somebody has it open: it tells nothing of its end
-    root.below[path] = nil
+  if known then
+    if ok and known.number == watch.number then
+      detach(watch)
+      return true
+    end
+    if not ok and not NO_DIRECTORY[failure.code] then return true end -- as it is
+    root.below[path] = nil -- it was removed while somebody has it open, and tells nothing of its end
     detach(known)
   end
   if ok then
