@@ -76,6 +76,12 @@ describe("ropewalk test is not green", function()
     assert.equal(0, status, output)
   end)
 
+  it("when a capture of the log is forgotten, which would hide what comes", function()
+    fails([[it("one", function() rw.log.capture() end)
+      it("two", function() rw.Deferred.fail "it is hidden" end)]],
+      "a_spec.lua:2: one\n.*a capture of the log.*a_spec.lua:3: two\n.*it is hidden")
+  end)
+
   it("when a report cannot be written", function()
     fails('it("t", function() end)', "/dev/full: No space left on device", "--tap=/dev/full")
   end)

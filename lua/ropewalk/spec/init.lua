@@ -11,6 +11,7 @@ local options = require "ropewalk.spec.options"
 local records = require "ropewalk.spec.records"
 local Report = require "ropewalk.spec.report"
 local core = require "ropewalk.core"
+local log = require "ropewalk.log"
 
 local error, ipairs, os, package, require, tostring, type, xpcall =
   error, ipairs, os, package, require, tostring, type, xpcall
@@ -54,6 +55,7 @@ local function dress(busted, wanted, report)
   end)
   -- what a teardown logs is after the last test, which could have been failed by it
   busted.subscribe({ "file", "end" }, function(file)
+    log.captures(0)
     local logged = errors.flush()
     if #logged > 0 and not wanted.errors then
       report:record(records.outside(file.name, "(after its tests)",

@@ -82,7 +82,7 @@ end
 -- One file ------------------------------------------------------------------
 
 local function arguments_for(wanted, file, coverage_file)
-  local list = { "test", "--output=records", format("--timeout=%g", wanted.timeout) }
+  local list = { "test", "--output=records", format("--timeout=%.3f", wanted.timeout) }
   if wanted.leftovers then list[#list + 1] = "--allow-leftovers" end
   if wanted.errors then list[#list + 1] = "--allow-errors" end
   if wanted.log then list[#list + 1] = "--log=" .. wanted.log end
