@@ -131,7 +131,7 @@ local function run_here(wanted, report)
     report.totals.status = 1
   end
   if not wanted.coverage then return true end
-  return coverage.report(wanted.coverage, nil, wanted.quiet)
+  return coverage.report(wanted.coverage, nil, wanted.quiet or wanted.xml)
 end
 
 ---Runs the specs; returns the exit status.
@@ -163,9 +163,10 @@ function spec.run(arguments)
     totals.status = 1
   end
   if not wanted.quiet then
-    io.stdout:write(("%d passed, %d failed, %d skipped\n"):format(
+    local out = wanted.xml and io.stderr or io.stdout
+    out:write(("%d passed, %d failed, %d skipped\n"):format(
       totals.passed, totals.failed, totals.skipped))
-    io.stdout:flush()
+    out:flush()
   end
   if totals.passed + totals.failed + totals.skipped == 0 then return totals.status or 1 end
   return (totals.failed > 0 or (totals.status or 0) ~= 0) and 1 or 0

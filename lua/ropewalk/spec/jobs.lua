@@ -202,7 +202,7 @@ function jobs.run(wanted, report)
   run_files(together, wanted.jobs > 0 and wanted.jobs or processors())
   run_files(alone, 1, true)
   run_files(again, 1, true)
-  if wanted.coverage then return coverage.report(wanted.coverage, covered) end
+  if wanted.coverage then return coverage.report(wanted.coverage, covered, wanted.xml) end
   return true
 end
 
