@@ -49,6 +49,19 @@ describe("a DeferredLock", function()
     assert.is_false(lock:is_locked())
   end))
 
+  it("is given up when who gets it is cancelled in that moment", task(function()
+    local lock, ran = rw.DeferredLock(), false
+    lock:acquire()
+    local d = lock:run(function()
+      rw.sleep(0.01):await()
+      ran = true
+    end)
+    lock:release()
+    d:cancel()
+    assert.matches("cancelled", tostring(select(2, pcall(d.await, d))))
+    assert.same({ false, false }, { ran, lock:is_locked() })
+  end))
+
   it("refuses to be released when it is free", function()
     assert.has_error(function() rw.DeferredLock():release() end)
   end)
