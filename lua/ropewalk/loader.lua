@@ -124,7 +124,7 @@ function loader.require(name)
     local task = core.task()
     if not task or leads_back(under_way, task) then error(circle(name), 2) end
     wait_for(under_way, task)
-    return loaded[name]
+    return loader.require(name) -- it is there, or who loaded it has given up
   end
   local run, extra = find_module(name)
   if not run then error(format("module '%s' not found:\n\t%s", name, extra), 2) end
@@ -136,8 +136,9 @@ function loader.require(name)
     if value ~= nil then loaded[name] = value end
     if loaded[name] == nil then loaded[name] = true end
   end
+  local over = ok or value.code == "cancelled" -- its connection was lost, not theirs
   for _, d in ipairs(under_way) do
-    if ok then d:callback() else d:errback(value) end
+    if over then d:callback() else d:errback(value) end
   end
   if not ok then error(value, 0) end
   return loaded[name], extra
