@@ -194,6 +194,22 @@ describe("a TimerService", function()
 end)
 
 describe("cooperate", function()
+  it("can be stopped while it waits", task(function()
+    local never = rw.Deferred()
+    local t = rw.cooperate(function() return never end)
+    support.turn()
+    support.turn()
+    local d = t:when_done()
+    t:stop()
+    local ok, failure = pcall(d.await, d:add_timeout(1))
+    assert.same({ false, "stopped" }, { ok, failure.code })
+    testing.assert_no_result(never)
+    never:errback "too late"
+    testing.failure_result_of(never)
+    t = rw.cooperate(function() return rw.fail "it broke" end)
+    assert.matches("it broke", tostring(select(2, pcall(function() t:when_done():await() end))))
+  end))
+
   it("takes an iterator", function() assert.has_error(function() rw.cooperate(5) end) end)
 
   it("works through an iterator and tells the end", task(function()
