@@ -184,7 +184,8 @@ end
 ---@param keep? integer
 ---@return integer open
 ---@return integer ended
-function log.captures(keep)
+function log._captures(keep)
+  optional("_captures", 1, keep, "number")
   local before = #captures
   for i = before, (keep or before) + 1, -1 do captures[i] = nil end
   return #captures, before - #captures

@@ -55,7 +55,7 @@ local function dress(busted, wanted, report)
   end)
   -- what a teardown logs is after the last test, which could have been failed by it
   busted.subscribe({ "file", "end" }, function(file)
-    log.captures(0)
+    log._captures(0)
     local logged = errors.flush()
     if #logged > 0 and not wanted.errors then
       report:record(records.outside(file.name, "(after its tests)",

@@ -132,7 +132,7 @@ function it.executor(busted, options)
     element.env.finally = function(fn) finally = fn end
     element.env.pending = busted.pending
 
-    local mark, captures = core.test.mark(), log.captures()
+    local mark, captures = core.test.mark(), log._captures()
     errors.take_log()
     cleanup.active = true
     local ready, ancestor = block.execAll("before_each", parent, true)
@@ -157,7 +157,7 @@ function it.executor(busted, options)
 
     async.sleep(0):await()
     local left = options.leftovers and {} or leftovers(mark)
-    local _, captured = log.captures(captures) -- it would hide the errors of all tests to come
+    local _, captured = log._captures(captures) -- it would hide the errors of all tests to come
     if captured > 0 then left[#left + 1] = "a capture of the log (rw.log.capture)" end
     local logged = errors.flush()
     if options.errors then logged = {} end
