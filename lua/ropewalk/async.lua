@@ -117,7 +117,14 @@ end
 function main(d, fn, ...)
   local ok, result = xpcall(fn, caught, ...)
   if ok then
-    if getmetatable(result) == Deferred then origins[d] = fn end
+    if getmetatable(result) == Deferred then
+      origins[d] = fn
+      local task = current_task()
+      if cancelled[task] then -- after its last wait: what it has returned is that
+        cancelled[task] = nil
+        result:cancel()
+      end
+    end
     return d:resolve(result)
   end
   local failure = Failure.wrap(result)

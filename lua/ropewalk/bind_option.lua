@@ -5,7 +5,7 @@
 local core = require "ropewalk.core"
 
 local tonumber = tonumber
-local match, sub = string.match, string.sub
+local match = string.match
 
 local _ENV <const> = nil
 
@@ -17,11 +17,11 @@ local WANTED <const> = "bind must be a numeric address, with a port after it or 
 ---@return string? why
 return function(endpoint, text)
   if not text then return nil end
-  local host, port = match(text, "^(%[[^%]]*%]):?(%d*)$")
-  if host then host = sub(host, 2, -2) else host, port = match(text, "^([%d.]+):?(%d*)$") end
-  if not host or not core.address_parse(host) or #port > 5 then return WANTED end
-  port = tonumber(port) or 0
-  if port > 65535 then return WANTED end
+  local host, rest = match(text, "^%[([^%]]*)%](.*)$")
+  if not host then host, rest = match(text, "^([%d.]+)(.*)$") end
+  if not host or not core.address_parse(host) then return WANTED end
+  local port = rest == "" and 0 or tonumber(match(rest, "^:(%d%d?%d?%d?%d?)$"))
+  if not port or port > 65535 then return WANTED end
   endpoint.bind, endpoint.bind_port = host, port
   return nil
 end

@@ -92,8 +92,9 @@ local function services_of(value, path)
     return nil, format("%s returned %s, which is no service%s; %s", path, plural(value), hint,
       EXPECTED)
   end
-  local list = {}
+  local list, items = {}, 0
   for i, each in ipairs(value) do
+    items = i
     local inner, why = services_of(each, format("%s: item %d of the list", path, i))
     if not inner then return nil, why end
     for _, one in ipairs(inner) do insert(list, one) end
@@ -102,6 +103,8 @@ local function services_of(value, path)
     if type(key) ~= "number" then
       local name = tostring(key)
       return nil, format('%s returned a table with the field "%s"; %s', path, name, EXPECTED)
+    elseif key > items then -- what is behind a hole would never start
+      return nil, format("%s: item %d of the list is nil", path, items + 1)
     end
   end
   return list
@@ -172,6 +175,7 @@ function boot.commit()
   end, Failure.caught)
   if not ok then logger:failure(failure, "the services did not start") end
   reactor:fire("during", "startup")
+  reactor.started = true
   reactor:fire("after", "startup")
   return ok
 end
@@ -184,7 +188,7 @@ function boot.retire()
     return Deferred.maybe(root.stop_service, root):await()
   end, Failure.caught)
   if not ok then logger:failure(failure, "the services did not stop well") end
-  reactor.running = false
+  reactor.running, reactor.started = false, false
   reactor:fire("during", "shutdown")
   reactor:fire("after", "shutdown")
   return ok

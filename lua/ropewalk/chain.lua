@@ -5,7 +5,8 @@
 local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
 
-local error, next, require, setmetatable = error, next, require, setmetatable
+local error, next, pcall, require, setmetatable, tostring =
+  error, next, pcall, require, setmetatable, tostring
 local getinfo = debug.getinfo
 local format = string.format
 local preempted, turn_end = core.preempted, core.turn_end
@@ -60,7 +61,10 @@ function chain.flush(most)
       if failure then
         reports = reports + 1
         if not Deferred.report then require "ropewalk.log" end
-        Deferred.report(failure, began(d), created[d])
+        local told, why = pcall(Deferred.report, failure, began(d), created[d])
+        if not told then -- its text may raise; the others are told all the same
+          core.log("error", "deferred", "an unhandled failure cannot be told: " .. tostring(why))
+        end
       end
     end
   end

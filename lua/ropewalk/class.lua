@@ -20,6 +20,10 @@ local Object = { __name = "Object" }
 Object.__index = Object
 
 local function construct(class, ...)
+  if rawget(class, "__gc") ~= nil then -- sandbox.lua says why; there it is setmetatable
+    error("finalizers (__gc) are not for scripts: class " .. class.__name .. " has one; "
+      .. "use a <close> variable, or connection_lost", 2)
+  end
   local self = setmetatable({}, class)
   local init = self.init
   if init then init(self, ...) end

@@ -2,6 +2,7 @@
 -- cooperate: long work in slices. The core preempts a task that computes, so
 -- this is for work that shall be paused, resumed and stopped from outside.
 
+local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
@@ -17,6 +18,21 @@ local SLICE <const> = 0.01 -- seconds of work before others get their turn
 ---@class ropewalk.CooperativeTask
 local Task = Object:extend "CooperativeTask"
 
+-- Until it has fired, or the task is stopped; its result stays its own.
+local function wait_for(self, value)
+  local gate = Deferred.new(function() value:cancel() end)
+  self.gate = gate
+  value:add_callbacks(function(result)
+    if not gate:called() then gate:callback() end
+    return result
+  end, function(failure)
+    if gate:called() then return failure end
+    return gate:errback(failure)
+  end)
+  gate:await()
+  self.gate = false
+end
+
 local function work(self, step, state, value)
   local until_ = core.hrtime() + SLICE
   while not self.stopped do
@@ -28,7 +44,7 @@ local function work(self, step, state, value)
       value = step(state, value)
       if value == nil then return end
       if Deferred.is(value) then
-        value:await()
+        wait_for(self, value)
         until_ = core.hrtime() + SLICE
       elseif core.hrtime() >= until_ then
         async.sleep(0):await()
@@ -47,8 +63,9 @@ end
 ---@param step function
 ---@return ropewalk.CooperativeTask
 local function cooperate(step, state, value)
+  argument.callable("cooperate", 1, step)
   local self = Task()
-  self.paused, self.stopped, self.wake = 0, false, false
+  self.paused, self.stopped, self.wake, self.gate = 0, false, false, false
   self.done = async.spawn(function()
     async.sleep(0):await()
     return work(self, step, state, value)
@@ -84,15 +101,13 @@ function Task:resume()
   end
 end
 
----Ends it before its time.
+---Ends it before its time, also while it waits for a Deferred, which goes on.
 function Task:stop()
   self.stopped = true
   self.done:handled()
-  local wake = self.wake
-  if wake then
-    self.wake = false
-    wake:callback()
-  end
+  local wake = self.wake or self.gate
+  self.wake, self.gate = false, false
+  if wake and not wake:called() then wake:callback() end
 end
 
 return cooperate

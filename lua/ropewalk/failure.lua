@@ -215,8 +215,8 @@ function Failure:raise() error(self, 0) end
 
 ---Its message with what it was about.
 function Failure:__tostring()
-  if self.op then return self.op .. ": " .. self.message end
-  return self.message
+  local message = tostring(self.message)
+  return self.op and tostring(self.op) .. ": " .. message or message
 end
 
 ---In text: "lost: " .. failure

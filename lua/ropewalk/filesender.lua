@@ -12,7 +12,7 @@ local Object = require "ropewalk.class"
 require "ropewalk.transport"
 
 local error, next, pcall, tostring, type = error, next, pcall, tostring, type
-local format, match, min = string.format, string.match, math.min
+local format, match, math_type, min = string.format, string.match, math.type, math.min
 local optional = argument.optional
 
 local _ENV <const> = nil
@@ -37,6 +37,11 @@ function FileSender:init(options)
   for key, value in next, optional("FileSender", 1, options, "table") or {} do
     if key ~= "offset" and key ~= "length" and key ~= "transform" then
       error("FileSender: there is no option '" .. tostring(key) .. "'", 3)
+    end
+    if key == "transform" then
+      if value then argument.callable("FileSender", 1, value) end
+    elseif math_type(value) ~= "integer" or value < 0 then
+      argument.refuse("FileSender", 1, format("%s must be a whole number from 0 on", key))
     end
     self[key] = value
   end
@@ -87,6 +92,7 @@ local function lost() return Failure.new("lost", "the connection was lost in mid
 -- Until all is sent: nil, or why not.
 local function send_all(self, file, left)
   local consumer, offset = self.consumer, self.offset
+  if left < 0 then return shorter() end
   while left > 0 and not self.over do
     local n, failure = send_some(self, file, offset, left)
     if not n then return failure end

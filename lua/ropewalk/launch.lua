@@ -6,10 +6,9 @@ local core = require "ropewalk.core"
 local Failure = require "ropewalk.failure"
 local misuse = require "ropewalk.argument".misuse
 
-local error, ipairs, math_type, next, tostring, type =
-  error, ipairs, math.type, next, tostring, type
-local find, format, gmatch, lower, match, upper =
-  string.find, string.format, string.gmatch, string.lower, string.match, string.upper
+local ipairs, math_type, next, tostring, type = ipairs, math.type, next, tostring, type
+local find, format, gmatch, gsub, lower, match, upper =
+  string.find, string.format, string.gmatch, string.gsub, string.lower, string.match, string.upper
 
 local _ENV <const> = nil
 
@@ -50,20 +49,19 @@ function launch.is_pipe(mode) return PIPES[mode] or false end
 function launch.window(rows, columns)
   for _, n in ipairs { rows or false, columns or false } do
     if math_type(n) ~= "integer" or n < 1 or n > 65535 then
-      error("a terminal has 1 to 65535 rows and columns", 3)
+      misuse "a terminal has 1 to 65535 rows and columns"
     end
   end
   return rows << 16 | columns
 end
 
 local function check(what, executable, args, options)
-  local level <const> = 4
   if type(executable) ~= "string" or executable == "" then
-    error(what .. ": the program must be a string, not "
-      .. (executable == "" and "an empty one" or type(executable)), level)
+    misuse(what .. ": the program must be a string, not "
+      .. (executable == "" and "an empty one" or type(executable)))
   end
   if args ~= nil and type(args) ~= "table" then
-    error(what .. ": the arguments must be a table, not " .. type(args), level)
+    misuse(what .. ": the arguments must be a table, not " .. type(args))
   end
   for key, value in next, options do
     local wanted = KNOWN[key]
@@ -78,8 +76,8 @@ local function check(what, executable, args, options)
     end
   end
   if (options.uid == nil) ~= (options.gid == nil) or (options.groups and not options.uid) then
-    error(what .. ": uid, gid and groups are changed together: "
-      .. "who changes the user names the group as well", level)
+    misuse(what .. ": uid, gid and groups are changed together: "
+      .. "who changes the user names the group as well")
   end
 end
 
@@ -92,6 +90,9 @@ end
 local function argv(what, executable, args)
   local list = { args[0] == nil and executable or text_of(what, 0, args[0]) }
   for i, value in ipairs(args) do list[i + 1] = text_of(what, i, value) end
+  for key in next, args do -- what is behind a hole would be left out
+    if type(key) == "number" and key >= #list then misuse(format("%s: argument %d is nil", what, #list)) end
+  end
   return list
 end
 
@@ -106,7 +107,7 @@ local function environment(what, options)
   end
   for name, value in next, changes do
     if type(name) ~= "string" or name == "" or find(name, "=", 1, true) then
-      error(format("%s: env: not a name: %s", what, tostring(name)), 4)
+      misuse(format("%s: env: not a name: %s", what, tostring(name)))
     end
     if value then
       list[#list + 1] = name .. "=" .. tostring(value)
@@ -132,14 +133,14 @@ local function descriptors(what, options)
   local modes = {}
   for fd, mode in next, options.child_fds or (options.pty and {} or STANDARD) do
     if (fd == 0 and mode == "r") or ((fd == 1 or fd == 2) and mode == "w") then
-      error(format('%s: child_fds[%d] = "%s" means that we %s it; use "%s"', what, fd, mode,
-        fd == 0 and "read" or "write", fd == 0 and "w" or "r"), 4)
+      misuse(format('%s: child_fds[%d] = "%s" means that we %s it; use "%s"', what, fd, mode,
+        fd == 0 and "read" or "write", fd == 0 and "w" or "r"))
     end
     modes[fd] = mode
   end
   if not options.pty then return modes end
   if modes[0] or modes[1] or modes[2] then
-    error(what .. ": 0, 1 and 2 are the terminal already", 4)
+    misuse(what .. ": 0, 1 and 2 are the terminal already")
   end
   modes[0] = "pty"
   return modes
@@ -147,11 +148,9 @@ end
 
 local function death_signal(what, signal)
   if signal == nil then return nil end
-  local number = core.signals[type(signal) == "string" and upper(signal) or signal]
+  local number = type(signal) == "string" and core.signals[gsub(upper(signal), "^SIG", "")]
   if type(signal) == "number" then number = signal end
-  if not number then
-    error(format("%s: there is no signal %s", what, tostring(signal)), 4)
-  end
+  if not number then misuse(format("%s: there is no signal %s", what, tostring(signal))) end
   return number
 end
 

@@ -7,7 +7,8 @@
 local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 
-local error, ipairs, load, select, type, xpcall = error, ipairs, load, select, type, xpcall
+local error, ipairs, load, pcall, select, type, xpcall =
+  error, ipairs, load, pcall, select, type, xpcall
 local caught = require "ropewalk.failure".caught
 local open, stdin = io.open, io.stdin
 local package = package
@@ -47,6 +48,7 @@ end
 -- require ------------------------------------------------------------------
 
 local loading = {} -- name → { task, waiting }
+local waits_for = {} -- task → the one of these that it waits for
 
 -- Asks package.searchers, where C has put the one for the library inside the
 -- binary: a function and its extra value, or nil.
@@ -84,6 +86,24 @@ local function find_module(name)
   return nil, concat(tried, "\n\t")
 end
 
+-- Does whoever loads it wait for this task, maybe by way of others?
+local function leads_back(under_way, task)
+  while under_way do
+    if under_way.task == task then return true end
+    under_way = waits_for[under_way.task]
+  end
+  return false
+end
+
+local function wait_for(under_way, task)
+  local d = Deferred.new()
+  under_way[#under_way + 1] = d
+  waits_for[task] = under_way
+  local ok, why = pcall(d.await, d)
+  waits_for[task] = nil
+  if not ok then error(why, 0) end
+end
+
 local function circle(name)
   return format("module '%s' requires itself, maybe by way of another one", name)
 end
@@ -102,11 +122,9 @@ function loader.require(name)
   local under_way = loading[name]
   if under_way then
     local task = core.task()
-    if not task or under_way.task == task then error(circle(name), 2) end
-    local d = Deferred.new()
-    under_way[#under_way + 1] = d
-    d:await()
-    return loaded[name]
+    if not task or leads_back(under_way, task) then error(circle(name), 2) end
+    wait_for(under_way, task)
+    return loader.require(name) -- it is there, or who loaded it has given up
   end
   local run, extra = find_module(name)
   if not run then error(format("module '%s' not found:\n\t%s", name, extra), 2) end
@@ -118,8 +136,9 @@ function loader.require(name)
     if value ~= nil then loaded[name] = value end
     if loaded[name] == nil then loaded[name] = true end
   end
+  local over = ok or value.code == "cancelled" -- its connection was lost, not theirs
   for _, d in ipairs(under_way) do
-    if ok then d:callback() else d:errback(value) end
+    if over then d:callback() else d:errback(value) end
   end
   if not ok then error(value, 0) end
   return loaded[name], extra

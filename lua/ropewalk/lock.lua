@@ -6,7 +6,8 @@ local Deferred = require "ropewalk.deferred"
 local Object = require "ropewalk.class"
 local async = require "ropewalk.async"
 
-local error, ipairs, type = error, ipairs, type
+local error, ipairs, setmetatable, type = error, ipairs, setmetatable, type
+local coroutine_running = coroutine.running
 local insert, remove = table.insert, table.remove
 
 local _ENV <const> = nil
@@ -23,7 +24,8 @@ function Semaphore:init(tokens)
   if type(tokens) ~= "number" or tokens < 1 or tokens % 1 ~= 0 then
     error("DeferredSemaphore: a whole number of at least 1 is needed", 3)
   end
-  self.limit, self.tokens, self.waiting, self.giving = tokens, tokens, {}, false
+  self.limit, self.tokens, self.waiting = tokens, tokens, {}
+  self.giving = {} -- coroutine → true: it is in the loop of release
 end
 
 ---Fires with the semaphore once a token is ours.
@@ -48,13 +50,15 @@ end
 function Semaphore:release()
   if self.tokens >= self.limit then error("release: it is not held", 2) end
   self.tokens = self.tokens + 1
-  if self.giving then return end -- who got a token gives it back at once: no deeper stack
-  self.giving = true
+  if not self.waiting[1] then return end
+  local giving, co = self.giving, coroutine_running()
+  if giving[co] then return end -- who got a token gives it back at once: no deeper stack
+  giving[co] = true
+  local _ <close> = setmetatable({}, { __close = function() giving[co] = nil end })
   while self.tokens > 0 and self.waiting[1] do
     self.tokens = self.tokens - 1
-    remove(self.waiting, 1):callback(self)
+    remove(self.waiting, 1):callback(self) -- its callbacks may wait, here
   end
-  self.giving = false
 end
 
 ---Runs a function in a task of its own while holding it.

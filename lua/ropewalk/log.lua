@@ -179,6 +179,18 @@ function log.capture()
   return capture
 end
 
+---For `ropewalk test`: how many there are, after those beyond the first so many were
+---ended; and how many that were.
+---@param keep? integer
+---@return integer open
+---@return integer ended
+function log._captures(keep)
+  optional("_captures", 1, keep, "number")
+  local before = #captures
+  for i = before, (keep or before) + 1, -1 do captures[i] = nil end
+  return #captures, before - #captures
+end
+
 ---Reports a failure that no errback took.
 Deferred.report = function(failure, began, created)
   emit("error", "deferred", "unhandled failure: " .. tostring(failure), {

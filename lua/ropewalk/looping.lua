@@ -13,9 +13,9 @@ local Service = require "ropewalk.service".Service
 local Failure = require "ropewalk.failure"
 local NO_MEMORY <const> = require "ropewalk.chain".NO_MEMORY
 
-local error, pcall = error, pcall
+local error, ipairs, pcall = error, ipairs, pcall
 local floor = math.floor
-local pack, unpack = table.pack, table.unpack
+local insert, pack, unpack = table.insert, table.pack, table.unpack
 local callable = argument.callable
 
 local _ENV <const> = nil
@@ -29,6 +29,7 @@ local LoopingCall = Object:extend "LoopingCall"
 LoopingCall.running = false
 LoopingCall.interval = false
 LoopingCall.call, LoopingCall.deferred, LoopingCall.counting = false, false, false
+LoopingCall.pending, LoopingCall.ending = false, false -- a call under way; who is told of its end
 
 ---    local loop = rw.LoopingCall(sweep, cache)
 ---    loop:start(60):add_errback(rw.log.failure, "sweeping")
@@ -68,11 +69,34 @@ local function schedule(self)
   self.call = self.clock:call_later(delay, begin, self)
 end
 
+local function fire(self, d, failure)
+  if d:called() then return end -- it was cancelled
+  if failure then d:errback(failure) else d:callback(self) end
+end
+
 local function finish(self, failure)
   local d = self.deferred
   self.running, self.deferred = false, false
-  if not d then return end
-  if failure then d:errback(failure) else d:callback(self) end
+  if d then fire(self, d, failure) end
+end
+
+local function go_on(self)
+  if self.now then begin(self) else schedule(self) end
+end
+
+-- A call is over. If the loop was stopped since it began, and perhaps started anew,
+-- several times, the new one has waited for this.
+local function over(self, failure)
+  local ending = self.ending
+  self.pending, self.ending = false, false
+  if ending then
+    if self.running then go_on(self) end
+    for _, d in ipairs(ending) do fire(self, d, failure) end
+  elseif failure then
+    finish(self, failure)
+  else
+    schedule(self)
+  end
 end
 
 local function run(self)
@@ -87,24 +111,26 @@ local function run(self)
       self.last_beat = beat
     end
     if count < 1 then return schedule(self) end
+    self.pending = true
     d = async.spawn(self.fn, count)
   else
+    self.pending = true
     d = async.spawn(self.fn, unpack(arguments, 1, arguments.n))
   end
   self.pending = d
-  d:add_callback(function()
-    self.pending = false
-    if self.running then schedule(self) else finish(self) end
-  end):add_errback(function(failure)
-    self.pending = false
-    finish(self, failure)
-  end)
+  d:add_callback(function() return over(self) end)
+    :add_errback(function(failure)
+      if self.pending == d then return over(self, failure) end
+      return finish(self, failure) -- the next call could not be planned
+    end)
 end
 
 -- What fails here is memory: who waits for the loop is told.
 function begin(self)
   local ok, why = pcall(run, self)
-  if not ok then finish(self, why == NO_MEMORY.message and NO_MEMORY or Failure.wrap(why)) end
+  if ok then return end
+  self.pending = false
+  finish(self, why == NO_MEMORY.message and NO_MEMORY or Failure.wrap(why))
 end
 
 ---Begins. Fires when stopped, with the loop; fails with the first failure of
@@ -118,9 +144,10 @@ function LoopingCall:start(seconds, now)
   self.running, self.interval = true, seconds
   self.started = self.clock:seconds()
   self.last_beat = now == false and 0 or -1
-  local d = Deferred.new(function() if self.running then self:stop() end end)
-  self.deferred = d
-  if now == false then schedule(self) else begin(self) end
+  local d
+  d = Deferred.new(function() if self.deferred == d then self:stop() end end)
+  self.deferred, self.now = d, now ~= false
+  if not self.pending then go_on(self) end
   return d
 end
 
@@ -128,7 +155,11 @@ end
 function LoopingCall:stop()
   if not self.running then error("stop: the loop does not run", 2) end
   self.running = false
-  if self.call then
+  if self.pending then
+    self.ending = self.ending or {}
+    insert(self.ending, self.deferred)
+    self.deferred = false
+  elseif self.call then
     self.call:cancel()
     self.call = false
     finish(self)

@@ -11,11 +11,12 @@ local core = require "ropewalk.core"
 local Deferred = require "ropewalk.deferred"
 local ProcessProtocol = require "ropewalk.processprotocol"
 local Service = require "ropewalk.service".Service
+local launch = require "ropewalk.launch"
 local log = require "ropewalk.log"
 local process = require "ropewalk.process"
 local reactor = require "ropewalk.reactor"
 
-local error, next, pairs, type = error, next, pairs, type
+local error, next, pairs, tostring, type = error, next, pairs, tostring, type
 local max, min = math.max, math.min
 local find, format, sub = string.find, string.format, string.sub
 local expect, misuse, optional = argument.expect, argument.misuse, argument.optional
@@ -32,6 +33,8 @@ local Lines = ProcessProtocol:extend "MonitoredProcess"
 function Lines:init(monitor, entry)
   self.monitor, self.entry, self.rest = monitor, entry, {}
 end
+
+function Lines:connection_made() self.entry.process = self.transport end
 
 function Lines:line(fd, text)
   logger[fd == 2 and "warn" or "info"](logger, "[{name}] {line}",
@@ -82,6 +85,9 @@ function ProcessMonitor:init(settings)
     if type(ProcessMonitor[key]) ~= "number" and key ~= "clock" then
       error(format("ProcessMonitor: there is no setting %s", key), 3)
     end
+    if key ~= "clock" and (type(value) ~= "number" or value ~= value or value < 0) then
+      error(format("ProcessMonitor: %s must be a number from 0 on, not %s", key, tostring(value)), 3)
+    end
     self[key] = value
   end
 end
@@ -109,17 +115,19 @@ local function again(self, entry)
   if self.running and entry.wanted then start_later(self, entry) end
 end
 
+-- The monitor's, whoever asks for it: else it would end with the connection that has.
 function ProcessMonitor:launch(entry)
   entry.started = self.clock:seconds()
-  local started, failure =
-    process.spawn_process(Lines(self, entry), entry.executable, entry.args, entry.options)
-  if started then
-    entry.process = started
-    logger:info("{name} runs", { name = entry.name, pid = started.pid })
-    return
-  end
-  logger:error("{name}: {failure}", { name = entry.name, failure = failure })
-  return again(self, entry)
+  core.spawn_detached(function()
+    local started, failure =
+      process.spawn_process(Lines(self, entry), entry.executable, entry.args, entry.options)
+    if started then
+      logger:info("{name} runs", { name = entry.name, pid = started.pid })
+      return
+    end
+    logger:error("{name}: {failure}", { name = entry.name, failure = failure })
+    again(self, entry)
+  end)
 end
 
 function ProcessMonitor:ended(entry, reason)
@@ -149,6 +157,7 @@ function ProcessMonitor:add_process(name, executable, args, options)
   local limits = { process_grace = self.kill_time * 1000 }
   for key, value in next, expect("add_process", 4, own.limits, "table") do limits[key] = value end
   own.limits, own.child_fds = limits, own.child_fds or { [0] = "null", [1] = "r", [2] = "r" }
+  launch.spec("add_process", executable, args, own) -- what is wrong with it is said here
   local entry = { name = name, executable = executable, args = args, options = own, delay = 0,
     process = false, timer = false, stopping = false, wanted = true, started = 0 }
   self.entries[name] = entry
@@ -176,16 +185,20 @@ function ProcessMonitor:stop_process(name)
   return self:halt(entry)
 end
 
----Has one started anew.
+---Has one started anew, also one that was stopped.
 ---@param name string
 function ProcessMonitor:restart_process(name)
   local entry = entry_of(self, "restart_process", name)
-  if entry.process then return entry.process:terminate() end
-  return self:start_process(name)
+  if not entry.process then return self:start_process(name) end
+  entry.wanted = true
+  return entry.process:terminate()
 end
 
+---Has all started anew but for those that were stopped.
 function ProcessMonitor:restart_all()
-  for name in pairs(self.entries) do self:restart_process(name) end
+  for name, entry in pairs(self.entries) do
+    if entry.wanted then self:restart_process(name) end
+  end
 end
 
 ---Stops one and forgets it.

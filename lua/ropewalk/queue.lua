@@ -6,8 +6,9 @@ local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
 
-local error, ipairs = error, ipairs
+local error, ipairs, next, tostring, type = error, ipairs, next, tostring, type
 local remove = table.remove
+local format = string.format
 local huge = math.huge
 local optional = argument.optional
 
@@ -23,9 +24,15 @@ local Queue = Object:extend "DeferredQueue"
 ---    jobs:put(job)
 ---@param options? { size: integer, backlog: integer }
 function Queue:init(options)
-  optional("DeferredQueue", 1, options, "table")
-  self.size = options and options.size or huge
-  self.backlog = options and options.backlog or huge
+  self.size, self.backlog = huge, huge
+  for key, value in next, optional("DeferredQueue", 1, options, "table") or {} do
+    if key ~= "size" and key ~= "backlog" then
+      argument.refuse("DeferredQueue", 1, format("there is no option '%s'", tostring(key)))
+    elseif type(value) ~= "number" or value ~= value or value < 0 then
+      argument.refuse("DeferredQueue", 1, format("%s must be a number from 0 on", key))
+    end
+    self[key] = value
+  end
   self.waiting, self.values, self.first, self.last = {}, {}, 1, 0
 end
 

@@ -19,6 +19,7 @@ local _ENV <const> = nil
 
 ---@class ropewalk.Reactor
 ---@field running boolean
+---@field started boolean the services have started
 local Reactor = { __name = "Reactor" }
 Reactor.__index = Reactor
 
@@ -44,7 +45,7 @@ function Reactor:spawn(fn, ...) return async.spawn(fn, ...) end -- luacheck: ign
 ---Calls a function once the services have started; at once if they have.
 function Reactor:call_when_running(fn, ...)
   callable("call_when_running", 1, fn)
-  if self.running then return fn(...) end
+  if self.started then return fn(...) end
   return self:add_system_event_trigger("after", "startup", fn, ...)
 end
 
@@ -98,4 +99,4 @@ function Reactor:fire(phase, event)
   return Deferred.gather(waiting)
 end
 
-return setmetatable({ running = false, triggers = { startup = {}, shutdown = {} } }, Reactor)
+return setmetatable({ running = false, started = false, triggers = { startup = {}, shutdown = {} } }, Reactor)

@@ -16,6 +16,7 @@ local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Failure = require "ropewalk.failure"
 local Object = require "ropewalk.class"
+local async = require "ropewalk.async"
 local log = require "ropewalk.log"
 
 local error, getmetatable, ipairs, tostring, type = error, getmetatable, ipairs, tostring, type
@@ -89,14 +90,14 @@ local function title(service)
   return "service " .. tostring(service.__name)
 end
 
--- Runs one of the three; whatever happens becomes a Deferred.
-local function call(service, method)
-  return Deferred.maybe(service[method], service)
-end
-
 local function prepared(service)
   service.prepared = true
-  return call(service, "privileged_start_service")
+  return Deferred.maybe(service.privileged_start_service, service)
+end
+
+-- In a task of its own: one that waits there holds up nobody else.
+local function call(service, method)
+  return async.spawn(function() return service[method](service) end)
 end
 
 local function started(service)

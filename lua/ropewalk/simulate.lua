@@ -12,6 +12,7 @@ local DeferredLock = require "ropewalk.lock".DeferredLock
 
 local error, next, pcall, tonumber, type = error, next, pcall, tonumber, type
 local concat, format, getenv = table.concat, string.format, os.getenv
+local math_type, tointeger = math.type, math.tointeger
 local package = package
 
 local _ENV <const> = nil
@@ -129,7 +130,11 @@ local function check_function(what, fn)
   end
 end
 
-local function given_seed() return tonumber(getenv "ROPEWALK_SEED") end
+local function given_seed()
+  local text = getenv "ROPEWALK_SEED"
+  if not text or text == "" then return nil end
+  return tointeger(tonumber(text)) or error(format("ROPEWALK_SEED: a whole number is expected, not %q", text), 0)
+end
 
 ---Runs a function in a simulated world. The same seed gives the same run, here
 ---and in any other process. Raises a Failure, with the seed and the last
@@ -162,6 +167,9 @@ function simulate.simulate_many(options)
   check_function("simulate_many", options.fn)
   check_options("simulate_many", options)
   local from, count = options.from or 1, options.count or 100
+  if math_type(from) ~= "integer" or math_type(count) ~= "integer" or count < 1 then
+    error("simulate_many: from and count must be whole numbers, count at least 1", 2)
+  end
   if given_seed() then from, count = given_seed(), 1 end
   return with_world(options.fn, options, function(world)
     local total = { count = count, events = 0, virtual_seconds = 0 }

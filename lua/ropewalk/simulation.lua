@@ -117,7 +117,9 @@ function Simulation:run_app(what, settings)
     error("run_app: a path or a service is expected, not " .. type(what), 2)
   end
   insert(self.services, what)
-  if what.privileged_start_service then what:privileged_start_service() end
+  if what.privileged_start_service then
+    Deferred.maybe(what.privileged_start_service, what):await()
+  end
   Deferred.maybe(what.start_service, what):await()
   return what
 end

@@ -3,6 +3,7 @@
 -- engine `frame` collects them and refuses a length that is too much before any
 -- byte of the string is kept.
 
+local argument = require "ropewalk.argument"
 local Failure = require "ropewalk.failure"
 local Protocol = require "ropewalk.protocol"
 
@@ -35,7 +36,8 @@ function StringProtocol:length_limit_exceeded(length) end -- luacheck: ignore 21
 ---@return boolean? below_high_water
 ---@return ropewalk.Failure? failure
 function StringProtocol:send_string(bytes)
-  local below, code = self.transport:send("string", bytes)
+  argument.expect("send_string", 1, bytes, "string")
+  local below, code = (self.transport or argument.no_transport "send_string"):send("string", bytes)
   if below ~= nil or not code then return below end
   return nil, Failure.new("too_long", format("a string of %d bytes is too long", #bytes))
 end

@@ -124,7 +124,9 @@ function ThreadPool:defer(fn, ...) return call(self, "defer", nil, fn, ...) end
 ---@param fn function
 ---@return ropewalk.Deferred
 function ThreadPool:call(options, fn, ...)
-  expect("call", 1, options, "table")
+  for key in pairs(expect("call", 1, options, "table")) do
+    if key ~= "on_message" then argument.refuse("call", 1, format("there is no option '%s'", tostring(key))) end
+  end
   return call(self, "call", optional("call", "on_message of 1", options.on_message, "function"), fn, ...)
 end
 

@@ -57,9 +57,18 @@ end
 -- Watches one directory. True; false: it cannot be, which is no reason to give up
 -- the others; or nil and why no more can be.
 local function attach_below(root, path)
-  if root.below[path] then return true end
+  local known = root.below[path]
   local watch = setmetatable({ inotify = root.inotify, path = path, root = root }, Watch)
   local ok, failure = attach(watch, path, wishes(root) | BITS.DONT_FOLLOW)
+  if known then
+    if ok and known.number == watch.number then
+      detach(watch)
+      return true
+    end
+    if not ok and not NO_DIRECTORY[failure.code] then return true end -- as it is
+    root.below[path] = nil -- it was removed while somebody has it open, and tells nothing of its end
+    detach(known)
+  end
   if ok then
     root.below[path] = watch
     return true

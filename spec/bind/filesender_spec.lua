@@ -85,6 +85,18 @@ describe("rw.FileSender", function()
     left.transport:lose_connection()
   end)
 
+  it("sends nothing of what is no part of the file", function()
+    for _, options in ipairs { { offset = -5 }, { offset = "5" }, { offset = 0 / 0 }, { length = -1 },
+      { length = 1.5 } } do
+      assert.has_error(function() rw.FileSender(options) end)
+    end
+    local transport = rw.testing.StringTransport()
+    local five = rw.testing.temp_file("12345", "f")
+    local behind = rw.FileSender { offset = 6 }
+    assert.has_error(function() behind:begin_file_transfer(five, transport):await() end)
+    assert.equal(0, rw.FileSender { offset = 5 }:begin_file_transfer(five, transport):await())
+  end)
+
   it("stops when it is cancelled, or its transform fails; the connection stays", function()
     local a, left = connected()
     left.transport:pause_producing()

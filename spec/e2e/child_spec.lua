@@ -144,6 +144,7 @@ describe("a child process", function()
       wrong("must be a ProcessProtocol", {}, "ls")
       wrong("the program must be a string", protocol)
       wrong("argument 1 must be a string", protocol, "ls", { {} })
+      wrong("argument 2 is nil", protocol, "ls", { "-l", nil, "/" })
       wrong("argument 0 must be a string", protocol, "ls", { [0] = {} })
       for _, none in ipairs { 5, {} } do
         wrong("protocols[1] must be a protocol", protocol, "ls", {}, { protocols = { [1] = none } })
@@ -153,6 +154,20 @@ describe("a child process", function()
       wrong('means that we read it; use "w"', protocol, "ls", {}, { child_fds = { [0] = "r" } })
       wrong("0, 1 and 2 are the terminal", protocol, "ls", {},
         { pty = true, child_fds = { [1] = "r" } })
+    end)
+
+    it("it was asked for in a wrong way, and says so at the line of the script, whoever was asked", function()
+      for text, arguments in pairs {
+        ["changes the user"] = { "ls", {}, { uid = 1 } },
+        ["there is no signal"] = { "ls", {}, { parent_death_signal = "X" } },
+        ["argument 1 must be"] = { "ls", { {} } }, ["files: a zero byte"] = { "l\0s" },
+        ["env: a zero byte"] = { "ls", {}, { env = { A = "\0" } } },
+      } do
+        local ok, message = pcall(function() rw.run_process(table.unpack(arguments)) end)
+        assert.is_false(ok)
+        assert.matches("^[%w_/.]*child_spec%.lua:%d+: .*" .. text, message)
+      end
+      assert.equal("", rw.get_process_output("true", {}, { parent_death_signal = "SIGTERM" }):await())
     end)
 
     it("its pipe cannot have the protocol; then it is ended", function()

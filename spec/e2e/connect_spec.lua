@@ -217,7 +217,8 @@ describe("A client endpoint", function()
       end)
     end)
     assert.equal("EADDRNOTAVAIL", failure_of("tcp:127.0.0.1:1:bind=192.0.2.1").code)
-    for _, bad in ipairs { "bind=", "bind=localhost", "bind=1.2.3.4\\:99999", "bind=[::1" } do
+    for _, bad in ipairs { "bind=", "bind=localhost", "bind=1.2.3.4\\:99999", "bind=[::1", "bind=[\\:\\:1]80",
+      "bind=1.2.3.4\\:" } do
       local at, failure = rw.endpoint.parse("tcp:127.0.0.1:1:" .. bad)
       assert.is_nil(at)
       assert.equal("bad_endpoint", failure.code)

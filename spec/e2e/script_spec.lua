@@ -92,6 +92,7 @@ coroutine.resume(co)
 coroutine.close(co)]],
     ["tostring"] = "error(setmetatable({}, { __tostring = loop }))",
     ["a finalizer"] = "setmetatable({}, { __gc = loop }) collectgarbage() loop()",
+    ["the finalizer of a class"] = 'rw.Object:extend("C", { __gc = loop })() collectgarbage() loop()',
     ["load"] = "while true do load(loop) end",
     ["waits that never end at once"] = "while true do rw.sleep(0):await() pcall(loop) end",
   } do

@@ -148,6 +148,17 @@ describe("ropewalk test", function()
       .. "is not there 4 ['skipped']\n", seen)
   end)
 
+  it("writes nothing but XML to standard output when that is to be XML", function()
+    for _, more in ipairs { "--coverage", "--no-keep-going" } do
+      local output, status = run('it("passes", function() end)', "-o", "junit", more, "--tap=out.tap")
+      assert.equal(0, status, output)
+      assert.matches("1 passed, 0 failed", output)
+      output, status = e2e.shell(("cd %s && %s test -o junit %s some_spec.lua 2>/dev/null | python3 -c "
+        .. "'import sys, xml.dom.minidom as m; m.parse(sys.stdin)'"):format(dir, e2e.quote(binary), more))
+      assert.equal(0, status, output)
+    end
+  end)
+
   it("runs in a random order that can be had again", function()
     local specs = {}
     for i = 1, 20 do specs[i] = ("it('n%d', function() io.write 'n%d ' end)"):format(i, i) end

@@ -30,6 +30,11 @@ describe("ropewalk test with several processes", function()
     end
   end)
 
+  it("gives them the same time-out, also a long one", function()
+    local output, status = run_files({ ["a_spec.lua"] = PASSES }, "-j 2 --timeout=2000000.5")
+    assert.equal(0, status, output)
+  end)
+
   it("runs the files at the same time, each in a state of its own", function()
     -- each waits for the other one's file
     local text = [[local rw = require "ropewalk"

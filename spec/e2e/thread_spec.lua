@@ -184,6 +184,7 @@ describe("A call in a thread", function()
 
   it("can say how far it is", function()
     pool = rw.ThreadPool {}
+    assert.has_error(function() pool:call({ on_mesage = print }, function() end) end)
     local seen = {}
     local result = pool:call({ on_message = function(v) seen[#seen + 1] = v end }, function(n)
       for i = 1, n do rw.thread.post { i } end

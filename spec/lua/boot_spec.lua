@@ -67,6 +67,31 @@ describe("a script", function()
     end)
   end))
 
+  it("is told that it runs when all its services have started", task(function()
+    with_script([[
+      local rw = require "ropewalk"
+      told = {}
+      local function service(name)
+        local S = rw.Service:extend "S"
+        function S:start_service()
+          rw.reactor:call_when_running(function() told[#told + 1] = name .. " runs" end)
+          rw.sleep(0.01):await()
+          told[#told + 1] = name
+        end
+        return S()
+      end
+      return { service "a", service "b" }
+    ]], function(boot, path)
+      _G.seen = {} -- of the test before, whose trigger is still there
+      boot.stage(path)
+      boot.commit()
+      rw.reactor:call_when_running(function() table.insert(_G.told, "at once") end)
+      boot.retire()
+      assert.same({ "a", "b", "a runs", "b runs", "at once" }, _G.told)
+      _G.told, _G.seen = nil, nil
+    end)
+  end))
+
   it("that cannot be compiled or fails is refused with file and line", task(function()
     failing("local x = = 1", ":1: unexpected symbol")
     failing("\n\nerror 'boom'", ":3: boom", "traceback")
@@ -83,6 +108,7 @@ describe("a script", function()
     failing("local x = 1", "returned nothing", "is there a `return`", "rw.server")
     failing("return 5", "returned a number")
     failing("return { 5 }", "item 1 of the list returned a number")
+    failing("local s = require 'ropewalk'.Service return { s(), nil, s() }", "item 2 of the list is nil")
     failing("return { http = 1 }", 'the field "http"')
     failing("return require 'ropewalk'.Factory()", "is no service", "put it into rw.server")
   end))

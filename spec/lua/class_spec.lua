@@ -44,6 +44,15 @@ describe("a class", function()
     assert.equal(Animal, C.super)
   end)
 
+  it("makes no instances that have a finalizer", function()
+    local A, B = Object:extend("A", { __gc = function() end }), Object:extend "B"
+    function B:__gc() end -- luacheck: ignore 212
+    for _, class in ipairs { A, B, B:extend "C" } do
+      assert.has_error(function() class() end)
+      assert.has_error(function() class:new() end)
+    end
+  end)
+
   it("refuses to be extended without a name, or from an instance", function()
     assert.has_error(function() Animal:extend() end)
     assert.has_error(function() Animal "x":extend "Y" end)

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- rw.INotify: directories that come and go, those below, links.
+local core = require "ropewalk.core"
 local rw = require "ropewalk"
 local watched = require "spec.support.watched"
 
@@ -31,6 +32,22 @@ describe("rw.INotify, watching directories", function()
     shell("ln -s two %s/next && mv -T %s/next %s/current", dir, dir, dir)
     expect "current moved_to"
     links:lose_connection()
+  end)
+
+  it("watches a directory that is made again while somebody has the old one open", function()
+    watch("", { mask = { "create" }, recursive = true })
+    shell("mkdir %s/d", dir)
+    expect "d create+is_dir"
+    write(dir .. "/d/first", "")
+    expect "d/first create"
+    local held = assert(core.dir(dir .. "/d"))
+    shell("rm -r %s/d && mkdir %s/d", dir, dir)
+    until_now ""
+    write(dir .. "/d/second", "")
+    expect "d/second create"
+    held:close()
+    write(dir .. "/d/third", "")
+    expect "d/third create"
   end)
 
   it("watches the directories below, and those that come", function()

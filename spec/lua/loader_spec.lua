@@ -75,6 +75,28 @@ describe("the loader", function()
       assert.truthy(tostring(err):find "requires itself")
     end))
 
+  it("loads a module all the same when who began to is cancelled", task(function()
+    write("lazy.lua", 'require "ropewalk".sleep(0.02):await() return { "lazy" }')
+    local first, second = rw.spawn(loader.require, "lazy"), rw.spawn(loader.require, "lazy")
+    local third = rw.spawn(loader.require, "lazy")
+    first:cancel()
+    assert.is_false((pcall(first.await, first)))
+    assert.same({ "lazy" }, second:await())
+    assert.equal(second:await(), third:await())
+    package.loaded.lazy = nil
+  end))
+
+  it("says so, too, when two tasks would wait for each other's module for ever", task(function()
+    write("left.lua", 'require "ropewalk".sleep(0.01):await() return { require "ropewalk.loader".require "right" }')
+    write("right.lua", 'require "ropewalk".sleep(0.01):await() return { require "ropewalk.loader".require "left" }')
+    local ends = rw.Deferred.list({ rw.spawn(loader.require, "left"), rw.spawn(loader.require, "right") },
+      { consume_errors = true }):add_timeout(1):await()
+    for _, each in ipairs(ends) do
+      assert.is_false(each[1])
+      assert.matches("requires itself", tostring(each[2]))
+    end
+  end))
+
   it("takes text only", function()
     local path = write("binary.lua", string.dump(function() return 1 end))
     local chunk, why = loader.load_file(path)

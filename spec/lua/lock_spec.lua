@@ -49,6 +49,19 @@ describe("a DeferredLock", function()
     assert.is_false(lock:is_locked())
   end))
 
+  it("is given up when who gets it is cancelled in that moment", task(function()
+    local lock, ran = rw.DeferredLock(), false
+    lock:acquire()
+    local d = lock:run(function()
+      rw.sleep(0.01):await()
+      ran = true
+    end)
+    lock:release()
+    d:cancel()
+    assert.matches("cancelled", tostring(select(2, pcall(d.await, d))))
+    assert.same({ false, false }, { ran, lock:is_locked() })
+  end))
+
   it("refuses to be released when it is free", function()
     assert.has_error(function() rw.DeferredLock():release() end)
   end)
@@ -72,6 +85,22 @@ describe("a DeferredSemaphore", function()
     assert.equal(2, few.tokens)
   end))
 
+  it("lets the next one in while a callback of one before waits", task(function()
+    local few, gate, order = rw.DeferredSemaphore(2), rw.Deferred(), {}
+    few:acquire()
+    few:acquire()
+    few:acquire():add_callback(function() gate:await() order[#order + 1] = "first" end)
+    few:acquire():add_callback(function() order[#order + 1] = "second" end)
+    local releases = { rw.spawn(few.release, few), rw.spawn(few.release, few) }
+    assert.same({ "second" }, order)
+    gate:callback()
+    rw.gather(releases):await()
+    assert.same({ "second", "first" }, order)
+    few:release()
+    few:release()
+    assert.equal(2, few.tokens)
+  end))
+
   it("refuses nonsense", function()
     for _, n in ipairs { 0, -1, 1.5, "x" } do
       assert.has_error(function() rw.DeferredSemaphore(n) end)
@@ -88,6 +117,12 @@ describe("a DeferredQueue", function()
     assert.equal(1, testing.success_result_of(q:get()))
     assert.equal(2, testing.success_result_of(q:get()))
     assert.equal(0, #q)
+  end)
+
+  it("refuses options that it does not know", function()
+    assert.has_error(function() rw.DeferredQueue { sise = 1 } end)
+    assert.has_error(function() rw.DeferredQueue { size = "1" } end)
+    assert.has_error(function() rw.DeferredQueue { backlog = 0 / 0 } end)
   end)
 
   it("gives to who waits longest", function()

@@ -89,6 +89,53 @@ describe("a LoopingCall", function()
     assert.equal(loop, testing.success_result_of(d))
   end))
 
+  it("that is started anew waits for the call under way", task(function()
+    local gates, live, most = {}, 0, 0
+    local loop, clock = looping(function()
+      live = live + 1
+      most = math.max(most, live)
+      gates[#gates + 1] = rw.Deferred()
+      return gates[#gates]:add_callback(function() live = live - 1 end)
+    end)
+    local ended = { loop:start(1) }
+    for i = 2, 4 do
+      loop:stop()
+      ended[i] = loop:start(1)
+    end
+    clock:advance(3)
+    assert.same({ 1, 1 }, { #gates, most })
+    ended[1]:cancel() -- of one that is over
+    testing.failure_result_of(ended[1], "cancelled")
+    gates[1]:callback()
+    for i = 2, 3 do assert.equal(loop, testing.success_result_of(ended[i])) end
+    testing.assert_no_result(ended[4])
+    assert.same({ 2, 1 }, { #gates, most })
+    loop:stop()
+    gates[2]:errback("it broke")
+    testing.failure_result_of(ended[4], "error")
+    clock:advance(3)
+    assert.same({ 2, 1, false }, { #gates, most, loop.running })
+  end))
+
+  it("may be stopped and started anew by its function", task(function()
+    local calls, second = 0, nil
+    local loop, clock
+    loop, clock = looping(function()
+      calls = calls + 1
+      if calls ~= 2 then return end
+      loop:stop()
+      second = loop:start(2)
+    end)
+    local first = loop:start(1)
+    clock:pump { 1, 1 }
+    assert.equal(loop, testing.success_result_of(first))
+    assert.equal(3, calls) -- at 0, 1 and 1
+    clock:advance(1)
+    assert.equal(4, calls)
+    loop:stop()
+    assert.equal(loop, testing.success_result_of(second))
+  end))
+
   it("counts the beats that were skipped", task(function()
     local counts = {}
     local clock = testing.Clock()
@@ -147,6 +194,24 @@ describe("a TimerService", function()
 end)
 
 describe("cooperate", function()
+  it("can be stopped while it waits", task(function()
+    local never = rw.Deferred()
+    local t = rw.cooperate(function() return never end)
+    support.turn()
+    support.turn()
+    local d = t:when_done()
+    t:stop()
+    local ok, failure = pcall(d.await, d:add_timeout(1))
+    assert.same({ false, "stopped" }, { ok, failure.code })
+    testing.assert_no_result(never)
+    never:errback "too late"
+    testing.failure_result_of(never)
+    t = rw.cooperate(function() return rw.fail "it broke" end)
+    assert.matches("it broke", tostring(select(2, pcall(function() t:when_done():await() end))))
+  end))
+
+  it("takes an iterator", function() assert.has_error(function() rw.cooperate(5) end) end)
+
   it("works through an iterator and tells the end", task(function()
     local sum = 0
     local function numbers(n)

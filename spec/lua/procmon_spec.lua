@@ -4,6 +4,12 @@ local child = require "spec.support.child"
 
 describe("a process monitor", function()
   local balanced, monitor, logged
+  setup(function() -- what the worker opens once, for its first connection
+    local port = rw.listen("tcp:127.0.0.1:0", rw.Factory:for_protocol(rw.Protocol)):await()
+    rw.connect("tcp:127.0.0.1:" .. port.address.port, rw.Factory:for_protocol(rw.Protocol)):await().transport
+      :abort_connection()
+    port:stop_listening():await()
+  end)
   before_each(function()
     balanced = child.balance()
     logged = rw.log.capture()
@@ -79,6 +85,52 @@ describe("a process monitor", function()
     monitor:remove_process("a"):await()
     assert.has_error(function() monitor:restart_process "a" end)
     monitor:restart_all()
+  end)
+
+  it("restarts one that is about to stop, but with all the others none that was stopped", function()
+    monitor:start_service()
+    monitor:add_process("a", "sh", { "-c", "echo a; exec sleep 30" })
+    comes "%[a%] a"
+    local stopped = monitor:stop_process "a"
+    monitor:restart_process "a"
+    stopped:await()
+    comes("%[a%] a", 2)
+    monitor:stop_process("a"):await()
+    monitor:restart_all()
+    rw.sleep(0.1):await()
+    assert.is_false(monitor.entries.a.process)
+    monitor:restart_process "a"
+    comes("%[a%] a", 3)
+  end)
+
+  it("keeps what a connection's hook has started", function()
+    monitor:start_service()
+    local Asker = rw.LineProtocol:extend "Asker"
+    function Asker:line_received(line) -- luacheck: ignore 212
+      monitor:add_process("a", "sh", { "-c", "echo a; exec sleep 30" })
+      monitor:add_process("late", line)
+      self.transport:lose_connection()
+    end
+    local port = rw.listen("tcp:127.0.0.1:0", rw.Factory:for_protocol(Asker)):await()
+    local program = rw.testing.temp_dir() .. "/late"
+    local client = rw.connect("tcp:127.0.0.1:" .. port.address.port,
+      rw.Factory:for_protocol(rw.LineProtocol)):await()
+    client:send_line(program)
+    comes "^late: "
+    comes "%[a%] a"
+    rw.sleep(0.2):await()
+    assert.is_nil(logged:find "^a: ")
+    assert(io.open(program, "w")):write("#!/bin/sh\necho here\nexec sleep 30\n"):close()
+    os.execute("chmod +x " .. program)
+    comes "%[late%] here"
+    port:stop_listening():await()
+  end)
+
+  it("says at once what is wrong with a command", function()
+    assert.has_error(function() monitor:add_process("a", "sh", {}, { cwdd = "/" }) end)
+    assert.has_error(function() rw.ProcessMonitor { threshold = "1" } end)
+    assert.has_error(function() rw.ProcessMonitor { kill_time = 0 / 0 } end)
+    assert.is_nil(monitor.entries.a)
   end)
 
   it("cuts lines without an end", function()

@@ -192,6 +192,25 @@ describe("A MultiService while it starts or stops", function()
     assert.truthy(logged:find 'service "a" has not started yet')
     all:stop_service():await()
   end))
+
+  it("is not held up by a child that waits for ever instead, nor at its end", task(function()
+    local logged <close> = rw.log.capture()
+    local before, seen, gate = rw.limits.load_timeout, {}, rw.Deferred()
+    local function wait() gate:await() end
+    rw.limits.load_timeout = 20
+    local all = rw.MultiService { probe("a", seen), probe("b", seen, { start = wait, stop = wait }),
+      probe("c", seen) }
+    local started = rw.spawn(all.start_service, all):add_timeout(2)
+    started:await()
+    rw.limits.load_timeout = before
+    assert.same({ "start a", "start b", "start c" }, seen)
+    assert.truthy(logged:find 'service "b" has not started yet')
+    local stopped = rw.spawn(all.stop_service, all)
+    assert.same({ "stop c", "stop b", "stop a" }, table.move(seen, 4, 6, 1, {}))
+    testing.assert_no_result(stopped)
+    gate:callback()
+    stopped:await()
+  end))
 end)
 
 describe("rw.server", function()
@@ -228,71 +247,4 @@ describe("rw.server", function()
     assert.is_false(ok)
     assert.truthy(err:find "for_protocol")
   end)
-end)
-
-describe("rw.client", function()
-  local function pair(options)
-    local Server = rw.Protocol:extend "Server"
-    function Server:data_received() self.transport:lose_connection() end
-    local port = rw.listen("tcp:127.0.0.1:0", rw.Factory:for_protocol(Server)):await()
-    local client = rw.client("tcp:127.0.0.1:" .. port.port,
-      rw.Factory:for_protocol(rw.Protocol), options)
-    return client, port
-  end
-  local function soon() return 0.01 end
-
-  it("keeps a connection: lost, it comes back", task(function()
-    local _ <close> = rw.log.capture()
-    local client, port = pair { retry_policy = soon }
-    client:start_service()
-    local first = client:when_connected():await()
-    assert.equal(first, client:when_connected():await())
-    first.transport:write "close me"
-    rw.sleep(0.1):await()
-    local second = client:when_connected():await()
-    assert.is_true(second ~= first)
-    client:stop_service():await()
-    assert.is_false(client.protocol)
-    port:close():await()
-  end))
-
-  it("tells who waits after so many failures", task(function()
-    local logged <close> = rw.log.capture()
-    local client = rw.client("tcp:127.0.0.1:1", rw.Factory:for_protocol(rw.Protocol),
-      { retry_policy = soon })
-    client:start_service()
-    local patient = client:when_connected()
-    local ok, failure = pcall(function() client:when_connected(2):await() end)
-    assert.is_false(ok)
-    assert.equal("ECONNREFUSED", failure.code)
-    testing.assert_no_result(patient)
-    client:stop_service()
-    testing.failure_result_of(patient, "cancelled")
-    assert.truthy(logged:find "trying again")
-  end))
-
-  it("waits longer each time, up to a minute, with jitter", function()
-    local policy = rw.client.retry_policy
-    for failures, base in ipairs { 1, 1.5, 2.25 } do
-      local seconds = policy(failures)
-      assert.is_true(seconds >= base and seconds <= base * 1.2)
-    end
-    assert.is_true(policy(1000) <= 72)
-  end)
-
-  it("prepares a connection before others get it", task(function()
-    local _ <close> = rw.log.capture()
-    local tries = 0
-    local client, port = pair { retry_policy = soon, prepare_connection = function(protocol)
-      tries = tries + 1
-      if tries == 1 then error "not yet" end
-      rw.sleep(0.01):await()
-      protocol.prepared = true
-    end }
-    client:start_service()
-    assert.is_true(client:when_connected():await().prepared)
-    assert.equal(2, tries)
-    client:stop_service():await()
-    port:close():await()
-  end))
 end)

@@ -71,6 +71,15 @@ describe("a fake Clock", function()
     assert.matches("after a second", tostring(why))
   end)
 
+  it("keeps a call that it was told nonsense about", function()
+    local clock, calls = testing.Clock(), 0
+    local call = clock:call_later(1, function() calls = calls + 1 end)
+    for _, time in ipairs { "x", -1, 0 / 0 } do assert.has_error(function() call:reset(time) end) end
+    assert.has_error(function() call:delay {} end)
+    clock:advance(1)
+    assert.equal(1, calls)
+  end)
+
   it("advances by itself, but waits its patience for the world outside", function()
     local clock = testing.Clock()
     local answer = rw.sleep(0.03):add_callback(function() return "in time" end)
@@ -122,6 +131,10 @@ describe("a StringTransport", function()
     net, transport = testing.connected(rw.Factory:for_protocol(rw.NetstringProtocol))
     net:send_string "hello"
     assert.equal("5:hello,", transport:value())
+    for _, class in ipairs { rw.Int8Protocol, rw.NetstringProtocol } do
+      local ok, why = pcall(class.send_string, class(), "x")
+      assert.same({ false, true }, { ok, tostring(why):find "no connection yet" ~= nil })
+    end
   end)
 end)
 

@@ -31,6 +31,18 @@ describe("a failure that nobody handles", function()
     assert.equal(0, #logged)
   end))
 
+  it("is logged though the text of another one cannot be had", task(function()
+    local logged <close> = log.capture()
+    Deferred.fail(Failure.new("first", setmetatable({}, { __tostring = function() error "no text" end })))
+    Deferred.fail(Failure.new("second", { "a table" }))
+    Deferred.fail "third"
+    support.turn()
+    assert.truthy(logged:find "unhandled failure: table: ")
+    assert.truthy(logged:find "unhandled failure: third")
+    local texts = table.concat(rw.testing.flush_logged_errors(), "\n")
+    assert.matches("an unhandled failure cannot be told: .*no text", texts)
+  end))
+
   it("is logged once", task(function()
     local logged <close> = log.capture()
     local d = Deferred.fail "x"

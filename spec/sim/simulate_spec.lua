@@ -31,6 +31,17 @@ local function echo_once(sim)
 end
 
 describe("a simulated run", function()
+  it("waits until a service of the function is prepared", function()
+    simulate(1, function(sim)
+      local Slow = rw.Service:extend("Slow", { ready = false })
+      function Slow:privileged_start_service()
+        return rw.sleep(3):add_callback(function() self.ready = true end)
+      end
+      function Slow:start_service() assert(self.ready) end
+      sim:run_app(Slow())
+    end)
+  end)
+
   it("says how it went", function()
     local result = simulate(42, echo_once)
     assert.equal(42, result.seed)
@@ -101,6 +112,9 @@ describe("a simulated run", function()
     local loop = rw.LoopingCall(function() ticks = ticks + 1 end)
     loop:start(0.001)
     simulate_many { count = 500, fn = echo_once }
+    for _, count in ipairs { 0, -1, "3", 1.5 } do -- nothing was tried: that is no success
+      assert.has_error(function() simulate_many { count = count, fn = echo_once } end)
+    end
     loop:stop()
     assert.is_true(ticks > 1)
   end)

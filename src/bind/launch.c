@@ -18,18 +18,18 @@ static void *new_array(lua_State *L, size_t n, size_t size) {
 static const char *check_text(lua_State *L, int index, const char *what) {
     size_t n;
     if (lua_type(L, index) != LUA_TSTRING) /* nor a number, whose text nobody would hold */
-        luaL_error(L, "%s: a string is expected, not %s", what, luaL_typename(L, index));
+        script_error(L, "%s: a string is expected, not %s", what, luaL_typename(L, index));
     const char *text = lua_tolstring(L, index, &n);
-    if (strlen(text) != n) luaL_error(L, "%s: a zero byte is not possible", what);
+    if (strlen(text) != n) script_error(L, "%s: a zero byte is not possible", what);
     return text;
 }
 
 /* SPEC.key, a list of strings (anchored by the table), NULL-terminated. */
 static char **read_texts(lua_State *L, const char *key) {
     if (lua_getfield(L, SPEC, key) != LUA_TTABLE)
-        luaL_error(L, "%s: a table is expected", key);
+        script_error(L, "%s: a table is expected", key);
     lua_Integer n = luaL_len(L, -1);
-    if (n < 0 || n > INT32_MAX) luaL_error(L, "%s: too many", key);
+    if (n < 0 || n > INT32_MAX) script_error(L, "%s: too many", key);
     char **list = new_array(L, (size_t)n + 1, sizeof *list);
     for (lua_Integer i = 0; i < n; i++) {
         lua_rawgeti(L, -2, i + 1);
@@ -50,7 +50,7 @@ static lua_Integer check_range(lua_State *L, int index, const char *what, lua_In
     int is_integer;
     lua_Integer n = lua_tointegerx(L, index, &is_integer);
     if (!is_integer || n < 0 || n > max)
-        luaL_error(L, "%s: a number from 0 to %I is expected", what, max);
+        script_error(L, "%s: a number from 0 to %I is expected", what, max);
     return n;
 }
 
@@ -78,20 +78,20 @@ static enum process_fd_kind check_kind(lua_State *L, int index, struct process_f
             fd->source = fd->fd; /* for "inherit" */
             return kinds[i].kind;
         }
-    luaL_error(L, "fds: 'r', 'w', 'rw', 'null', 'inherit' or a descriptor is expected "
+    script_error(L, "fds: 'r', 'w', 'rw', 'null', 'inherit' or a descriptor is expected "
                "for %d", fd->fd);
     return PROCESS_FD_NULL;
 }
 
 static void read_fds(lua_State *L, struct process_options *o) {
     o->fds = new_array(L, PROCESS_MAX_FDS, sizeof *o->fds);
-    if (lua_getfield(L, SPEC, "fds") != LUA_TTABLE) luaL_error(L, "fds: a table is expected");
+    if (lua_getfield(L, SPEC, "fds") != LUA_TTABLE) script_error(L, "fds: a table is expected");
     lua_pushnil(L);
     while (lua_next(L, -2)) {
         if (o->fd_count == PROCESS_MAX_FDS)
-            luaL_error(L, "fds: at most %d", (int)PROCESS_MAX_FDS);
+            script_error(L, "fds: at most %d", (int)PROCESS_MAX_FDS);
         struct process_fd *fd = &o->fds[o->fd_count++];
-        if (!lua_isinteger(L, -2)) luaL_error(L, "fds: the keys are descriptors");
+        if (!lua_isinteger(L, -2)) script_error(L, "fds: the keys are descriptors");
         fd->fd = (int)check_range(L, -2, "fds", PROCESS_MAX_FD);
         fd->kind = check_kind(L, -1, fd);
         lua_pop(L, 1);
@@ -114,7 +114,7 @@ static void read_ids(lua_State *L, struct process_options *o) {
     o->gid = (gid_t)read_number(L, "gid", UINT32_MAX - 1);
     if (lua_getfield(L, SPEC, "groups") != LUA_TTABLE) return;
     lua_Integer n = luaL_len(L, -1);
-    if (n < 0 || n > UINT16_MAX) luaL_error(L, "groups: too many");
+    if (n < 0 || n > UINT16_MAX) script_error(L, "groups: too many");
     gid_t *groups = new_array(L, (size_t)n, sizeof *groups);
     for (lua_Integer i = 0; i < n; i++) {
         lua_rawgeti(L, -2, i + 1);
@@ -154,7 +154,7 @@ static int core_process(lua_State *L) {
     o.files = read_texts(L, "files");
     o.argv = read_texts(L, "argv");
     o.env = read_texts(L, "env");
-    if (!o.argv[0]) return luaL_error(L, "argv: the name of the program is missing");
+    if (!o.argv[0]) return script_error(L, "argv: the name of the program is missing");
     read_fds(L, &o);
     read_ids(L, &o);
     if (lua_getfield(L, SPEC, "directory") != LUA_TNIL)

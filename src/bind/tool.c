@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "bind/tool.h"
 
+#include <signal.h>
+#include <stdio.h>
+
 #include "bind/state.h"
 #include "ropewalk.h"
+
+enum { UNFINISHED = -1 };
 
 struct tool {
     const char *module;
@@ -40,6 +45,13 @@ static void failed(struct task *t, int status) {
     worker_stop(rw);
 }
 
+/* It was stopped, or waits for what nobody is left to do: that is no success. */
+static int never_finished(void) {
+    if (!signal_was_caught(SIGTERM) && !signal_was_caught(SIGINT))
+        fputs("ropewalk: not come to its end: what it waits for will never happen\n", stderr);
+    return 1;
+}
+
 int tool_run(struct rw *rw, const char *module, lua_CFunction prepare, int argc,
              const char *const *argv) {
     struct tool tool = {module, argc, argv};
@@ -48,9 +60,10 @@ int tool_run(struct rw *rw, const char *module, lua_CFunction prepare, int argc,
     if (!g) return 1;
     g->state = GENERATION_CURRENT;
     rw->current = g;
+    rw->status = UNFINISHED;
     door_enter(g, &(struct door_call){.body = tool_body, .arg = &tool, .done = failed});
     loop_run(rw->loop);
-    return rw->status;
+    return rw->status == UNFINISHED ? never_finished() : rw->status;
 }
 
 int rw_tool(struct rw *rw, const char *name, int argc, const char *const *argv) {

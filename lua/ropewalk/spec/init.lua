@@ -4,12 +4,14 @@
 -- calls run(arguments) in a task, so specs wait for Deferreds where they like.
 
 local coverage = require "ropewalk.spec.coverage"
+local errors = require "ropewalk.testing.errors"
 local it = require "ropewalk.spec.it"
 local jobs = require "ropewalk.spec.jobs"
 local options = require "ropewalk.spec.options"
 local records = require "ropewalk.spec.records"
 local Report = require "ropewalk.spec.report"
 local core = require "ropewalk.core"
+local log = require "ropewalk.log"
 
 local error, ipairs, os, package, require, tostring, type, xpcall =
   error, ipairs, os, package, require, tostring, type, xpcall
@@ -49,6 +51,16 @@ local function dress(busted, wanted, report)
   records.subscribe(busted, function(record) report:record(record) end)
   busted.subscribe({ "suite", "start" }, function(_, _, _, seed)
     report.totals.seed, report.totals.began = seed, true
+    return nil, true
+  end)
+  -- what a teardown logs is after the last test, which could have been failed by it
+  busted.subscribe({ "file", "end" }, function(file)
+    log._captures(0)
+    local logged = errors.flush()
+    if #logged > 0 and not wanted.errors then
+      report:record(records.outside(file.name, "(after its tests)",
+        "errors were logged:\n" .. concat(logged)))
+    end
     return nil, true
   end)
   return busted
@@ -119,7 +131,7 @@ local function run_here(wanted, report)
     report.totals.status = 1
   end
   if not wanted.coverage then return true end
-  return coverage.report(wanted.coverage, nil, wanted.quiet)
+  return coverage.report(wanted.coverage, nil, wanted.quiet or wanted.xml)
 end
 
 ---Runs the specs; returns the exit status.
@@ -144,12 +156,17 @@ function spec.run(arguments)
     io.stderr:write("ropewalk test: ", why, "\n")
     report.totals.status = 1
   end
-  report:finish()
   local totals = report.totals
+  why = report:finish()
+  if why then
+    io.stderr:write("ropewalk test: ", why, "\n")
+    totals.status = 1
+  end
   if not wanted.quiet then
-    io.stdout:write(("%d passed, %d failed, %d skipped\n"):format(
+    local out = wanted.xml and io.stderr or io.stdout
+    out:write(("%d passed, %d failed, %d skipped\n"):format(
       totals.passed, totals.failed, totals.skipped))
-    io.stdout:flush()
+    out:flush()
   end
   if totals.passed + totals.failed + totals.skipped == 0 then return totals.status or 1 end
   return (totals.failed > 0 or (totals.status or 0) ~= 0) and 1 or 0

@@ -8,6 +8,7 @@ local async = require "ropewalk.async"
 local cleanup = require "ropewalk.testing.cleanup"
 local errors = require "ropewalk.testing.errors"
 local Deferred = require "ropewalk.deferred"
+local log = require "ropewalk.log"
 
 local error, require, tostring =
   error, require, tostring
@@ -104,6 +105,26 @@ function it.executor(busted, options)
     status:update(busted.safe("it", fn, element))
   end
 
+  local function attempt_in_time(status, element, fn)
+    attempt(status, element, function()
+      local result = within(options.timeout, element, function()
+        return busted.safe("it", fn, element)
+      end)
+      if not result then error("it cannot be interrupted", 0) end
+      status:update(result)
+      -- it may have caught what was to end it
+      if element.timed_out and status:success() then error("it took too long", 0) end
+    end)
+  end
+
+  local function clean_up(status, element)
+    if cleanup.empty() then return end
+    attempt_in_time(status, element, function()
+      local failure = cleanup.run()
+      if failure then error(failure, 0) end
+    end)
+  end
+
   local function body(element, parent)
     local finally
     element.env = element.env or {}
@@ -111,7 +132,7 @@ function it.executor(busted, options)
     element.env.finally = function(fn) finally = fn end
     element.env.pending = busted.pending
 
-    local mark = core.test.mark()
+    local mark, captures = core.test.mark(), log._captures()
     errors.take_log()
     cleanup.active = true
     local ready, ancestor = block.execAll("before_each", parent, true)
@@ -119,34 +140,25 @@ function it.executor(busted, options)
     if ready then
       local began = busted.safe_publish("test", { "test", "start" }, element, parent)
       if began then
-        attempt(status, element, function()
-          local result = within(options.timeout, element, function()
-            return busted.safe("it", element.run, element)
-          end)
-          if not result then error("it cannot be interrupted", 0) end
-          status:update(result)
-        end)
+        attempt_in_time(status, element, element.run)
         if finally then
           block.reject("pending", element)
-          attempt(status, element, finally)
+          attempt_in_time(status, element, finally)
         end
-        if not cleanup.empty() then
-          attempt(status, element, function()
-            local failure = cleanup.run()
-            if failure then error(failure, 0) end
-          end)
-        end
+        clean_up(status, element)
       else
         status = busted.status "error"
       end
     end
     block.dexecAll("after_each", ancestor, true)
-    cleanup.run()
+    clean_up(status, element)
     cleanup.active = false
     if not ready then return end
 
     async.sleep(0):await()
     local left = options.leftovers and {} or leftovers(mark)
+    local _, captured = log._captures(captures) -- it would hide the errors of all tests to come
+    if captured > 0 then left[#left + 1] = "a capture of the log (rw.log.capture)" end
     local logged = errors.flush()
     if options.errors then logged = {} end
     element.log = errors.take_log()

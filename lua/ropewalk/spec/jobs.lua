@@ -82,7 +82,7 @@ end
 -- One file ------------------------------------------------------------------
 
 local function arguments_for(wanted, file, coverage_file)
-  local list = { "test", "--output=records", format("--timeout=%g", wanted.timeout) }
+  local list = { "test", "--output=records", format("--timeout=%.3f", wanted.timeout) }
   if wanted.leftovers then list[#list + 1] = "--allow-leftovers" end
   if wanted.errors then list[#list + 1] = "--allow-errors" end
   if wanted.log then list[#list + 1] = "--log=" .. wanted.log end
@@ -92,13 +92,15 @@ local function arguments_for(wanted, file, coverage_file)
   return list
 end
 
--- What it printed goes on, but for the records; returns those, and how many are of
--- failures.
+-- What it printed goes on, but for the records; returns those, how many are of
+-- failures, and the one that says that these are all.
 local function read_output(output)
-  local rest, list, failed = {}, {}, 0
+  local rest, list, failed, ending = {}, {}, 0, nil
   for line in (output .. "\n"):gmatch "([^\n]*)\n" do
     local record = records.from_line(line)
-    if record then
+    if record and record.count then
+      ending = record
+    elseif record then
       list[#list + 1] = record
       if record.status == "failed" then failed = failed + 1 end
     elseif line ~= "" then
@@ -106,17 +108,22 @@ local function read_output(output)
     end
   end
   if #rest > 0 then io.stdout:write("\n", concat(rest, "\n"), "\n") end
-  return list, failed
+  return list, failed, ending
 end
 
 -- What is wrong with the process itself, beyond the tests that it told of. A
 -- file without tests ends with status 1, too, which is no failure among others.
-local function trouble(ok, result, total, failed)
+local function trouble(ok, result, total, failed, ending)
   if not ok then return result.message end
   if result.signal then return "it ended by the signal " .. tostring(result.signal) end
   if result.status > 1 or (result.status == 1 and total > 0 and failed == 0) then
     return format("it ended with status %d", result.status)
   end
+  if not ending then return format("it ended with status %d before its tests did", result.status) end
+  if ending.count ~= total then
+    return format("it ran %d tests, but the results of %d have come", ending.count, total)
+  end
+  if ending.status ~= 0 and failed == 0 then return "its tests could not be run" end
   return nil
 end
 
@@ -139,17 +146,16 @@ local function run_file(wanted, file, report, covered, last_time)
     arguments_for(wanted, file, coverage_file), { max_output = MAX_OUTPUT, timeout = MAX_TIME })
   local ok, result = pcall(process.await, process)
   if report.totals.status == USAGE then return true end
-  local list, failed = read_output(result.stdout or "")
+  local list, failed, ending = read_output(result.stdout or "")
   io.stderr:write(result.stderr or "")
   if result.status == USAGE and #list == 0 then
     report.totals.status = USAGE
     return true
   end
-  local message = trouble(ok, result, #list, failed)
+  local message = trouble(ok, result, #list, failed, ending)
   if message then
     failed = failed + 1
-    list[#list + 1] = { name = "(the process)", file = file, status = "failed", outside = true,
-      seconds = 0, message = message }
+    list[#list + 1] = records.outside(file, "(the process)", message)
   end
   if coverage_file then
     coverage.merge(covered, coverage_file)
@@ -196,7 +202,7 @@ function jobs.run(wanted, report)
   run_files(together, wanted.jobs > 0 and wanted.jobs or processors())
   run_files(alone, 1, true)
   run_files(again, 1, true)
-  if wanted.coverage then return coverage.report(wanted.coverage, covered) end
+  if wanted.coverage then return coverage.report(wanted.coverage, covered, wanted.xml) end
   return true
 end
 

@@ -18,6 +18,7 @@ local options = {}
 ---@field errors boolean a test may log errors
 ---@field log string|false show the log from this level on, as it is written
 ---@field quiet? boolean another process tells
+---@field xml? boolean standard output is XML, and nothing else
 ---@field paths string[]
 ---@field rest string[] for busted
 
@@ -106,6 +107,7 @@ function options.parse(arguments)
       end
       result[ours[1]] = read
     elseif ours then
+      if inline then return nil, format("%s takes no value", name) end
       result[ours[1]] = true
     elseif find(word, "^%-") then
       result.rest[#result.rest + 1] = word
@@ -123,6 +125,7 @@ function options.parse(arguments)
   for _, each in ipairs(result.reports) do
     on_screen = on_screen or not each.path
     result.quiet = result.quiet or each.format == "records"
+    result.xml = result.xml or not each.path and each.format == "junit"
   end
   if not on_screen then result.reports[#result.reports + 1] = { format = "text" } end
   if #result.paths == 0 then result.paths[1] = "spec" end

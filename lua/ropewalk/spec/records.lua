@@ -8,7 +8,9 @@ local core = require "ropewalk.core"
 
 local ipairs, tostring, type = ipairs, tostring, type
 local concat, insert = table.concat, table.insert
-local find, gsub, match = string.find, string.gsub, string.match
+local byte, find, format, gsub, match, sub =
+  string.byte, string.find, string.format, string.gsub, string.match, string.sub
+local utf8_len = utf8.len
 
 local _ENV <const> = nil
 
@@ -48,19 +50,33 @@ local function clean(traceback)
   return #lines > 0 and concat(lines, "\n") or nil
 end
 
+-- Reports are UTF-8, whatever bytes a test has in its name or its error.
+local function valid(text)
+  local parts, from = {}, 1
+  local n, wrong = utf8_len(text)
+  while not n do
+    insert(parts, sub(text, from, wrong - 1))
+    insert(parts, format("\\x%02x", byte(text, wrong)))
+    from = wrong + 1
+    n, wrong = utf8_len(text, from)
+  end
+  return #parts == 0 and text or concat(parts) .. sub(text, from)
+end
+
 local function describe(busted, element, status)
   local trace = element.trace or {}
   return {
-    name = full_name(busted, element), status = status,
-    file = file_of(busted, element) or trace.short_src or "?",
+    name = valid(full_name(busted, element)), status = status,
+    file = valid(file_of(busted, element) or trace.short_src or "?"),
     line = trace.currentline, seconds = element.duration or 0,
   }
 end
 
 local function note(record, message, trace)
-  message = type(message) == "string" and message or tostring(message)
+  message = valid(type(message) == "string" and message or tostring(message))
   record.message = record.message and record.message .. "\n" .. message or message
-  record.traceback = record.traceback or clean(trace and trace.traceback)
+  local traceback = clean(trace and trace.traceback)
+  record.traceback = record.traceback or traceback and valid(traceback)
 end
 
 ---@param busted table
@@ -89,10 +105,19 @@ function records.subscribe(busted, emit)
     local record = describe(busted, element, STATUS[status] or "failed")
     for _, each in ipairs(trouble[element] or {}) do note(record, each[1], each[2]) end
     trouble[element] = nil
-    if record.status == "failed" then record.log = element.log end
+    if record.status == "failed" then record.log = valid(element.log or "") end
     emit(record)
     return nil, true
   end)
+end
+
+---Something that is wrong with a file, but with no test of it.
+---@param file string
+---@param name string
+---@param message string
+function records.outside(file, name, message)
+  return { name = name, file = valid(file), status = "failed", outside = true, seconds = 0,
+    message = valid(message) }
 end
 
 -- Between processes --------------------------------------------------------
@@ -102,7 +127,13 @@ local MARK <const> = "\1ropewalk-record "
 ---As a line for another process.
 function records.to_line(record) return MARK .. core.json_encode(record) .. "\n" end
 
----The record of a line, or nil: something that a test printed.
+---The last line: how many there were, and the status if something else went wrong.
+function records.end_line(totals)
+  local count = totals.passed + totals.failed + totals.skipped
+  return records.to_line { count = count, status = totals.status or 0 }
+end
+
+---The record of a line, or nil: something that a test printed. The last one has a `count`.
 function records.from_line(line)
   local text = match(line, "^" .. gsub(MARK, "%-", "%%-") .. "(.*)$")
   return text and core.json_decode(text) or nil

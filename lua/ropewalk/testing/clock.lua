@@ -53,12 +53,14 @@ function Call:cancel()
 end
 
 function Call:reset(seconds)
+  argument.seconds("reset", 1, seconds)
   take_call(self)
   self.time_ = self.clock.now + seconds
   insert_call(self.clock, self)
 end
 
 function Call:delay(seconds)
+  argument.expect("delay", 1, seconds, "number")
   take_call(self)
   self.time_ = self.time_ + seconds
   insert_call(self.clock, self)

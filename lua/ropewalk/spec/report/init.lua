@@ -23,7 +23,7 @@ function Report.new(wanted)
       local why
       out, why = io.open(each.path, "w")
       if not out then return nil, why end
-      self.files[#self.files + 1] = out
+      self.files[#self.files + 1] = { out = out, path = each.path }
     end
     local reporter = require("ropewalk.spec.report." .. each.format).new(out)
     self.reporters[#self.reporters + 1] = reporter
@@ -38,10 +38,16 @@ function Report:record(record)
   for _, reporter in ipairs(self.reporters) do reporter:record(record) end
 end
 
+---@return string? why a report could not be written
 function Report:finish()
+  local trouble
   self.totals.seconds = hrtime() - self.began
   for _, reporter in ipairs(self.reporters) do reporter:finish(self.totals) end
-  for _, file in ipairs(self.files) do file:close() end
+  for _, file in ipairs(self.files) do
+    local ok, why = file.out:close()
+    if not ok then trouble = trouble or file.path .. ": " .. why end
+  end
+  return trouble
 end
 
 return Report

@@ -18,6 +18,9 @@ function Lines:record(record)
   self.out:flush()
 end
 
-function Lines:finish() end -- luacheck: ignore 212
+function Lines:finish(totals)
+  self.out:write("\n", records.end_line(totals))
+  self.out:flush()
+end
 
 return Lines
