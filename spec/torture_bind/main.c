@@ -5,13 +5,13 @@
  * exchange, with memory, is perfect. In the end all is given back. */
 #include "torture.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "allocations.h"
+#include "support/descriptors.h"
 
 enum { SLACK = 4096, HANGS = 60 };
 
@@ -77,14 +77,6 @@ static bool run(struct world *w, const struct scenario *s, bool verbose) {
         printf("%-4s %6.2fs %5u rounds %6u failures  %s\n", complaints ? "FAIL" : "ok",
                (double)(now_ms() - began) / 1000, rounds - rounds_before, failures - before, s->name);
     return !complaints;
-}
-
-static unsigned open_descriptors(void) {
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
 }
 
 int main(int argc, char **argv) {
