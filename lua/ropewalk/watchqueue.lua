@@ -64,12 +64,17 @@ end
 
 local schedule
 
+function Queue:__close()
+  self.draining = false
+  schedule(self)
+end
+
+-- May be called again, when memory has failed.
 local function drain(self)
-  self.timer, self.draining = nil, true
-  local _ <close> = setmetatable({}, { __close = function()
-    self.draining = false
-    schedule(self)
-  end })
+  self.timer = nil
+  if self.draining then return end
+  self.draining = true
+  local _ <close> = self
   while self.head <= self.tail do
     local event = take(self)
     for _, fn in ipairs(event.watch.callbacks) do

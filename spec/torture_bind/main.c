@@ -85,6 +85,7 @@ int main(int argc, char **argv) {
     unsigned passed = 0, failed = 0;
     struct world w;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    directory_make();
     world_begin(&w); /* once for what is the process's, and stays open */
     world_end(&w);
     unsigned descriptors = open_descriptors();
@@ -104,6 +105,7 @@ int main(int argc, char **argv) {
         failed++, printf("%lld bytes were not given back\n", (long long)allocations_live());
     if (open_descriptors() != descriptors)
         failed++, printf("%u descriptors were left open\n", open_descriptors() - descriptors);
+    directory_remove();
     printf("torture_bind: %u passed, %u failed, %u allocations failed\n", passed, failed, failures);
     return failed != 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bind/bind.h"
 
-enum { AGAIN_MS = 10 };
+enum { AGAIN_MS = 10, ROOM_CALLS = 8, ROOM_SLOTS = 240 };
 
 static void finish(struct debt *d) {
     scope_remove(&d->item);
@@ -19,7 +19,8 @@ static void fired(struct timer *t) { pay(CONTAINER(t, struct debt, timer), NULL)
 
 static void tried(struct task *t, int status) {
     struct debt *d = t->owner;
-    if (status != RW_ENOMEM || d->gen->debts.closed) {
+    bool failed = status == RW_ENOMEM || (status == 0 && d->no_room);
+    if (!failed || d->state != DEBT_OWED || d->gen->debts.closed) {
         finish(d);
         return;
     }
@@ -27,9 +28,33 @@ static void tried(struct task *t, int status) {
     timer_start(d->gen->rw->loop, &d->timer, AGAIN_MS, fired);
 }
 
+/* Lua keeps what calls have needed. */
+static int nest(lua_State *L) {
+    lua_Integer depth = lua_tointeger(L, 1);
+    if (depth == 0) return 0;
+    lua_pushcfunction(L, nest);
+    lua_pushinteger(L, depth - 1);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+/* First the room that a call takes, and one that fires a Deferred in it: a script's
+ * function, once called, should not fail for that. */
+static int body(lua_State *L) {
+    struct debt *d = lua_touserdata(L, 1);
+    lua_pushcfunction(L, nest);
+    lua_pushinteger(L, ROOM_CALLS);
+    lua_call(L, 1, 0);
+    d->no_room = !lua_checkstack(L, ROOM_SLOTS);
+    return d->no_room ? 0 : d->body(L);
+}
+
 static void pay(struct debt *d, struct scope *scope) {
-    door_enter(d->gen, &(struct door_call){
-        .body = d->body, .arg = d, .scope = scope, .owner = d, .done = tried});
+    struct task *t = door_enter(d->gen, &(struct door_call){
+        .body = body, .arg = d, .scope = scope, .owner = d, .done = tried});
+    if (!t || d->state != DEBT_TOLD) return;
+    t->done = NULL;
+    finish(d);
 }
 
 void debt_owe(struct debt *d, struct generation *g, struct scope *scope) {

@@ -205,24 +205,56 @@ static void http_continue(struct http_conn *h);
 static void http_retire(struct conn *c);
 static void http_gone(struct http_conn *h);
 
-/* Calls the on_finish functions of the request in the registry, which keeps it
- * until the connection has let go of it. */
+/* Calls the on_finish functions that were not told yet. */
 static int tell_finish(lua_State *L) {
-    struct http_conn *h = lua_touserdata(L, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, h);
-    lua_getiuservalue(L, -1, 2);
-    int reason = h->base.reason ? h->base.reason : h->base.stream ? 0 : RW_ECLOSED;
-    bool complete = reason == 0 || h->engine.in == HTTP1_IN_UPGRADED;
-    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, -1); i++) { /* they may add some */
-        lua_rawgeti(L, -1, i);
-        if (complete) lua_pushnil(L);
-        else lua_pushstring(L, err_name(reason));
+    struct finish *f = CONTAINER(lua_touserdata(L, 1), struct finish, debt);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, f);
+    lua_getiuservalue(L, -1, FINISH_FUNCTIONS);
+    while (f->told < (lua_Integer)lua_rawlen(L, -1)) { /* they may add some */
+        lua_rawgeti(L, -1, f->told + 1);
+        if (f->reason) lua_pushstring(L, err_name(f->reason));
+        else lua_pushnil(L);
+        f->told++;
         if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
             door_report(L, -1, "on_finish failed");
             lua_pop(L, 1);
         }
     }
     return 0;
+}
+
+static void finish_forget(struct generation *g, struct finish *f) {
+    if (!f->held && f->over && g->state != GENERATION_DEAD) door_protect(g, registry_forget, f);
+}
+
+static void finish_told(struct debt *d) {
+    struct finish *f = CONTAINER(d, struct finish, debt);
+    f->over = true;
+    finish_forget(d->gen, f);
+}
+
+struct finish *http_push_finish(lua_State *L, struct http_conn *h, int index) {
+    if (h->finish) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, h->finish);
+        return h->finish;
+    }
+    struct finish *f = lua_newuserdatauv(L, sizeof *f, FINISH_REQUEST);
+    *f = (struct finish){.debt = {.body = tell_finish, .over = finish_told}, .held = true};
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, FINISH_FUNCTIONS);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, FINISH_REQUEST);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, f);
+    return h->finish = f;
+}
+
+/* The exchange is over; was it complete? */
+static void owe_finish(struct http_conn *h, struct generation *g) {
+    struct finish *f = h->finish;
+    int reason = h->base.reason ? h->base.reason : h->base.stream ? 0 : RW_ECLOSED;
+    f->reason = h->engine.in == HTTP1_IN_UPGRADED ? 0 : reason;
+    debt_owe(&f->debt, g, NULL);
 }
 
 static void wake_all(struct http_conn *h) {
@@ -232,16 +264,16 @@ static void wake_all(struct http_conn *h) {
 
 static void handler_done(struct task *t, int status) {
     struct http_conn *h = t->owner;
-    bool told = h->tells_finish;
-    if (told) {
-        door_enter(t->gen, &(struct door_call){.body = tell_finish, .arg = h});
-        h->tells_finish = false;
-    }
+    if (h->finish) owe_finish(h, t->gen);
     if (status < 0 && h->request) give_up(h); /* the error was in our own part */
     else if (status < 0) respond_plain(h, 500, STR("Internal Server Error\n"));
     if (h->request) h->request->conn = NULL;
     h->request = NULL;
-    if (told) door_protect(t->gen, registry_forget, h);
+    if (h->finish) {
+        h->finish->held = false;
+        finish_forget(t->gen, h->finish);
+    }
+    h->finish = NULL;
     h->active = false;
     h->base.busy = false;
     wake_all(h); /* others that it has started: it is over for them, too */
