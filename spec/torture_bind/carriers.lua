@@ -148,7 +148,7 @@ return function(site, known)
   local function configure()
     if configured then return end
     rw.names.configure { servers = { "127.0.0.14:" .. names.port }, hosts_file = "/dev/null",
-      limits = { names_try_timeout = 20, names_tries = 2, names_timeout = 100 } }
+      limits = { names_try_timeout = 20, names_tries = 3, names_timeout = 1000 } }
     configured = true
   end
   site:get("/lookup", function()

@@ -222,13 +222,15 @@ struct dgram *dgram_new(lua_State *L, int index, const struct limits *limits) {
     d->gen = g;
     d->limits = *limits;
     d->item.cancel = scope_closed;
+    if (!registry_anchor(L, d)) {
+        mem_free(&g->rw->mem, d, sizeof *d);
+        lua_error(L);
+    }
     d->next = g->dgrams;
     d->prev = &g->dgrams;
     if (d->next) d->next->prev = &d->next;
     g->dgrams = d;
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, d);
-    d->box = box; /* now that it is anchored */
+    d->box = box;
     box->dgram = d;
     return d;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bind/bind.h"
 
-enum { AGAIN_MS = 10, ROOM_CALLS = 8, ROOM_SLOTS = 240 };
+enum { AGAIN_MS = 10 };
 
 static void finish(struct debt *d) {
     scope_remove(&d->item);
@@ -28,24 +28,13 @@ static void tried(struct task *t, int status) {
     timer_start(d->gen->rw->loop, &d->timer, AGAIN_MS, fired);
 }
 
-/* Lua keeps what calls have needed. */
-static int nest(lua_State *L) {
-    lua_Integer depth = lua_tointeger(L, 1);
-    if (depth == 0) return 0;
-    lua_pushcfunction(L, nest);
-    lua_pushinteger(L, depth - 1);
-    lua_call(L, 1, 0);
-    return 0;
-}
-
-/* First the room that a call takes, and one that fires a Deferred in it: a script's
- * function, once called, should not fail for that. */
+/* A script's function, once called, should not fail for want of room. */
 static int body(lua_State *L) {
     struct debt *d = lua_touserdata(L, 1);
-    lua_pushcfunction(L, nest);
-    lua_pushinteger(L, ROOM_CALLS);
-    lua_call(L, 1, 0);
-    d->no_room = !lua_checkstack(L, ROOM_SLOTS);
+    lua_pushcfunction(L, door_room);
+    lua_call(L, 0, 1);
+    d->no_room = !lua_toboolean(L, -1);
+    lua_pop(L, 1);
     return d->no_room ? 0 : d->body(L);
 }
 

@@ -108,7 +108,8 @@ static struct socket_poll *poll_open(struct channel *c, ares_socket_t fd) {
     return s;
 }
 
-/* A socket that cannot be watched is as one whose server is silent. */
+/* A socket that cannot be watched is as one whose server is silent; who asks next has
+ * another channel. */
 static void on_socket(void *arg, ares_socket_t fd, int readable, int writable) {
     struct channel *c = arg;
     struct socket_poll *s = c->polls;
@@ -118,7 +119,8 @@ static void on_socket(void *arg, ares_socket_t fd, int readable, int writable) {
         return;
     }
     if (!s) s = poll_open(c, fd);
-    if (s)
+    if (!s) c->deaf = true;
+    else
         uv_poll_start(&s->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0),
                       on_ready);
 }
@@ -200,10 +202,11 @@ static int channel_new(struct names *n) {
 
 int channel_ready(struct names *n) {
     uint64_t now = loop_now(n->loop);
-    if (n->channel && now < n->looked + LOOK_EVERY) return 0;
+    bool fine = n->channel && !n->channel->deaf;
+    if (fine && now < n->looked + LOOK_EVERY) return 0;
     struct file_stamp stamp = file_stamp(n->config.resolv_file);
     n->looked = now;
-    if (n->channel && file_stamp_eq(stamp, n->stamp)) return 0;
+    if (fine && file_stamp_eq(stamp, n->stamp)) return 0;
     n->stamp = stamp;
     int rc = channel_new(n);
     return n->channel ? 0 : rc; /* the old one serves on */
