@@ -92,12 +92,14 @@ bool world_try(struct world *w) {
     w->rw = rw_new(&(struct rw_options){.app = "spec/torture_bind/server.lua", .log_hook = keep_line,
                                         .log_level = "debug"}, NULL);
     if (!w->rw || rw_load(w->rw) != 0) return false;
-    for (int i = 0; i < STEPS && !(find_ports(w) && world_rests(w)); i++) world_step(w);
+    for (int i = 0; i < STEPS && !(w->rw->current && find_ports(w)); i++) world_step(w);
     return find_ports(w);
 }
 
 void world_begin(struct world *w) {
+    enum { STEPS = 20 }; /* of what it begins by itself */
     if (!world_try(w)) fatal("the script does not load");
+    for (int i = 0; i < STEPS; i++) world_step(w);
     w->tasks = w->rw->current->task_count;
     w->items = items(w);
 }

@@ -46,10 +46,18 @@ bool file_stamp_eq(struct file_stamp a, struct file_stamp b) {
 
 static void on_time(struct timer *t);
 
+static void give_up(struct timer *t) {
+    ares_cancel(CONTAINER(t, struct channel, timer)->ares);
+}
+
 /* After anything that c-ares did. */
 static void channel_rearm(struct channel *c) {
     struct loop *l = c->names->loop;
     struct timeval tv;
+    if (c->deaf) {
+        timer_start(l, &c->timer, 0, give_up);
+        return;
+    }
     if (!ares_timeout(c->ares, NULL, &tv)) {
         timer_stop(l, &c->timer);
         return;
@@ -108,8 +116,8 @@ static struct socket_poll *poll_open(struct channel *c, ares_socket_t fd) {
     return s;
 }
 
-/* A socket that cannot be watched is as one whose server is silent; who asks next has
- * another channel. */
+/* With a socket that cannot be watched, what is asked fails; who asks next has another
+ * channel. */
 static void on_socket(void *arg, ares_socket_t fd, int readable, int writable) {
     struct channel *c = arg;
     struct socket_poll *s = c->polls;
@@ -220,8 +228,9 @@ static void on_answer(void *arg, ares_status_t status, size_t timeouts,
     e->channel = NULL;
     c->asking--;
     c->names->asking--;
+    int error = c->deaf && status != ARES_SUCCESS ? RW_ENOMEM : answer_error((int)status);
     reap_if_idle(c);
-    entry_answered(e, answer_error((int)status), rec);
+    entry_answered(e, error, rec);
 }
 
 void channel_ask(struct name_entry *e) {
