@@ -205,58 +205,6 @@ static void http_continue(struct http_conn *h);
 static void http_retire(struct conn *c);
 static void http_gone(struct http_conn *h);
 
-/* Calls the on_finish functions that were not told yet. */
-static int tell_finish(lua_State *L) {
-    struct finish *f = CONTAINER(lua_touserdata(L, 1), struct finish, debt);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, f);
-    lua_getiuservalue(L, -1, FINISH_FUNCTIONS);
-    while (f->told < (lua_Integer)lua_rawlen(L, -1)) { /* they may add some */
-        lua_rawgeti(L, -1, f->told + 1);
-        if (f->reason) lua_pushstring(L, err_name(f->reason));
-        else lua_pushnil(L);
-        f->told++;
-        if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-            door_report(L, -1, "on_finish failed");
-            lua_pop(L, 1);
-        }
-    }
-    return 0;
-}
-
-static void finish_forget(struct generation *g, struct finish *f) {
-    if (!f->held && f->over && g->state != GENERATION_DEAD) door_protect(g, registry_forget, f);
-}
-
-static void finish_told(struct debt *d) {
-    struct finish *f = CONTAINER(d, struct finish, debt);
-    f->over = true;
-    finish_forget(d->gen, f);
-}
-
-struct finish *http_push_finish(lua_State *L, struct http_conn *h, int index) {
-    if (h->finish) {
-        lua_rawgetp(L, LUA_REGISTRYINDEX, h->finish);
-        return h->finish;
-    }
-    struct finish *f = lua_newuserdatauv(L, sizeof *f, FINISH_REQUEST);
-    *f = (struct finish){.debt = {.body = tell_finish, .over = finish_told}, .held = true};
-    lua_newtable(L);
-    lua_setiuservalue(L, -2, FINISH_FUNCTIONS);
-    lua_pushvalue(L, index);
-    lua_setiuservalue(L, -2, FINISH_REQUEST);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, f);
-    return h->finish = f;
-}
-
-/* The exchange is over; was it complete? */
-static void owe_finish(struct http_conn *h, struct generation *g) {
-    struct finish *f = h->finish;
-    int reason = h->base.reason ? h->base.reason : h->base.stream ? 0 : RW_ECLOSED;
-    f->reason = h->engine.in == HTTP1_IN_UPGRADED ? 0 : reason;
-    debt_owe(&f->debt, g, NULL);
-}
-
 static void wake_all(struct http_conn *h) {
     task_wake_all(&h->readers);
     task_wake_all(&h->writers);
@@ -264,16 +212,12 @@ static void wake_all(struct http_conn *h) {
 
 static void handler_done(struct task *t, int status) {
     struct http_conn *h = t->owner;
-    if (h->finish) owe_finish(h, t->gen);
+    finish_owe(h, t->gen);
     if (status < 0 && h->request) give_up(h); /* the error was in our own part */
     else if (status < 0) respond_plain(h, 500, STR("Internal Server Error\n"));
     if (h->request) h->request->conn = NULL;
     h->request = NULL;
-    if (h->finish) {
-        h->finish->held = false;
-        finish_forget(t->gen, h->finish);
-    }
-    h->finish = NULL;
+    finish_release(h, t->gen);
     h->active = false;
     h->base.busy = false;
     wake_all(h); /* others that it has started: it is over for them, too */

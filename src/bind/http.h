@@ -26,9 +26,9 @@ struct request {
  * 1 the functions, 2 the request. */
 struct finish {
     struct debt debt;
-    lua_Integer told; /* of the functions */
-    int reason;       /* why the answer is not complete; 0: it is */
-    bool held, over;  /* the exchange still needs the request; all are told */
+    lua_Integer count; /* of the functions that were told */
+    int reason;        /* why the answer is not complete; 0: it is */
+    bool held, over;   /* the exchange still needs the request; all are told */
 };
 enum { FINISH_FUNCTIONS = 1, FINISH_REQUEST };
 
@@ -71,8 +71,14 @@ int http_hand_over(lua_State *L, struct http_conn *h);
 
 void http_update_deadline(struct http_conn *h);
 
-/* Pushes the struct finish of the exchange, whose request is at `index`. */
-struct finish *http_push_finish(lua_State *L, struct http_conn *h, int index);
+/* ── finish.c ─────────────────────────────────────────────────────────────*/
+
+/* Pushes that of the exchange, whose request is at `index`. */
+struct finish *finish_push(lua_State *L, struct http_conn *h, int index);
+/* The exchange is over. */
+void finish_owe(struct http_conn *h, struct generation *g);
+/* It needs its request no more. */
+void finish_release(struct http_conn *h, struct generation *g);
 
 /* The exchange failed: closes after what is in `out`. */
 void http_fail(struct http_conn *h, int code);

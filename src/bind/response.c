@@ -357,7 +357,7 @@ static int request_on_finish(lua_State *L) {
     if (!r->conn) return luaL_error(L, "on_finish: the exchange is over");
     lua_getfield(L, 1, "peer"); /* who it was, for the log, when the connection is gone */
     lua_pop(L, 1);
-    http_push_finish(L, r->conn, 1);
+    finish_push(L, r->conn, 1);
     lua_getiuservalue(L, -1, FINISH_FUNCTIONS);
     lua_pushvalue(L, 2);
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
