@@ -13,7 +13,7 @@
 #include "allocations.h"
 #include "support/descriptors.h"
 
-enum { SLACK = 8192, HANGS = 60 };
+enum { SLACK = 12288, HANGS = 60 };
 
 static const char *const outcomes[] = {"perfect", "answered otherwise", "cut", "hung"};
 static unsigned complaints, failures, rounds;

@@ -4,6 +4,7 @@
 -- middle has to end: the request that waits for it is answered, or cut.
 
 local rw, web = require "ropewalk", require "ropewalk.web"
+local core = require "ropewalk.core"
 
 local Echo = rw.Protocol:extend "Echo"
 function Echo:data_received(bytes) self.transport:write(bytes) end
@@ -66,6 +67,7 @@ site:get("/finish", function(request)
   if unfinished > 0 then return "on_finish was not told" end
   request:on_finish(function() unfinished = unfinished - 1 end)
   unfinished = unfinished + 1
+  for _ = 1, 4 do core.spawn_detached(error, "on purpose: its task is not used again") end
   return "finishing"
 end)
 
