@@ -105,7 +105,7 @@ CORE_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(SRC_io) $(SRC_bind)) \
 CLI_OBJ  := $(call object,$(SRC_cli))
 # the torture harnesses and the fuzzers, save one, work on the layers below Lua
 BELOW_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(SRC_io))
-$(foreach t,$(TORTURES),$(eval $(t)_OBJ := $(call object,$(wildcard spec/$(t)/*.c))))
+$(foreach t,$(TORTURES),$(eval $(t)_OBJ := $(call object,$(wildcard spec/$(t)/*.c spec/support/*.c))))
 FUZZ_OBJ := $(call object,$(SRC_base) $(SRC_proto) $(wildcard \
     $(filter-out spec/fuzz/fuzz_%,$(wildcard spec/fuzz/*.c))))
 
@@ -316,6 +316,7 @@ CPPFLAGS_io      := $(uv_CPPFLAGS) $(ares_CPPFLAGS) $(mbedtls_CPPFLAGS)
 CPPFLAGS_accel   := $(crypto_CPPFLAGS) $(ACCEL_BY:%=-DACCEL_BY_%)
 CPPFLAGS_bind    := $(lua_CPPFLAGS)
 CPPFLAGS_torture := -Ispec
+CPPFLAGS_support := -Ispec
 CPPFLAGS_torture_io := -Ispec $(uv_CPPFLAGS) $(mbedtls_CPPFLAGS)
 CPPFLAGS_torture_bind := -Ispec $(lua_CPPFLAGS)
 CPPFLAGS_fuzz    := $(foreach d,llhttp lua uv ares mbedtls,$($(d)_CPPFLAGS))

@@ -182,7 +182,9 @@ end
 ---@return ropewalk.Deferred
 function async.sleep(seconds, value)
   local d
-  local timer = core.timer(check_seconds("sleep", 1, seconds), function() d:callback(value) end)
+  local timer = core.timer(check_seconds("sleep", 1, seconds), function()
+    if not d:called() then d:callback(value) end
+  end)
   d = Deferred.new(function() timer:cancel() end)
   return d
 end

@@ -3,6 +3,7 @@
 -- never overlaps itself: while it waits (or the Deferred that it returned has
 -- not fired) beats are skipped, and the next call is on the beat again.
 
+local core = require "ropewalk.core"
 local argument = require "ropewalk.argument"
 local Deferred = require "ropewalk.deferred"
 local Object = require "ropewalk.class"
@@ -30,6 +31,7 @@ LoopingCall.running = false
 LoopingCall.interval = false
 LoopingCall.call, LoopingCall.deferred, LoopingCall.counting = false, false, false
 LoopingCall.pending, LoopingCall.ending = false, false -- a call under way; who is told of its end
+LoopingCall.broken = false -- why it ends, if that could not be told
 
 ---    local loop = rw.LoopingCall(sweep, cache)
 ---    loop:start(60):add_errback(rw.log.failure, "sweeping")
@@ -66,7 +68,11 @@ local function schedule(self)
   if self.interval > 0 then
     delay = self.started + (beats(self, now) + 1) * self.interval - now
   end
-  self.call = self.clock:call_later(delay, begin, self)
+  if self.clock == reactor then
+    self.call = core.timer(delay, begin, self) -- again, if memory fails
+  else
+    self.call = self.clock:call_later(delay, begin, self)
+  end
 end
 
 local function fire(self, d, failure)
@@ -76,7 +82,7 @@ end
 
 local function finish(self, failure)
   local d = self.deferred
-  self.running, self.deferred = false, false
+  self.running = false
   if d then fire(self, d, failure) end
 end
 
@@ -125,12 +131,16 @@ local function run(self)
     end)
 end
 
--- What fails here is memory: who waits for the loop is told.
+-- What fails here is memory: who waits for the loop is told, by the next call of this
+-- when there is none for that, either.
 function begin(self)
-  local ok, why = pcall(run, self)
-  if ok then return end
-  self.pending = false
-  finish(self, why == NO_MEMORY.message and NO_MEMORY or Failure.wrap(why))
+  if not self.broken then
+    local ok, why = pcall(run, self)
+    if ok then return end
+    self.pending, self.broken = false, NO_MEMORY
+    if why ~= NO_MEMORY.message then self.broken = Failure.wrap(why) end
+  end
+  finish(self, self.broken)
 end
 
 ---Begins. Fires when stopped, with the loop; fails with the first failure of
@@ -141,11 +151,11 @@ end
 function LoopingCall:start(seconds, now)
   if self.running then error("start: the loop runs already", 2) end
   argument.seconds("start", 1, seconds)
-  self.running, self.interval = true, seconds
+  self.running, self.interval, self.broken = true, seconds, false
   self.started = self.clock:seconds()
   self.last_beat = now == false and 0 or -1
   local d
-  d = Deferred.new(function() if self.deferred == d then self:stop() end end)
+  d = Deferred.new(function() if self.running and self.deferred == d then self:stop() end end)
   self.deferred, self.now = d, now ~= false
   if not self.pending then go_on(self) end
   return d

@@ -65,7 +65,7 @@ function M.pipe(a, b, options)
   local d = Deferred.new(function() if handle then handle:cancel() end end)
   handle, code, message = core.pipe(a, b, options or NONE,
     function(sent, received, name, why, detached)
-      if d:called() then return end -- cancelled
+      if d:called() then return end -- cancelled, or memory failed when it was told
       if not name then
         return d:callback { sent = sent, received = received, detached = detached or nil }
       end
@@ -100,9 +100,9 @@ function Incoming:connection_made()
       { peer = transport.peer, sent = moved.sent, received = moved.received })
   end, function(failure)
     local level = transport.connected and "warn" or "debug" -- nobody was there, or it broke
-    logger[level](logger, "{peer}: {failure}", { peer = transport.peer, failure = failure })
     transport:abort_connection()
     if other then other:abort_connection() end
+    logger[level](logger, "{peer}: {failure}", { peer = transport.peer, failure = failure })
   end)
 end
 

@@ -92,13 +92,12 @@ local function call(pool, what, on_message, fn, ...)
     pool.pending[d] = nil
     return settle(d, ok, shipment)
   end
-  local function message(shipment) return on_message((core.unship(shipment))) end
   d = Deferred.new(function()
     pool.pending[d] = nil
     handle:cancel()
   end)
   local code, why
-  handle, code, why = pool.core:call(done, on_message and message, fn, ...)
+  handle, code, why = pool.core:call(done, on_message, fn, ...)
   if handle then
     pool.pending[d] = true
     return d

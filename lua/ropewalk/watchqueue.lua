@@ -40,7 +40,8 @@ end
 ---@param inotify ropewalk.INotify what its callbacks are called with
 ---@param delay number seconds in which events are gathered
 function queue.new(inotify, delay)
-  local self = setmetatable({ inotify = inotify, delay = delay, draining = false, closed = false }, Queue)
+  local self = setmetatable({ inotify = inotify, delay = delay, draining = false, closed = false,
+    current = false }, Queue) -- what is being told
   clear(self)
   return self
 end
@@ -49,6 +50,7 @@ end
 
 local function call(self, fn, event)
   local ok, result = xpcall(fn, Failure.caught, self.inotify, event.path, event.mask)
+  event.told = event.told + 1
   if ok and Deferred.is(result) then ok, result = xpcall(result.await, Failure.caught, result) end
   if not ok then logger:failure(result, "a callback of a file watch failed", { path = event.path }) end
 end
@@ -62,32 +64,41 @@ local function take(self)
   return event
 end
 
+-- To those callbacks that were not told yet.
+local function tell(self, event)
+  local callbacks = event.watch.callbacks
+  while event.told < #callbacks and not event.watch.ignored do call(self, callbacks[event.told + 1], event) end
+end
+
 local schedule
 
+function Queue:__close()
+  self.draining = false
+  schedule(self)
+end
+
+-- May be called again, when memory has failed.
 local function drain(self)
-  self.timer, self.draining = nil, true
-  local _ <close> = setmetatable({}, { __close = function()
-    self.draining = false
-    schedule(self)
-  end })
-  while self.head <= self.tail do
-    local event = take(self)
-    for _, fn in ipairs(event.watch.callbacks) do
-      if event.watch.ignored then break end
-      call(self, fn, event)
-    end
+  self.timer = nil
+  if self.draining then return end
+  self.draining = true
+  local _ <close> = self
+  while self.current or self.head <= self.tail do
+    if not self.current then self.current = take(self) end
+    tell(self, self.current)
+    self.current = false
   end
 end
 
 function schedule(self)
-  if self.timer or self.draining or self.closed or self.head > self.tail then return end
+  if self.timer or self.draining or self.closed or not (self.current or self.head <= self.tail) then return end
   self.timer = core.housekeeping(self.delay, drain, self)
 end
 
 -- Waiting ------------------------------------------------------------------
 
 local function append(self, watch, path, mask)
-  local event = { watch = watch, path = path, mask = mask }
+  local event = { watch = watch, path = path, mask = mask, told = 0 }
   self.tail = self.tail + 1
   self.events[self.tail], self.last[path] = event, event
   schedule(self)

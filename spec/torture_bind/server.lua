@@ -4,12 +4,22 @@
 -- middle has to end: the request that waits for it is answered, or cut.
 
 local rw, web = require "ropewalk", require "ropewalk.web"
+local core = require "ropewalk.core"
 
 local Echo = rw.Protocol:extend "Echo"
 function Echo:data_received(bytes) self.transport:write(bytes) end
 
 local Lines = rw.LineProtocol:extend "Lines"
+local lost = 0 -- made, and not told that they are lost
+function Lines:connection_made()
+  self.counted = true
+  lost = lost + 1
+end
+function Lines:connection_lost()
+  if self.counted then lost = lost - 1 end
+end
 function Lines:line_received(line)
+  if lost > 1 then line = "connection_lost was not told" end
   if line == "wait" then rw.sleep(0.002):await() end
   if line == "forever" then rw.sleep(1000):await() end
   self:send_line(line:upper())
@@ -52,8 +62,12 @@ site:post("/upload", function(request)
   return ("%d bytes"):format(bytes)
 end)
 site:get("/upgrade", function(request) request:upgrade("lines", {}, rw.Factory:for_protocol(Lines)) end)
+local unfinished = 0
 site:get("/finish", function(request)
-  request:on_finish(function() end)
+  if unfinished > 0 then return "on_finish was not told" end
+  request:on_finish(function() unfinished = unfinished - 1 end)
+  unfinished = unfinished + 1
+  for _ = 1, 4 do core.spawn_detached(error, "on purpose: its task is not used again") end
   return "finishing"
 end)
 
@@ -143,4 +157,30 @@ site:get("/child", function()
   return rw.run_process("sh", { "-c", "echo output; echo more >&2" }):await().stdout
 end)
 
-return { echo, lines, datagrams, rw.server("tcp:127.0.0.1:0", site) }
+local pool = rw.ThreadPool { max = 1 }
+site:get("/post", function()
+  local told = rw.Deferred()
+  local function message(n)
+    if n == 2 then told:callback "2 messages" end
+  end
+  pool:call({ on_message = message }, function()
+    for n = 1, 2 do rw.thread.post(n) end
+  end):await()
+  return told
+end)
+
+local Job = rw.ProcessProtocol:extend "Job"
+function Job:init() self.done = rw.Deferred() end
+function Job:process_ended(reason) self.done:callback("status " .. reason.status) end
+site:get("/spawn", function()
+  local job = Job()
+  assert(rw.spawn_process(job, "sh", { "-c", "exit 3" }))
+  return job.done
+end)
+
+local services = require "carriers"(site, { Lines = Lines, Asker = Asker, Pinger = Pinger,
+  Datagrams = Datagrams, echo = echo, lines = lines })
+for _, each in ipairs { echo, lines, datagrams, rw.server("tcp:127.0.0.1:0", site) } do
+  table.insert(services, each)
+end
+return services

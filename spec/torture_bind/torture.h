@@ -12,7 +12,7 @@
 
 struct rw;
 
-enum port_of { HTTP, ECHO, LINES, DATAGRAMS, PORTS };
+enum port_of { HTTP, ECHO, LINES, DATAGRAMS, PROXIED, FORWARDED, PORTS };
 
 /* How an exchange ended, seen from the peer. All but the last are allowed while
  * memory fails; only the first when it does not. */
@@ -35,6 +35,10 @@ struct scenario {
 extern const struct scenario scenarios[];
 
 /* ── world.c ──────────────────────────────────────────────────────────────*/
+
+/* What the script writes goes there; it knows the path from $TORTURE_BIND. */
+void directory_make(void);
+void directory_remove(void);
 
 bool world_try(struct world *w); /* false: something failed; world_end nevertheless */
 void world_begin(struct world *w);

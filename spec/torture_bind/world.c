@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,13 +40,31 @@ void world_print_log(void) {
         printf("    %s%s", log_lines[i % LOG_LINES], strchr(log_lines[i % LOG_LINES], '\n') ? "" : "\n");
 }
 
-/* ── the server ───────────────────────────────────────────────────────────*/
+/* ── its directory ────────────────────────────────────────────────────────*/
+
+static char directory[] = "/tmp/torture_bind.XXXXXX";
 
 static void fatal(const char *what) {
     printf("%s\n", what);
     world_print_log();
     exit(1);
 }
+
+void directory_make(void) {
+    if (!mkdtemp(directory) || setenv("TORTURE_BIND", directory, 1) < 0) fatal("mkdtemp");
+}
+
+static int remove_entry(const char *path, const struct stat *s, int type, struct FTW *ftw) {
+    (void)s, (void)type, (void)ftw;
+    return remove(path);
+}
+
+void directory_remove(void) {
+    enum { DESCRIPTORS = 8 };
+    nftw(directory, remove_entry, DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ── the server ───────────────────────────────────────────────────────────*/
 
 /* Each port of the script has an address of its own. */
 static bool find_ports(struct world *w) {
@@ -73,12 +92,14 @@ bool world_try(struct world *w) {
     w->rw = rw_new(&(struct rw_options){.app = "spec/torture_bind/server.lua", .log_hook = keep_line,
                                         .log_level = "debug"}, NULL);
     if (!w->rw || rw_load(w->rw) != 0) return false;
-    for (int i = 0; i < STEPS; i++) world_step(w);
+    for (int i = 0; i < STEPS && !(w->rw->current && find_ports(w)); i++) world_step(w);
     return find_ports(w);
 }
 
 void world_begin(struct world *w) {
+    enum { STEPS = 20 }; /* of what it begins by itself */
     if (!world_try(w)) fatal("the script does not load");
+    for (int i = 0; i < STEPS; i++) world_step(w);
     w->tasks = w->rw->current->task_count;
     w->items = items(w);
 }

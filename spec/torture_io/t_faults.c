@@ -6,7 +6,6 @@
  * wall clock jumps, which is nobody's business but the log's. */
 #include "torture.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "io/datagram.h"
+#include "support/descriptors.h"
 #include "torture_io/faults.h"
 
 enum { WRITTEN = 150000, IN_FILE = 60000, MOST = 60, DATAGRAMS = 12 };
@@ -27,14 +27,6 @@ struct life {
     bool accepted, connected;
     int status;
 };
-
-static unsigned open_descriptors(void) {
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
-}
 
 static void on_accept(struct listener *l, struct stream *s) {
     struct life *f = listener_owner(l);

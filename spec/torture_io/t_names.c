@@ -5,13 +5,13 @@
 #include "torture.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "io/internal.h"
+#include "support/descriptors.h"
 
 /* ── the name server ──────────────────────────────────────────────────────*/
 
@@ -73,14 +73,6 @@ static void server_end(struct server *v) {
     sendto(v->fd, "x", 1, 0, (struct sockaddr *)&in, size);
     pthread_join(v->thread, NULL);
     close(v->fd);
-}
-
-static int descriptors(void) {
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
 }
 
 static void configure(struct names_config *c, const struct server *v) {
@@ -163,7 +155,7 @@ static void lookups_forgotten(void) {
     struct names_config c;
     server_begin(&v);
     configure(&c, &v);
-    int before = descriptors();
+    unsigned before = open_descriptors();
     for (int turns = 0; turns < 12; turns++) {
         static const struct str hosts[] = {
             {"a.test", 6}, {"mute.test", 9}, {"localhost", 9}, {"192.0.2.1", 9},
@@ -182,7 +174,7 @@ static void lookups_forgotten(void) {
         names_close(&n);
         world_end(&w);
     }
-    CHECK_EQ(descriptors(), before);
+    CHECK_EQ(open_descriptors(), before);
     server_end(&v);
 }
 
@@ -321,11 +313,11 @@ static void connect_once(const struct server *v, uint64_t fail, int turns) {
 static void connecting_by_name(void) {
     struct server v;
     server_begin(&v);
-    int before = descriptors();
+    unsigned before = open_descriptors();
     connect_once(&v, 0, -1);
     for (uint64_t fail = 1; fail < 40; fail++) connect_once(&v, fail, -1);
     for (int turns = 0; turns < 30; turns++) connect_once(&v, 0, turns);
-    CHECK_EQ(descriptors(), before);
+    CHECK_EQ(open_descriptors(), before);
     server_end(&v);
 }
 

@@ -3,13 +3,13 @@
  * host with children of its own get along. */
 #include "torture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/descriptors.h"
 #include "torture_io/faults.h"
 
 struct job {
@@ -58,14 +58,6 @@ static void finish(struct job *j) {
     process_free(&j->p);
     end_end(&j->in);
     end_end(&j->out);
-}
-
-static unsigned open_descriptors(void) {
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
 }
 
 static bool no_child_is_left(void) {

@@ -55,17 +55,19 @@ static bool push_hook(lua_State *L, struct dgram *d, const char *name) {
 /* ── start ────────────────────────────────────────────────────────────────*/
 
 static int start_body(lua_State *L) {
-    struct dgram *d = lua_touserdata(L, 1);
+    struct dgram *d = CONTAINER(lua_touserdata(L, 1), struct dgram, debt);
+    if (d->ending) return 0;
     push_hook(L, d, "make_connection");
     dgram_push_transport(L, d);
+    d->started = true;
+    d->debt.state = DEBT_BEGUN;
     lua_callk(L, 2, 0, 0, no_results);
     return 0;
 }
 
-static void start_done(struct task *t, int status) {
-    (void)status; /* what does not start well serves all the same */
-    struct dgram *d = t->owner;
-    d->started = true;
+/* What does not start well serves all the same. */
+static void start_told(struct debt *debt) {
+    struct dgram *d = CONTAINER(debt, struct dgram, debt);
     if (d->port) port_read(d->port, d);
     unpin(d);
 }
@@ -73,7 +75,9 @@ static void start_done(struct task *t, int status) {
 void dgram_activate(struct dgram *d, struct port *port) {
     d->port = port;
     d->socket = port->socket;
-    run(d, start_body, d, start_done);
+    pin(d);
+    d->debt = (struct debt){.body = start_body, .over = start_told};
+    debt_owe(&d->debt, d->gen, &d->scope);
 }
 
 /* ── datagrams ────────────────────────────────────────────────────────────*/
@@ -140,7 +144,10 @@ void dgram_refused(struct dgram *d) { run(d, refused_body, d, task_done); }
 /* ── the end ──────────────────────────────────────────────────────────────*/
 
 static int stop_body(lua_State *L) {
-    if (push_hook(L, lua_touserdata(L, 1), "stop_protocol")) lua_callk(L, 1, 0, 0, no_results);
+    struct dgram *d = CONTAINER(lua_touserdata(L, 1), struct dgram, debt);
+    if (!push_hook(L, d, "stop_protocol")) return 0;
+    d->debt.state = DEBT_BEGUN;
+    lua_callk(L, 1, 0, 0, no_results);
     return 0;
 }
 
@@ -156,10 +163,7 @@ static void dgram_free(struct dgram *d) {
     generation_check(g);
 }
 
-static void stop_done(struct task *t, int status) {
-    (void)status;
-    dgram_free(t->owner);
-}
+static void stop_told(struct debt *debt) { dgram_free(CONTAINER(debt, struct dgram, debt)); }
 
 /* Its last hook, when no other one is left. */
 static void check_end(struct dgram *d) {
@@ -167,9 +171,12 @@ static void check_end(struct dgram *d) {
     d->stopped = true;
     d->port = NULL;
     d->socket = NULL;
-    if (!d->started || d->gen->state == GENERATION_DEAD) dgram_free(d);
-    else door_enter(d->gen, &(struct door_call){.body = stop_body, .arg = d, .owner = d,
-                                                .done = stop_done});
+    if (!d->started || d->gen->state == GENERATION_DEAD) {
+        dgram_free(d);
+        return;
+    }
+    d->debt = (struct debt){.body = stop_body, .over = stop_told};
+    debt_owe(&d->debt, d->gen, NULL);
 }
 
 void dgram_retire(struct dgram *d) {
@@ -215,13 +222,15 @@ struct dgram *dgram_new(lua_State *L, int index, const struct limits *limits) {
     d->gen = g;
     d->limits = *limits;
     d->item.cancel = scope_closed;
+    if (!registry_anchor(L, d)) {
+        mem_free(&g->rw->mem, d, sizeof *d);
+        lua_error(L);
+    }
     d->next = g->dgrams;
     d->prev = &g->dgrams;
     if (d->next) d->next->prev = &d->next;
     g->dgrams = d;
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, d);
-    d->box = box; /* now that it is anchored */
+    d->box = box;
     box->dgram = d;
     return d;
 }

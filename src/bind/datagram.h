@@ -14,6 +14,7 @@ struct dgram {
     struct datagram *socket; /* NULL: closed */
     struct limits limits;
     struct scope scope;      /* of its hooks */
+    struct debt debt;        /* start_protocol, then stop_protocol */
     struct scope_item item;  /* connected: in the scope of who connected it */
     struct dgram_box *box;   /* borrowed from Lua */
     unsigned tasks;          /* hooks that run or wait, and pins */

@@ -13,11 +13,15 @@ struct generation;
 
 struct debt { /* embedded in what it is about */
     /* Gets the debt. It may run again when memory fails behind the call, so what it
-     * calls has to know whether it was told already. */
+     * calls has to know whether it was told already; or it says how far it is. */
     lua_CFunction body;
     /* The script was told, or never will be: the debt is nobody's any more. */
     void (*over)(struct debt *d);
     bool again; /* this is not the first try */
+    bool no_room; /* the body was not called */
+    /* Set by the body. BEGUN: what follows is the script's, and not done again. TOLD:
+     * nor does anybody wait for its end; it is over, though the task may wait. */
+    enum { DEBT_OWED, DEBT_BEGUN, DEBT_TOLD } state;
     struct generation *gen;
     struct scope_item item; /* of gen->debts */
     struct timer timer;

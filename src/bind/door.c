@@ -21,13 +21,31 @@ enum { GC_TUNE_EACH = 1024, MAX_SPAWN_DEPTH = 64, MAX_CANCELS = 100, HOUR_MS = 3
 
 /* ── the pool ─────────────────────────────────────────────────────────────*/
 
+int door_room(lua_State *L) {
+    enum { CALLS = 8, SLOTS = 100 };
+    lua_Integer depth = lua_tointeger(L, 1);
+    if (depth == CALLS) {
+        lua_pushboolean(L, lua_checkstack(L, SLOTS));
+        return 1;
+    }
+    lua_pushcfunction(L, door_room);
+    lua_pushinteger(L, depth + 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
 /* With its place among the handles (task.c), so that to set one cannot fail. */
 static int make_thread(lua_State *L) {
     struct task *t = lua_touserdata(L, 1);
+    int results;
     lua_rawgetp(L, LUA_REGISTRYINDEX, registry_key(KEY_TASK_BOXES));
     lua_pushboolean(L, 0);
     lua_rawsetp(L, -2, t);
     t->co = lua_newthread(L);
+    lua_pushcfunction(t->co, door_room);
+    if (lua_resume(t->co, L, 0, &results) != LUA_OK || !lua_toboolean(t->co, -1))
+        return luaL_error(L, "no memory");
+    lua_settop(t->co, 0);
     coroutine_note_waiting(L, -1, true);
     lua_rawsetp(L, LUA_REGISTRYINDEX, t);
     return 0;
@@ -38,6 +56,18 @@ static int forget_thread(lua_State *L) {
     lua_pushnil(L);
     lua_rawsetp(L, -2, lua_touserdata(L, 1));
     return registry_forget(L);
+}
+
+static int anchor_body(lua_State *L) {
+    lua_rawsetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+    return 0;
+}
+
+bool registry_anchor(lua_State *L, void *key) {
+    lua_pushcfunction(L, anchor_body);
+    lua_pushlightuserdata(L, key);
+    lua_pushvalue(L, -3);
+    return lua_pcall(L, 2, 0, 0) == LUA_OK;
 }
 
 int registry_forget(lua_State *L) {

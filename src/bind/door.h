@@ -108,6 +108,12 @@ void tasks_free(struct generation *g); /* its state is closed */
  * code, no waits): for pushing and anchoring. The error is logged. */
 int door_protect(struct generation *g, lua_CFunction fn, void *arg);
 
+/* Takes the room for a call that fires a Deferred, which calls something: Lua keeps
+ * what calls have needed. False, or an error: there is no memory for it. */
+int door_room(lua_State *L);
+/* registry[key] = what is on top. False: no memory; the error is on top then, to be raised
+ * by who has tidied up. */
+bool registry_anchor(lua_State *L, void *key);
 /* For door_protect: registry[arg] = nil. */
 int registry_forget(lua_State *L);
 /* For lua_callk: the call's results do not matter. */

@@ -205,26 +205,6 @@ static void http_continue(struct http_conn *h);
 static void http_retire(struct conn *c);
 static void http_gone(struct http_conn *h);
 
-/* Calls the on_finish functions of the request in the registry, which keeps it
- * until the connection has let go of it. */
-static int tell_finish(lua_State *L) {
-    struct http_conn *h = lua_touserdata(L, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, h);
-    lua_getiuservalue(L, -1, 2);
-    int reason = h->base.reason ? h->base.reason : h->base.stream ? 0 : RW_ECLOSED;
-    bool complete = reason == 0 || h->engine.in == HTTP1_IN_UPGRADED;
-    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, -1); i++) { /* they may add some */
-        lua_rawgeti(L, -1, i);
-        if (complete) lua_pushnil(L);
-        else lua_pushstring(L, err_name(reason));
-        if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-            door_report(L, -1, "on_finish failed");
-            lua_pop(L, 1);
-        }
-    }
-    return 0;
-}
-
 static void wake_all(struct http_conn *h) {
     task_wake_all(&h->readers);
     task_wake_all(&h->writers);
@@ -232,16 +212,12 @@ static void wake_all(struct http_conn *h) {
 
 static void handler_done(struct task *t, int status) {
     struct http_conn *h = t->owner;
-    bool told = h->tells_finish;
-    if (told) {
-        door_enter(t->gen, &(struct door_call){.body = tell_finish, .arg = h});
-        h->tells_finish = false;
-    }
+    finish_owe(h, t->gen);
     if (status < 0 && h->request) give_up(h); /* the error was in our own part */
     else if (status < 0) respond_plain(h, 500, STR("Internal Server Error\n"));
     if (h->request) h->request->conn = NULL;
     h->request = NULL;
-    if (told) door_protect(t->gen, registry_forget, h);
+    finish_release(h, t->gen);
     h->active = false;
     h->base.busy = false;
     wake_all(h); /* others that it has started: it is over for them, too */

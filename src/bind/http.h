@@ -9,8 +9,8 @@
 #include "proto/http1.h"
 
 /* The request object: a userdata with the head's bytes behind it, so that it
- * stays readable for as long as somebody holds it. Uservalues: 1 the fields
- * that scripts assign and those computed once; 2 on_finish functions. */
+ * stays readable for as long as somebody holds it. Its uservalue is the fields
+ * that scripts assign and those computed once. */
 struct request {
     struct http_conn *conn; /* NULL: the exchange is over */
     struct str method, target, host; /* into bytes */
@@ -22,6 +22,16 @@ struct request {
     struct field *fields;   /* behind the struct; then the bytes */
 };
 
+/* What on_finish has said: a userdata, in the registry until all is told. Uservalues:
+ * 1 the functions, 2 the request. */
+struct finish {
+    struct debt debt;
+    lua_Integer count; /* of the functions that were told */
+    int reason;        /* why the answer is not complete; 0: it is */
+    bool held, over;   /* the exchange still needs the request; all are told */
+};
+enum { FINISH_FUNCTIONS = 1, FINISH_REQUEST };
+
 struct http_conn {
     struct conn base;
     struct http1 engine;
@@ -29,7 +39,7 @@ struct http_conn {
     struct str unread;       /* fed in this round, not yet taken; borrowed */
     struct wait_list readers; /* waits for a piece of the body: one at most */
     struct wait_list writers; /* wait for the peer to read */
-    bool tells_finish;       /* the request is in the registry, by this address */
+    struct finish *finish;   /* of the request; NULL: nobody wants to know */
     int body_failed;         /* why the body of this request ended too soon; 0: it did not */
     bool active;             /* a handler runs or waits */
     bool pumping;
@@ -60,6 +70,15 @@ void http_sent(struct http_conn *h);
 int http_hand_over(lua_State *L, struct http_conn *h);
 
 void http_update_deadline(struct http_conn *h);
+
+/* ── finish.c ─────────────────────────────────────────────────────────────*/
+
+/* Pushes that of the exchange, whose request is at `index`. */
+struct finish *finish_push(lua_State *L, struct http_conn *h, int index);
+/* The exchange is over. */
+void finish_owe(struct http_conn *h, struct generation *g);
+/* It needs its request no more. */
+void finish_release(struct http_conn *h, struct generation *g);
 
 /* The exchange failed: closes after what is in `out`. */
 void http_fail(struct http_conn *h, int code);

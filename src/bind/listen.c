@@ -67,7 +67,7 @@ struct server *server_new(lua_State *L) {
     found.limits = limits_combined(L, 2, 3, found.http);
 
     struct server_box *box = lua_newuserdatauv(L, sizeof *box, BOX_TLS);
-    box->server = NULL;
+    *box = (struct server_box){0};
     luaL_setmetatable(L, server_class);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, BOX_FACTORY);
@@ -77,18 +77,29 @@ struct server *server_new(lua_State *L) {
     struct server *s = mem_alloc(&g->rw->mem, sizeof *s);
     if (!s) luaL_error(L, "not enough memory");
     *s = found;
+    if (!registry_anchor(L, s)) {
+        mem_free(&g->rw->mem, s, sizeof *s);
+        lua_error(L);
+    }
     box->server = s;
     s->next = g->servers;
     s->prev = &g->servers;
     if (s->next) s->next->prev = &s->next;
     g->servers = s;
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, s);
+    lua_toclose(L, -1);
     return s;
+}
+
+/* Who has made it failed before it was in use. */
+static int server_unmade(lua_State *L) {
+    struct server_box *box = luaL_checkudata(L, 1, server_class);
+    if (box->server && !box->used) server_cut(box->server);
+    return 0;
 }
 
 int server_bind(lua_State *L, struct server *s, const struct endpoint *e, const char *key) {
     struct generation *g = s->gen;
+    s->box->used = true;
     if (g->rw->checking) return 1;
     int rc = server_open_trace(L, 2, &s->trace);
     if (rc == 0) rc = port_claim(g, key, e, &s->port);
@@ -385,7 +396,7 @@ static int core_pair(lua_State *L) {
     lua_pushnil(L);
     lua_replace(L, 3); /* … and its limits are the factory's */
     struct server *s = server_new(L);
-    lua_settop(L, 6);
+    lua_pushvalue(L, 6);
     connecting_anchor(L, c);
     struct stream *ends[2];
     int rc = server_open_trace(L, 2, &s->trace);
@@ -394,6 +405,7 @@ static int core_pair(lua_State *L) {
         server_close(s);
         return connecting_failed(L, c, rc);
     }
+    s->box->used = true;
     leftover_note(L, s, "");
     connecting_begin(L, c);
     conn_serve(s, ends[0]);
@@ -414,6 +426,10 @@ void port_open(lua_State *L) {
         {"close", server_close_method}, {"address", server_address_method}, {NULL, NULL},
     };
     class_define(L, server_class, server_methods, server_gc);
+    luaL_getmetatable(L, server_class);
+    lua_pushcfunction(L, server_unmade);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
 
     static const luaL_Reg connector_methods[] = {
         {"cancel", connector_cancel_method}, {NULL, NULL},

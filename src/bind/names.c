@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* core.names_…: lookups on behalf of a script. A lookup is a userdata, anchored
  * in the registry by its address while it is under way, in the scope of the
- * task that asked: closed with it, and forgotten then. Its uservalue is `done`.
+ * task that asked: closed with it, and forgotten then. Its uservalue is `done`,
+ * which is told at once, or later and again if memory fails: then the records are gone.
  *
  * A generation has one resolver, opened when first needed; those with the same
  * configuration share it, so that a reload finds a warm cache. */
@@ -16,6 +17,7 @@ enum { ADDRESSES_MAX = 64 };
 
 struct lookup {
     struct scope_item item;
+    struct debt debt; /* its outcome */
     struct generation *gen;
     struct scope *scope;
     bool active, by_host;
@@ -23,7 +25,8 @@ struct lookup {
         struct name_query query;
         struct host_query host;
     };
-    int status;               /* by_host: the graver one of both */
+    int status;               /* the outcome; by_host: the graver one of both */
+    const struct name_answer *answer; /* borrowed for the first try */
     bool half;                /* by_host: one family has come */
     unsigned count;
     struct ip ips[]; /* by_host: ADDRESSES_MAX */
@@ -153,37 +156,31 @@ static void push_addresses(lua_State *L, const struct ip *ips, unsigned n) {
 
 /* ── lookups ──────────────────────────────────────────────────────────────*/
 
-struct outcome { /* for done_body, on the C stack */
-    struct lookup *lookup;
-    int status;
-    const struct name_answer *answer;
-};
-
 static int done_body(lua_State *L) {
-    const struct outcome *o = lua_touserdata(L, 1);
-    struct lookup *k = o->lookup;
+    struct lookup *k = CONTAINER(lua_touserdata(L, 1), struct lookup, debt);
+    bool lost = k->debt.again && !k->by_host;
+    int status = k->status == 0 && lost ? RW_ENOMEM : k->status;
     lua_rawgetp(L, LUA_REGISTRYINDEX, k);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, k);
     lua_getiuservalue(L, -1, 1);
-    if (o->status < 0) {
-        push_failure(L, o->status);
-        lua_callk(L, 3, 0, 0, no_results);
-        return 0;
-    }
-    if (k->by_host) push_addresses(L, k->ips, k->count);
-    else push_records(L, o->answer);
-    lua_callk(L, 1, 0, 0, no_results);
+    if (status < 0) push_failure(L, status);
+    else if (k->by_host) push_addresses(L, k->ips, k->count);
+    else push_records(L, k->answer);
+    lua_callk(L, status < 0 ? 3 : 1, 0, 0, no_results);
     return 0;
 }
 
+static void lookup_told(struct debt *d) {
+    struct lookup *k = CONTAINER(d, struct lookup, debt);
+    if (d->gen->state != GENERATION_DEAD) door_protect(d->gen, registry_forget, k);
+}
+
 static void lookup_done(struct lookup *k, int status, const struct name_answer *a) {
-    struct outcome o = {k, status, a};
-    struct generation *g = k->gen;
-    struct scope *scope = k->scope;
     k->active = false;
+    k->status = status;
+    k->answer = a;
     scope_remove(&k->item);
-    door_enter(g, &(struct door_call){.body = done_body, .arg = &o, .scope = scope});
+    k->debt = (struct debt){.body = done_body, .over = lookup_told};
+    debt_owe(&k->debt, k->gen, k->scope);
 }
 
 static void on_records(struct name_query *q, int status, const struct name_answer *a) {
@@ -258,11 +255,9 @@ static int lookup_begun(lua_State *L, struct lookup *k, int rc) {
 
 /* core.names_lookup(name, type, done) → lookup; nil, code, message */
 static int core_names_lookup(lua_State *L) {
-    struct str name, type;
+    struct str name = check_str(L, 1), type = check_str(L, 2);
     struct hostname host;
     struct names *names;
-    name.p = luaL_checklstring(L, 1, &name.n);
-    type.p = luaL_checklstring(L, 2, &type.n);
     int number = name_type_parse(type);
     luaL_argcheck(L, number > 0, 2, "a record type is expected: \"A\", \"MX\", \"TYPE65\" …");
     struct lookup *k = lookup_new(L, false, 3);
@@ -275,9 +270,8 @@ static int core_names_lookup(lua_State *L) {
 
 /* core.names_resolve(host, done) → lookup; nil, code, message */
 static int core_names_resolve(lua_State *L) {
-    struct str host;
+    struct str host = check_str(L, 1);
     struct names *names;
-    host.p = luaL_checklstring(L, 1, &host.n);
     struct lookup *k = lookup_new(L, true, 2);
     int rc = generation_names(k->gen, &names);
     k->host.found = on_host;
@@ -298,9 +292,7 @@ static int lookup_cancel(lua_State *L) {
 
 /* core.names_type(text) → number; nil: there is no such type */
 static int core_names_type(lua_State *L) {
-    struct str text;
-    text.p = luaL_checklstring(L, 1, &text.n);
-    int type = name_type_parse(text);
+    int type = name_type_parse(check_str(L, 1));
     if (type < 0) return 0;
     lua_pushinteger(L, type);
     return 1;
@@ -310,21 +302,17 @@ static int core_names_type(lua_State *L) {
 
 /* core.host_to_ascii(text) → text or nil */
 static int core_host_to_ascii(lua_State *L) {
-    struct str text;
     struct hostname host;
-    text.p = luaL_checklstring(L, 1, &text.n);
-    if (hostname_read(text, &host) < 0) return 0;
+    if (hostname_read(check_str(L, 1), &host) < 0) return 0;
     lua_pushlstring(L, host.text, host.n);
     return 1;
 }
 
 /* core.address_parse(text) → canonical text, 4 or 6, PTR name; or nil */
 static int core_address_parse(lua_State *L) {
-    struct str text;
     struct ip ip;
     char plain[IP_TEXT_MAX], arpa[IP_ARPA_MAX];
-    text.p = luaL_checklstring(L, 1, &text.n);
-    if (ip_parse(text, &ip) < 0) return 0;
+    if (ip_parse(check_str(L, 1), &ip) < 0) return 0;
     lua_pushstring(L, ip_format(&ip, plain).p);
     lua_pushinteger(L, ip.family);
     lua_pushstring(L, ip_arpa(&ip, arpa).p);

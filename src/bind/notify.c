@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* core.notifier: what happens to files, for lua/ropewalk/inotify.lua, which has
  * one for all watches of its generation. It gets the notices of one look in one
- * task; the next look is taken when that has ended, so their order stays. */
+ * task; the next look is taken when that has ended, so their order stays. Is there
+ * no memory for that, it is told later; and that some are lost, if that was so when
+ * it had begun. */
 #include "bind/bind.h"
 #include "bind/leftover.h"
 #include "io/notify.h"
@@ -14,8 +16,10 @@ struct notifier_box {
     struct notifier *notifier; /* NULL: closed */
     struct generation *gen;
     struct scope_item item;
-    bool busy;                 /* its task runs */
-    struct str notices;        /* for that task's beginning */
+    struct debt debt;          /* the notices, while there are some */
+    struct str notices;        /* stay in their place until the function is done */
+    bool busy;                 /* it is not yet */
+    bool begun;                /* it was called: if memory failed then, some are lost */
 };
 
 static void box_close(struct notifier_box *b) {
@@ -36,27 +40,34 @@ static void set_number(lua_State *L, int *at, lua_Integer n) {
     lua_rawseti(L, -2, ++*at);
 }
 
+/* To the list on top. */
+static void add_notice(lua_State *L, int *at, const struct notice *n) {
+    set_number(L, at, n->watch);
+    set_number(L, at, n->what);
+    set_number(L, at, n->pair);
+    lua_pushlstring(L, n->name.n ? n->name.p : "", n->name.n);
+    lua_rawseti(L, -2, ++*at);
+}
+
 /* fn { watch, what, pair, name, watch, … } */
 static int notices_body(lua_State *L) {
-    struct notifier_box *b = lua_touserdata(L, 1);
+    struct notifier_box *b = CONTAINER(lua_touserdata(L, 1), struct notifier_box, debt);
+    struct str rest = b->notices;
+    struct notice n;
+    int at = 0;
+    if (!b->notifier) return 0;
     lua_rawgetp(L, LUA_REGISTRYINDEX, b);
     lua_getiuservalue(L, -1, 1);
     lua_newtable(L);
-    int at = 0;
-    for (struct notice n; notice_next(&b->notices, &n);) {
-        set_number(L, &at, n.watch);
-        set_number(L, &at, n.what);
-        set_number(L, &at, n.pair);
-        lua_pushlstring(L, n.name.p, n.name.n);
-        lua_rawseti(L, -2, ++at);
-    }
+    if (b->begun) add_notice(L, &at, &notice_lost);
+    else while (notice_next(&rest, &n)) add_notice(L, &at, &n);
+    b->begun = true;
     lua_callk(L, 1, 0, 0, no_results);
     return 0;
 }
 
-static void notices_done(struct task *t, int status) {
-    struct notifier_box *b = t->owner;
-    (void)status; /* the log has it */
+static void notices_told(struct debt *d) {
+    struct notifier_box *b = CONTAINER(d, struct notifier_box, debt);
     b->busy = false;
     if (b->notifier) notifier_next(b->notifier);
     else if (b->gen->state != GENERATION_DEAD) door_protect(b->gen, registry_forget, b);
@@ -65,9 +76,10 @@ static void notices_done(struct task *t, int status) {
 static void on_notices(void *owner, struct str notices) {
     struct notifier_box *b = owner;
     b->busy = true;
+    b->begun = false;
     b->notices = notices;
-    door_enter(b->gen, &(struct door_call){
-        .body = notices_body, .arg = b, .owner = b, .done = notices_done});
+    b->debt = (struct debt){.body = notices_body, .over = notices_told};
+    debt_owe(&b->debt, b->gen, NULL);
 }
 
 /* ── for Lua ──────────────────────────────────────────────────────────────*/

@@ -40,6 +40,10 @@ struct piping {
 
 struct pipe_box { /* userdata; uservalue 1: done. In the registry by its own address */
     struct piping *piping; /* NULL: over */
+    struct debt debt;      /* what `done` is told then: */
+    uint64_t moved[2];
+    int reason;
+    bool detached;
 };
 
 static struct joint *joint_of(struct conn *c) {
@@ -51,35 +55,40 @@ static int side_of(const struct joint *j) { return (int)(j - j->piping->joint); 
 /* ── the end ──────────────────────────────────────────────────────────────*/
 
 static int done_body(lua_State *L) {
-    struct piping *x = lua_touserdata(L, 1);
-    const struct pipe *p = &x->pipe;
-    lua_rawgetp(L, LUA_REGISTRYINDEX, x->box);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, x->box);
+    struct pipe_box *b = CONTAINER(lua_touserdata(L, 1), struct pipe_box, debt);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, b);
     lua_getiuservalue(L, -1, 1);
-    lua_pushinteger(L, (lua_Integer)p->moved[0]);
-    lua_pushinteger(L, (lua_Integer)p->moved[1]);
-    if (p->reason) {
-        lua_pushstring(L, err_name(p->reason));
-        lua_pushstring(L, err_text(p->reason));
+    lua_pushinteger(L, (lua_Integer)b->moved[0]);
+    lua_pushinteger(L, (lua_Integer)b->moved[1]);
+    if (b->reason) {
+        lua_pushstring(L, err_name(b->reason));
+        lua_pushstring(L, err_text(b->reason));
     } else {
         lua_pushnil(L);
         lua_pushnil(L);
     }
-    lua_pushboolean(L, !p->over);
-    x->box->piping = NULL;
-    x->box = NULL;
+    lua_pushboolean(L, b->detached);
     lua_callk(L, 5, 0, 0, no_results);
     return 0;
 }
 
+static void done_told(struct debt *d) {
+    if (d->gen->state == GENERATION_DEAD) return;
+    door_protect(d->gen, registry_forget, CONTAINER(d, struct pipe_box, debt));
+}
+
 static void tell_done(struct piping *x) {
-    if (x->box && x->gen->state != GENERATION_DEAD)
-        door_enter(x->gen, &(struct door_call){.body = done_body, .arg = x});
-    if (!x->box) return;
-    x->box->piping = NULL; /* there was no memory to tell it */
-    if (x->gen->state != GENERATION_DEAD) door_protect(x->gen, registry_forget, x->box);
+    struct pipe_box *b = x->box;
+    const struct pipe *p = &x->pipe;
+    if (!b) return;
     x->box = NULL;
+    b->piping = NULL;
+    if (x->gen->state == GENERATION_DEAD) return;
+    memcpy(b->moved, p->moved, sizeof b->moved);
+    b->reason = p->reason;
+    b->detached = !p->over;
+    b->debt = (struct debt){.body = done_body, .over = done_told};
+    debt_owe(&b->debt, x->gen, NULL);
 }
 
 static void give_back(struct joint *j) {

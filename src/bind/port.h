@@ -80,6 +80,7 @@ int server_trace_stream(lua_State *L, int factory, struct stream *s);
 
 struct server_box { /* userdata; uservalue 1 is the factory */
     struct server *server; /* NULL: closed */
+    bool used;             /* else who has made it closes it, by failing */
 };
 
 /* A further claim on the port of that name; opened if it is new. */

@@ -360,13 +360,18 @@ static void proto_secured(struct conn *c) {
 
 static int drain_body(lua_State *L) { return call_method(L, "write_drained"); }
 
+static void drain_told(struct task *t, int status) { *(int *)t->owner = status; }
+
 static void proto_drain(struct conn *c) {
     struct proto_conn *p = proto_of(c);
     task_wake_all(&p->writers);
     p->filled = false;
-    if (p->producing && p->class)
-        door_enter(c->gen, &(struct door_call){
-            .body = drain_body, .arg = p, .scope = &c->scope});
+    if (!p->producing || !p->class) return;
+    int status = 0;
+    struct task *t = door_enter(c->gen, &(struct door_call){
+        .body = drain_body, .arg = p, .scope = &c->scope, .owner = &status, .done = drain_told});
+    if (t) t->done = NULL;
+    if (status == RW_ENOMEM) conn_abort(c, status); /* else the producer would pause for ever */
 }
 
 static void proto_deadline(struct conn *c) {
@@ -387,7 +392,8 @@ static void proto_deadline(struct conn *c) {
 /* ── the end ──────────────────────────────────────────────────────────────*/
 
 static int lost_body(lua_State *L) {
-    struct proto_conn *p = lua_touserdata(L, 1);
+    struct debt *d = lua_touserdata(L, 1);
+    struct proto_conn *p = CONTAINER(d, struct transport_box, lost)->conn;
     if (!push_method(L, p, "connection_lost")) return 0;
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_getfield(L, -1, "ropewalk.failure");
@@ -398,6 +404,7 @@ static int lost_body(lua_State *L) {
     lua_call(L, 3, 1);
     lua_replace(L, -3);
     lua_pop(L, 1); /* connection_lost, protocol, failure */
+    d->state = DEBT_BEGUN;
     lua_callk(L, 2, 0, 0, no_results);
     return 0;
 }
@@ -414,9 +421,8 @@ static void proto_free(struct proto_conn *p) {
     conn_free(&p->base);
 }
 
-static void lost_done(struct task *t, int status) {
-    (void)status;
-    proto_free(t->owner);
+static void lost_told(struct debt *d) {
+    proto_free(CONTAINER(d, struct transport_box, lost)->conn);
 }
 
 static void tell_lost(struct proto_conn *p) {
@@ -428,8 +434,8 @@ static void tell_lost(struct proto_conn *p) {
         proto_free(p);
         return;
     }
-    door_enter(c->gen, &(struct door_call){
-        .body = lost_body, .arg = p, .owner = p, .done = lost_done});
+    p->box->lost = (struct debt){.body = lost_body, .over = lost_told};
+    debt_owe(&p->box->lost, c->gen, NULL);
 }
 
 void proto_conn_begin(struct proto_conn *p) {

@@ -12,6 +12,7 @@
 
 struct transport_box { /* userdata */
     struct proto_conn *conn; /* NULL: closed, or moved to another generation */
+    struct debt lost;        /* connection_lost */
 };
 /* Its uservalues; the fields are the script's own. */
 enum {

@@ -20,7 +20,7 @@ struct request *request_push(lua_State *L, struct http_conn *h) {
     const struct http1_request *in = &h->engine.request;
     size_t table = in->headers.count * sizeof(struct field);
     struct request *r =
-        lua_newuserdatauv(L, sizeof *r + table + in->bytes.n, 2);
+        lua_newuserdatauv(L, sizeof *r + table + in->bytes.n, 1);
     struct field *fields = (struct field *)(r + 1);
     char *bytes = (char *)fields + table;
     const char *from = in->bytes.p;

@@ -357,17 +357,10 @@ static int request_on_finish(lua_State *L) {
     if (!r->conn) return luaL_error(L, "on_finish: the exchange is over");
     lua_getfield(L, 1, "peer"); /* who it was, for the log, when the connection is gone */
     lua_pop(L, 1);
-    if (lua_getiuservalue(L, 1, 2) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, 2);
-    }
+    finish_push(L, r->conn, 1);
+    lua_getiuservalue(L, -1, FINISH_FUNCTIONS);
     lua_pushvalue(L, 2);
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    lua_pushvalue(L, 1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, r->conn);
-    r->conn->tells_finish = true;
     return 0;
 }
 

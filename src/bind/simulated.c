@@ -270,9 +270,7 @@ static int l_cut(lua_State *L) {
 /* ── the run ──────────────────────────────────────────────────────────────*/
 
 static int l_trace(lua_State *L) {
-    struct str text;
-    text.p = luaL_checklstring(L, 1, &text.n);
-    simulation_trace(world(L)->loop, "note", 0, text);
+    simulation_trace(world(L)->loop, "note", 0, check_str(L, 1));
     return 0;
 }
 

@@ -13,9 +13,11 @@ static const char class_name[] = "ropewalk.simulated_lookup";
 
 struct lookup {
     struct scope_item item;
+    struct debt debt; /* its outcome */
     struct simulation_lookup simulated;
     struct generation *gen;
     struct scope *scope;
+    int status;
     bool active;
 };
 
@@ -86,33 +88,32 @@ static int l_address(lua_State *L) {
 
 /* ── lookups ──────────────────────────────────────────────────────────────*/
 
-struct outcome { /* for done_body, on the C stack */
-    struct lookup *lookup;
-    int status;
-};
-
 static int done_body(lua_State *L) {
-    const struct outcome *o = lua_touserdata(L, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, o->lookup);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, o->lookup);
+    struct lookup *k = CONTAINER(lua_touserdata(L, 1), struct lookup, debt);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, k);
     lua_getiuservalue(L, -1, 1);
     int n = 0;
-    if (o->status < 0) {
-        lua_pushstring(L, err_name(o->status));
-        lua_pushstring(L, err_text(o->status));
+    if (k->status < 0) {
+        lua_pushstring(L, err_name(k->status));
+        lua_pushstring(L, err_text(k->status));
         n = 2;
     }
     lua_callk(L, n, 0, 0, no_results);
     return 0;
 }
 
+static void told(struct debt *d) {
+    struct lookup *k = CONTAINER(d, struct lookup, debt);
+    if (d->gen->state != GENERATION_DEAD) door_protect(d->gen, registry_forget, k);
+}
+
 static void answered(struct simulation_lookup *simulated, int status) {
     struct lookup *k = CONTAINER(simulated, struct lookup, simulated);
     k->active = false;
+    k->status = status;
     scope_remove(&k->item);
-    door_enter(k->gen, &(struct door_call){
-        .body = done_body, .arg = &(struct outcome){k, status}, .scope = k->scope});
+    k->debt = (struct debt){.body = done_body, .over = told};
+    debt_owe(&k->debt, k->gen, k->scope);
 }
 
 static void drop(struct lookup *k) {
@@ -129,8 +130,7 @@ static void closed(struct scope_item *item) {
 /* lookup(text, done) → lookup; done() when there is an answer, else
  * done(code, message) */
 static int l_lookup(lua_State *L) {
-    struct str text;
-    text.p = luaL_checklstring(L, 1, &text.n);
+    struct str text = check_str(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     struct lookup *k = lua_newuserdatauv(L, sizeof *k, 1);
     memset(k, 0, sizeof *k);

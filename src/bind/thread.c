@@ -87,8 +87,8 @@ static void delivered(struct debt *d) {
     thread_call_free(c);
 }
 
-static void deliver(struct thread_note *n) {
-    struct thread_call *c = CONTAINER(n, struct thread_call, note);
+/* Its thread has done with it. */
+static void end_call(struct thread_call *c) {
     if (c->unwanted) {
         thread_call_free(c);
         return;
@@ -99,6 +99,13 @@ static void deliver(struct thread_note *n) {
     debt_owe(&c->debt, g, c->scope);
 }
 
+/* Its messages came before. */
+static void deliver(struct thread_note *n) {
+    struct thread_call *c = CONTAINER(n, struct thread_call, note);
+    c->ended = true;
+    if (!c->owing) end_call(c);
+}
+
 static void drop(struct thread_note *n) {
     thread_call_free(CONTAINER(n, struct thread_call, note));
 }
@@ -107,14 +114,18 @@ static void drop_job(struct thread_job *job) {
     thread_call_free(CONTAINER(job, struct thread_call, job));
 }
 
+static void tell_messages(struct thread_call *c);
+
 /* ── messages from a call ─────────────────────────────────────────────────*/
 
 static int message_body(lua_State *L) {
-    struct thread_message *m = lua_touserdata(L, 1);
+    struct thread_message *m = CONTAINER(lua_touserdata(L, 1), struct thread_message, debt);
+    if (m->call->unwanted) return 0;
     push_function(L, m->call, 2);
     if (lua_isnil(L, -1)) return 0;
-    shipment_push(L, &m->value);
-    lua_callk(L, 1, 0, 0, no_results);
+    int n = ship_unpack(L, &m->value);
+    m->debt.state = DEBT_TOLD;
+    lua_callk(L, n, 0, 0, no_results);
     return 0;
 }
 
@@ -125,14 +136,42 @@ void thread_message_drop(struct thread_note *n) {
     mem_free(&account, m, sizeof *m);
 }
 
+static void message_told(struct debt *d) {
+    struct thread_message *m = CONTAINER(d, struct thread_message, debt);
+    struct thread_call *c = m->call;
+    c->messages = m->next;
+    c->owing = false;
+    thread_message_drop(&m->note);
+    tell_messages(c);
+}
+
+/* One after the other: the next when it is told, though that may still wait. */
+static void tell_messages(struct thread_call *c) {
+    if (c->telling) return; /* by who has called this */
+    c->telling = true;
+    while (c->messages && !c->owing) {
+        struct thread_message *m = c->messages;
+        if (c->unwanted) {
+            c->messages = m->next;
+            thread_message_drop(&m->note);
+            continue;
+        }
+        c->owing = true;
+        m->debt = (struct debt){.body = message_body, .over = message_told};
+        debt_owe(&m->debt, c->box->gen, c->scope);
+    }
+    c->telling = false;
+    if (c->ended && !c->owing) end_call(c);
+}
+
 /* The call is still there: its own note comes after those of its messages. */
 void thread_message_deliver(struct thread_note *n) {
     struct thread_message *m = CONTAINER(n, struct thread_message, note);
     struct thread_call *c = m->call;
-    if (!c->unwanted)
-        door_enter(c->box->gen, &(struct door_call){
-            .body = message_body, .arg = m, .scope = c->scope});
-    thread_message_drop(n);
+    if (!c->messages) c->messages_end = &c->messages;
+    *c->messages_end = m;
+    c->messages_end = &m->next;
+    tell_messages(c);
 }
 
 /* ── Lua: calls ───────────────────────────────────────────────────────────*/

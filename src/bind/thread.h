@@ -32,6 +32,10 @@ struct thread_call {
     atomic_bool given_up;    /* the thread may stop */
     /* the loop's: */
     bool unwanted;           /* it is not in the lists below any more */
+    bool ended;              /* its result waits for its messages to be told … */
+    bool owing;              /* … the first of which is being told */
+    bool telling;            /* further up the stack */
+    struct thread_message *messages, **messages_end; /* FIFO, not told yet */
     struct thread_ask *ask;  /* what its thread waits for; NULL: for nothing */
     struct thread_call *next, **prev; /* list: box->calls */
     struct pool_box *box;
@@ -42,6 +46,8 @@ struct thread_call {
 void thread_call_free(struct thread_call *c);
 
 struct thread_message { /* what a call says before its end */
+    struct thread_message *next; /* list: call->messages */
+    struct debt debt;
     struct mem mem; /* this block */
     struct thread_note note;
     struct thread_call *call;

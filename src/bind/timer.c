@@ -6,7 +6,9 @@
  * the number of the next free one.
  *
  * There are two faces: core.timer's methods say whether they were in time,
- * those of rw.call_later raise when they were not. */
+ * those of rw.call_later raise when they were not. The former are the library's:
+ * its function is called again when memory has failed in it, and knows what it has
+ * done. Of a script's function nobody can say that; it is called once. */
 #include "bind/leftover.h"
 
 #include <math.h>
@@ -29,6 +31,8 @@ struct lua_timer {
     struct scope *scope;
     enum timer_state state;
     int values;        /* the function and its arguments */
+    bool insists;      /* may be called again … */
+    bool called;       /* … as it was already */
     unsigned slot;     /* in the array */
 };
 
@@ -93,6 +97,12 @@ struct firing {
     bool begun; /* all was there: the call is the script's */
 };
 
+static int insisted(lua_State *L, int status, lua_KContext ctx) {
+    (void)status;
+    forget_call(L, (struct lua_timer *)ctx);
+    return 0;
+}
+
 static int fire_body(lua_State *L) {
     struct firing *f = lua_touserdata(L, 1);
     struct lua_timer *t = f->timer;
@@ -103,10 +113,34 @@ static int fire_body(lua_State *L) {
     lua_pop(L, 1);
     luaL_checkstack(L, n + 4, "too many arguments");
     for (int i = 1; i <= n; i++) lua_getiuservalue(L, 1, i);
-    forget_call(L, t);
     f->begun = true;
+    if (t->insists) {
+        t->called = true;
+        lua_callk(L, n - 1, 0, (lua_KContext)t, insisted);
+        return insisted(L, LUA_OK, (lua_KContext)t);
+    }
+    forget_call(L, t);
     lua_callk(L, n - 1, 0, 0, no_results);
     return 0;
+}
+
+static void fired(struct timer *timer);
+
+static void fire_again(struct lua_timer *t) {
+    t->state = WAITS;
+    scope_add(t->scope, &t->item);
+    timer_start(t->gen->rw->loop, &t->timer, AGAIN_MS, fired);
+}
+
+/* Of one that insists. Whoever it worked for may be gone. */
+static void fire_ended(struct task *task, int status) {
+    struct lua_timer *t = task->owner;
+    struct generation *g = t->gen;
+    if (status == 0 || !t->called) return; /* else fired() sees to it */
+    t->called = false;
+    t->scope = &g->scope;
+    if (status == RW_ENOMEM && !g->scope.closed && !g->killed) fire_again(t);
+    else if (g->state != GENERATION_DEAD) door_protect(g, release_body, t);
 }
 
 static void fired(struct timer *timer) {
@@ -116,12 +150,12 @@ static void fired(struct timer *timer) {
     struct rw *rw = t->gen->rw;
     if (rw->simulated) simulation_trace(rw->loop, "timer", 0, STR_NONE);
     struct firing f = {.timer = t};
-    door_enter(t->gen, &(struct door_call){
-        .body = fire_body, .arg = &f, .scope = t->scope});
-    if (f.begun || t->gen->killed) return; /* it may be gone */
-    t->state = WAITS;                      /* no memory: some other time */
-    scope_add(t->scope, &t->item);
-    timer_start(rw->loop, timer, AGAIN_MS, fired);
+    struct generation *g = t->gen;
+    door_enter(g, &(struct door_call){
+        .body = fire_body, .arg = &f, .scope = t->scope, .owner = t,
+        .done = t->insists ? fire_ended : NULL});
+    if (f.begun || g->killed) return; /* it may be gone */
+    fire_again(t); /* no memory: some other time */
 }
 
 static void scope_closed(struct scope_item *item) {
@@ -158,6 +192,7 @@ static struct lua_timer *make_timer(lua_State *L, struct scope *scope) {
     uint64_t delay = check_delay(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     struct lua_timer *t = push_timer(L, delay, scope);
+    t->insists = true;
     luaL_setmetatable(L, timer_class);
     return t;
 }

@@ -27,7 +27,7 @@ static void keep_addresses(lua_State *L, struct stream *s) {
 
 struct transport_box *transport_new(lua_State *L, struct proto_conn *p) {
     struct transport_box *box = lua_newuserdatauv(L, sizeof *box, TRANSPORT_VALUES);
-    box->conn = NULL;
+    *box = (struct transport_box){0};
     luaL_setmetatable(L, transport_class);
     keep_addresses(L, p->base.stream);
     lua_pushvalue(L, -1);

@@ -46,10 +46,18 @@ bool file_stamp_eq(struct file_stamp a, struct file_stamp b) {
 
 static void on_time(struct timer *t);
 
+static void give_up(struct timer *t) {
+    ares_cancel(CONTAINER(t, struct channel, timer)->ares);
+}
+
 /* After anything that c-ares did. */
 static void channel_rearm(struct channel *c) {
     struct loop *l = c->names->loop;
     struct timeval tv;
+    if (c->deaf) {
+        timer_start(l, &c->timer, 0, give_up);
+        return;
+    }
     if (!ares_timeout(c->ares, NULL, &tv)) {
         timer_stop(l, &c->timer);
         return;
@@ -108,7 +116,8 @@ static struct socket_poll *poll_open(struct channel *c, ares_socket_t fd) {
     return s;
 }
 
-/* A socket that cannot be watched is as one whose server is silent. */
+/* With a socket that cannot be watched, what is asked fails; who asks next has another
+ * channel. */
 static void on_socket(void *arg, ares_socket_t fd, int readable, int writable) {
     struct channel *c = arg;
     struct socket_poll *s = c->polls;
@@ -118,7 +127,8 @@ static void on_socket(void *arg, ares_socket_t fd, int readable, int writable) {
         return;
     }
     if (!s) s = poll_open(c, fd);
-    if (s)
+    if (!s) c->deaf = true;
+    else
         uv_poll_start(&s->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0),
                       on_ready);
 }
@@ -200,10 +210,11 @@ static int channel_new(struct names *n) {
 
 int channel_ready(struct names *n) {
     uint64_t now = loop_now(n->loop);
-    if (n->channel && now < n->looked + LOOK_EVERY) return 0;
+    bool fine = n->channel && !n->channel->deaf;
+    if (fine && now < n->looked + LOOK_EVERY) return 0;
     struct file_stamp stamp = file_stamp(n->config.resolv_file);
     n->looked = now;
-    if (n->channel && file_stamp_eq(stamp, n->stamp)) return 0;
+    if (fine && file_stamp_eq(stamp, n->stamp)) return 0;
     n->stamp = stamp;
     int rc = channel_new(n);
     return n->channel ? 0 : rc; /* the old one serves on */
@@ -217,8 +228,9 @@ static void on_answer(void *arg, ares_status_t status, size_t timeouts,
     e->channel = NULL;
     c->asking--;
     c->names->asking--;
+    int error = c->deaf && status != ARES_SUCCESS ? RW_ENOMEM : answer_error((int)status);
     reap_if_idle(c);
-    entry_answered(e, answer_error((int)status), rec);
+    entry_answered(e, error, rec);
 }
 
 void channel_ask(struct name_entry *e) {

@@ -88,11 +88,12 @@ struct channel {
     struct socket_poll *polls; /* list */
     unsigned asking;
     bool retired;
+    bool deaf; /* a socket of it is not watched */
 };
 
 /* ── names_channel.c ──────────────────────────────────────────────────────*/
 
-/* Makes a channel if there is none, or if resolv.conf has changed. */
+/* Makes a channel if there is none, it is deaf, or resolv.conf has changed. */
 int channel_ready(struct names *n);
 void channel_ask(struct name_entry *e); /* then entry_answered, at any time */
 void channel_free(struct channel *c);

@@ -32,6 +32,8 @@ const struct notice_bit notice_bits[] = {
     {NULL, 0},
 };
 
+const struct notice notice_lost = {.watch = -1, .what = IN_Q_OVERFLOW};
+
 static void on_gone(uv_handle_t *h) {
     struct notifier *n = CONTAINER(h, struct notifier, poll);
     struct loop *l = n->loop;

@@ -23,10 +23,11 @@ struct notice_bit {
     uint32_t bit;
 };
 extern const struct notice_bit notice_bits[];
+extern const struct notice notice_lost; /* some were */
 
 /* `hook` comes with what one look at the system's queue has brought, borrowed
- * until it returns, and not again before notifier_next: what is slow to read
- * waits in the system, whose queue is bounded, too. */
+ * until notifier_next or notifier_free, before which it does not come again: what is
+ * slow to read waits in the system, whose queue is bounded, too. */
 int notifier_new(struct loop *l, void (*hook)(void *owner, struct str notices), void *owner,
                  struct notifier **out);
 /* Takes the first one off; false: there is none. */

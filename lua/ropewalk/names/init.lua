@@ -57,6 +57,7 @@ local function deferred(what, begin)
   local d = Deferred.new(function() lookup:cancel() end)
   local code, message
   lookup, code, message = begin(function(result, why, text)
+    if d:called() then return nil end -- memory failed when it was told
     if result then return core.spawn_detached(d.callback, d, result) end
     return d:errback(failed(what, why, text))
   end)
