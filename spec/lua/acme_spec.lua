@@ -67,6 +67,11 @@ describe("ACME's reader of responses", function()
       "https://ca.test:99999/", "https://ca.test/a b", "https://ca.test/\r\nX: y", "https://ca test/", "//ca.test/" } do
       assert.falsy(http.parse_url(url), url)
     end
+    local began = os.clock()
+    for _, url in ipairs { "https://" .. ("a"):rep(100000) .. "#", "https://" .. ("1"):rep(100000) .. "!" } do
+      assert.falsy(http.parse_url(url))
+    end
+    assert.is_true(os.clock() - began < 0.5, "it was not read in one pass")
   end)
 end)
 

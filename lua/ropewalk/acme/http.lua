@@ -22,6 +22,8 @@ local http = {}
 
 local LOOPBACK <const> = { localhost = true, ["127.0.0.1"] = true, ["::1"] = true }
 
+local MAX_AUTHORITY <const> = 262 -- bytes: a name of 255, a port
+
 local function bad_url(url, why)
   return nil, Failure.new("bad_url", format('"%s": %s', sub(url, 1, 200), why))
 end
@@ -30,8 +32,10 @@ end
 ---@return table? parts
 ---@return ropewalk.Failure? failure
 function http.parse_url(url)
-  local scheme, authority, target = match(url, "^(https?)://([^/?#]+)([^#]*)$")
-  if not scheme or find(url, "[%c\127-\255 \\]") then return bad_url(url, "this is no URL of HTTP") end
+  local scheme, rest = match(url, "^(https?)://([^#]*)$")
+  local authority, target = match(rest or "", "^([^/?]+)(.*)$")
+  if not authority or find(url, "[%c\127-\255 \\]") then return bad_url(url, "this is no URL of HTTP") end
+  if #authority > MAX_AUTHORITY then return bad_url(url, "its host is malformed") end
   local host, port = match(authority, "^(%[[%x:.]+%]):?(%d*)$")
   if not host then host, port = match(authority, "^([%w_.%-]+):?(%d*)$") end
   host = host and check.host(host)
