@@ -90,14 +90,20 @@ local function go_on(self)
   if self.now then begin(self) else schedule(self) end
 end
 
+local function tell_ended(self, failure)
+  for _, d in ipairs(self.ending) do fire(self, d, failure) end
+  self.ending = false
+end
+
+local function is_idle(self) return not (self.call or self.pending) end
+
 -- A call is over. If the loop was stopped since it began, and perhaps started anew,
 -- several times, the new one has waited for this.
 local function over(self, failure)
-  local ending = self.ending
-  self.pending, self.ending = false, false
-  if ending then
-    if self.running then go_on(self) end
-    for _, d in ipairs(ending) do fire(self, d, failure) end
+  self.pending = false
+  if self.ending then
+    tell_ended(self, failure)
+    if self.running and is_idle(self) then go_on(self) end
   elseif failure then
     finish(self, failure)
   else
@@ -105,8 +111,13 @@ local function over(self, failure)
   end
 end
 
+-- There was no memory for the next call, or for telling who waits.
+local function give_up(self, failure)
+  if self.ending then tell_ended(self, failure) end
+  if is_idle(self) then finish(self, failure) end
+end
+
 local function run(self)
-  self.call = false
   local arguments = self.arguments
   local d
   if self.counting then
@@ -127,20 +138,21 @@ local function run(self)
   d:add_callback(function() return over(self) end)
     :add_errback(function(failure)
       if self.pending == d then return over(self, failure) end
-      return finish(self, failure) -- the next call could not be planned
+      return give_up(self, failure)
     end)
 end
 
 -- What fails here is memory: who waits for the loop is told, by the next call of this
 -- when there is none for that, either.
 function begin(self)
+  self.call = false
   if not self.broken then
     local ok, why = pcall(run, self)
     if ok then return end
     self.pending, self.broken = false, NO_MEMORY
     if why ~= NO_MEMORY.message then self.broken = Failure.wrap(why) end
   end
-  finish(self, self.broken)
+  give_up(self, self.broken)
 end
 
 ---Begins. Fires when stopped, with the loop; fails with the first failure of
@@ -164,12 +176,14 @@ end
 ---Ends; a call under way is finished first.
 function LoopingCall:stop()
   if not self.running then error("stop: the loop does not run", 2) end
-  self.running = false
   if self.pending then
-    self.ending = self.ending or {}
-    insert(self.ending, self.deferred)
-    self.deferred = false
-  elseif self.call then
+    local ending = self.ending or {}
+    insert(ending, self.deferred) -- when memory fails, nothing has changed
+    self.ending, self.deferred, self.running = ending, false, false
+    return
+  end
+  self.running = false
+  if self.call then
     self.call:cancel()
     self.call = false
     finish(self)
